@@ -1,0 +1,322 @@
+/* db: see db.h. */
+#include "base/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+
+enum { BUSY_TIMEOUT_MS = 30000 };
+
+struct db {
+	sqlite3 *sqlite;
+	enum db_durability durability; /* what `PRAGMA synchronous` stands at */
+};
+
+struct db_query {
+	struct db *db;
+	sqlite3_stmt *statement;
+};
+
+/* Turns SQLite's result code into ours. */
+static int db_fail(struct db *db, int code, struct error *err, const char *what)
+{
+	int rc = -EIO;
+
+	switch (code & 0xff) {
+	case SQLITE_CONSTRAINT:
+		rc = -EEXIST;
+		break;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		rc = -EBUSY;
+		break;
+	case SQLITE_FULL:
+		rc = -ENOSPC;
+		break;
+	case SQLITE_READONLY:
+	case SQLITE_PERM:
+	case SQLITE_AUTH:
+		rc = -EROFS;
+		break;
+	case SQLITE_CANTOPEN:
+		rc = -ENOENT;
+		break;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		rc = -EUCLEAN;
+		break;
+	default:
+		break;
+	}
+	return refuse(err, rc, "database: %s: %s", what,
+		      db && db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code));
+}
+
+static int exec(struct db *db, const char *sql, struct error *err)
+{
+	int code = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
+
+	return code == SQLITE_OK ? 0 : db_fail(db, code, err, sql);
+}
+
+void db_close(struct db *db)
+{
+	if (db == NULL)
+		return;
+	sqlite3_close(db->sqlite);
+	free(db);
+}
+
+OWN_DEFINE(own_db, struct db *, db_close);
+#define own_db __attribute__((cleanup(own_db_release)))
+
+int db_open(const char *path, struct db **ret, struct error *err)
+{
+	own_db struct db *db = mem_new(sizeof(*db));
+	/* Made here first: SQLite would use the umask's mode. */
+	own_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int code, rc;
+
+	if (fd < 0)
+		return fail(err, -errno, "open database %s", path);
+	fd_close(&fd);
+	code = sqlite3_open_v2(path, &db->sqlite,
+			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+			       NULL);
+	if (code != SQLITE_OK)
+		return db_fail(db, code, err, path);
+	sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
+	db->durability = DB_QUICK;
+	rc = exec(db,
+		  "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+		  "PRAGMA foreign_keys = ON",
+		  err);
+	if (rc < 0)
+		return rc;
+	*ret = take(db);
+	return 0;
+}
+
+static int bind(struct db *db, sqlite3_stmt *statement, const char *types, va_list ap,
+		struct error *err)
+{
+	for (int i = 1; *types != '\0'; types++, i++) {
+		int code = SQLITE_MISUSE;
+		const void *bytes;
+
+		switch (*types) {
+		case 't':
+			code = sqlite3_bind_text(statement, i, va_arg(ap, const char *), -1,
+						 SQLITE_TRANSIENT);
+			break;
+		case 'i':
+			code = sqlite3_bind_int64(statement, i, va_arg(ap, int64_t));
+			break;
+		case 'b':
+			bytes = va_arg(ap, const void *);
+			code = sqlite3_bind_blob64(statement, i, bytes, va_arg(ap, size_t),
+						   SQLITE_TRANSIENT);
+			break;
+		}
+		if (code != SQLITE_OK)
+			return db_fail(db, code, err, "bind");
+	}
+	return 0;
+}
+
+static int prepare(struct db *db, struct db_query **ret, struct error *err, const char *sql,
+		   const char *types, va_list ap)
+{
+	own_db_query struct db_query *q = mem_new(sizeof(*q));
+	int code, rc;
+
+	q->db = db;
+	code = sqlite3_prepare_v2(db->sqlite, sql, -1, &q->statement, NULL);
+	if (code != SQLITE_OK)
+		return db_fail(db, code, err, sql);
+	rc = bind(db, q->statement, types, ap, err);
+	if (rc < 0)
+		return rc;
+	*ret = take(q);
+	return 0;
+}
+
+int db_query(struct db *db, struct db_query **ret, struct error *err, const char *sql,
+	     const char *types, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, types);
+	rc = prepare(db, ret, err, sql, types, ap);
+	va_end(ap);
+	return rc;
+}
+
+int db_next(struct db_query *q, struct error *err)
+{
+	int code = sqlite3_step(q->statement);
+
+	if (code == SQLITE_ROW)
+		return 1;
+	if (code == SQLITE_DONE)
+		return 0;
+	return db_fail(q->db, code, err, "step");
+}
+
+void db_query_close(struct db_query *q)
+{
+	if (q == NULL)
+		return;
+	sqlite3_finalize(q->statement);
+	free(q);
+}
+
+const char *db_text(struct db_query *q, int column)
+{
+	return (const char *)sqlite3_column_text(q->statement, column);
+}
+
+int64_t db_int(struct db_query *q, int column)
+{
+	return sqlite3_column_int64(q->statement, column);
+}
+
+bool db_is_null(struct db_query *q, int column)
+{
+	return sqlite3_column_type(q->statement, column) == SQLITE_NULL;
+}
+
+const void *db_bytes(struct db_query *q, int column, size_t *ret_len)
+{
+	const void *bytes = sqlite3_column_blob(q->statement, column);
+
+	*ret_len = (size_t)sqlite3_column_bytes(q->statement, column);
+	return bytes;
+}
+
+int db_run(struct db *db, struct error *err, const char *sql, const char *types, ...)
+{
+	own_db_query struct db_query *q = NULL;
+	va_list ap;
+	int rc;
+
+	va_start(ap, types);
+	rc = prepare(db, &q, err, sql, types, ap);
+	va_end(ap);
+	if (rc < 0)
+		return rc;
+	rc = db_next(q, err);
+	return rc < 0 ? rc : sqlite3_changes(db->sqlite);
+}
+
+int64_t db_last_id(struct db *db)
+{
+	return sqlite3_last_insert_rowid(db->sqlite);
+}
+
+int db_begin(struct db *db, enum db_durability durability, struct db_tx *ret, struct error *err)
+{
+	int rc;
+
+	if (db->durability != durability) {
+		rc = exec(db,
+			  durability == DB_DURABLE ? "PRAGMA synchronous = FULL"
+						   : "PRAGMA synchronous = NORMAL",
+			  err);
+		if (rc < 0)
+			return rc;
+		db->durability = durability;
+	}
+	rc = exec(db, "BEGIN IMMEDIATE", err);
+	if (rc == 0)
+		ret->db = db;
+	return rc;
+}
+
+int db_commit(struct db_tx *tx, struct error *err)
+{
+	int rc = exec(tx->db, "COMMIT", err);
+
+	if (rc == 0)
+		tx->db = NULL;
+	return rc;
+}
+
+void db_rollback(struct db_tx *tx)
+{
+	if (tx->db != NULL)
+		sqlite3_exec(tx->db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+	tx->db = NULL;
+}
+
+/* The number of steps that `name` has run; -ENOENT before the very first of any part. */
+static int schema_version(struct db *db, const char *name, int64_t *ret, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	int rc = db_query(db, &q, err, "SELECT version FROM schema WHERE part = ?", "t", name);
+
+	if (rc == 0)
+		rc = db_next(q, err);
+	if (rc < 0)
+		return rc;
+	*ret = rc > 0 ? db_int(q, 0) : 0;
+	return 0;
+}
+
+int db_migrate(struct db *db, const char *name, const char *const *steps, size_t count,
+	       struct error *err)
+{
+	own_db_tx struct db_tx tx = {0};
+	int64_t version = 0;
+	int rc;
+
+	/* Without a lock first: the usual case is that nothing is to be done. */
+	if (schema_version(db, name, &version, NULL) == 0 && version == (int64_t)count)
+		return 0;
+	rc = db_begin(db, DB_DURABLE, &tx, err);
+	if (rc == 0)
+		rc = exec(db,
+			  "CREATE TABLE IF NOT EXISTS schema "
+			  "(part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+			  err);
+	if (rc == 0)
+		rc = schema_version(db, name, &version, err);
+	if (rc < 0)
+		return rc;
+	if (version > (int64_t)count)
+		return hint(err,
+			    refuse(err, -EPROTO, "the database was written by a newer version"),
+			    "use that version, or another --root");
+	for (size_t i = (size_t)version; i < count; i++) {
+		rc = exec(db, steps[i], err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = db_run(db, err,
+		    "INSERT INTO schema VALUES (?, ?) "
+		    "ON CONFLICT (part) DO UPDATE SET version = excluded.version",
+		    "ti", name, (int64_t)count);
+	return rc < 0 ? rc : db_commit(&tx, err);
+}
+
+int db_check(struct db *db, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	int rc = db_query(db, &q, err, "PRAGMA integrity_check(1)", "");
+
+	if (rc == 0)
+		rc = db_next(q, err);
+	if (rc < 0)
+		return rc;
+	if (rc > 0 && !str_eq(db_text(q, 0), "ok"))
+		return refuse(err, -EUCLEAN, "database: %s", db_text(q, 0));
+	return 0;
+}

@@ -1,0 +1,147 @@
+/* number: parsing and printing of numbers, sizes and durations; declared in str.h. */
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+int str_to_uint(const char *s, uint64_t max, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	if (str_empty(s))
+		return -EINVAL;
+	for (; *s != '\0'; s++) {
+		if (*s < '0' || *s > '9')
+			return -EINVAL;
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*s - '0'), &value))
+			return -ERANGE;
+	}
+	if (value > max)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+int str_to_int(const char *s, int64_t min, int64_t max, int64_t *ret)
+{
+	bool negative = s != NULL && s[0] == '-';
+	uint64_t magnitude;
+	int64_t value;
+	int rc = str_to_uint(negative ? s + 1 : s, (uint64_t)INT64_MAX + negative, &magnitude);
+
+	if (rc < 0)
+		return rc;
+	value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+	if (value < min || value > max)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+/* Parses digits with an optional fraction from *s on, and moves *s behind them. */
+static int parse_decimal(const char **s, double *ret)
+{
+	const char *p = *s;
+	double value = 0, unit = 1;
+	bool any = false;
+
+	for (; isdigit((unsigned char)*p); p++, any = true)
+		value = value * 10 + (*p - '0');
+	if (*p == '.')
+		for (p++; isdigit((unsigned char)*p); p++, any = true)
+			value += (*p - '0') * (unit /= 10);
+	if (!any)
+		return -EINVAL;
+	*s = p;
+	*ret = value;
+	return 0;
+}
+
+int str_to_size(const char *s, uint64_t *ret_bytes)
+{
+	static const char units[] = "bkmgtp";
+	const char *unit;
+	double value;
+	unsigned int shift = 0;
+
+	if (str_empty(s) || parse_decimal(&s, &value) < 0)
+		return -EINVAL;
+	while (*s == ' ')
+		s++;
+	if (*s != '\0') {
+		unit = strchr(units, tolower((unsigned char)*s));
+		if (unit == NULL)
+			return -EINVAL;
+		shift = 10 * (unsigned int)(unit - units);
+		s++;
+		if (shift > 0 && (*s == 'i' || *s == 'I'))
+			s++;
+		if (shift > 0 && (*s == 'b' || *s == 'B'))
+			s++;
+		if (*s != '\0')
+			return -EINVAL;
+	}
+	value *= (double)(UINT64_C(1) << shift);
+	if (value >= 9.2e18)
+		return -ERANGE;
+	*ret_bytes = (uint64_t)value;
+	return 0;
+}
+
+int str_to_duration(const char *s, int64_t *ret_ns)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {
+		{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9},
+	};
+	double total = 0;
+
+	if (str_empty(s))
+		return -EINVAL;
+	while (*s != '\0') {
+		size_t len, i;
+		double value;
+
+		if (parse_decimal(&s, &value) < 0)
+			return -EINVAL;
+		if (*s == '\0' && total == 0) {
+			total = value * 1e9;
+			break;
+		}
+		len = strspn(s, "nusmh");
+		for (i = 0; i < array_size(units); i++)
+			if (strlen(units[i].name) == len && memcmp(s, units[i].name, len) == 0)
+				break;
+		if (i == array_size(units))
+			return -EINVAL;
+		total += value * units[i].ns;
+		s += len;
+	}
+	if (total >= 9.2e18)
+		return -ERANGE;
+	*ret_ns = (int64_t)total;
+	return 0;
+}
+
+void str_from_size(uint64_t bytes, int digits, char out[static 24])
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+	double value = (double)bytes;
+	/* From here on printf would round up to 1000 of the unit, in exponent form. */
+	const double limit = 1000 - 500 * pow(10, -digits);
+	size_t unit = 0;
+
+	while (value >= limit && unit + 1 < array_size(units)) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(out, 24, "%.*g%s", digits, value, units[unit]);
+}

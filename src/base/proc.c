@@ -1,0 +1,134 @@
+/* proc: see proc.h. Starting programs is in spawn.c. */
+#include "base/proc.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/own.h"
+#include "base/str.h"
+
+int proc_open(pid_t pid)
+{
+	long fd = syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int proc_signal(int pidfd, int signal)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+int proc_exit_code(int wait_status)
+{
+	if (WIFSIGNALED(wait_status))
+		return 128 + WTERMSIG(wait_status);
+	return WEXITSTATUS(wait_status);
+}
+
+int proc_wait(int pidfd, int *ret_status)
+{
+	siginfo_t info = {0};
+	int status;
+
+	while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0)
+		if (errno != EINTR)
+			return -errno;
+	/* waitid splits what wait packs: CLD_EXITED has the code, the others the signal. */
+	status = info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0)
+					    : W_EXITCODE(0, info.si_status);
+	if (ret_status != NULL)
+		*ret_status = status;
+	return proc_exit_code(status);
+}
+
+/* Reads the state letter and field 22 from /proc/PID/stat. */
+static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
+{
+	char path[32], text[1024];
+	own_fd int fd = -1;
+	unsigned long long ticks;
+	const char *p;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	n = fd_read_full(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return (int)n;
+	text[n] = '\0';
+	/* The name in parentheses may contain anything: the last ")" ends it. */
+	p = strrchr(text, ')');
+	if (p == NULL ||
+	    sscanf(p + 1,
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+		   "%*d %*d %llu",
+		   ret_state, &ticks) != 2)
+		return -EINVAL;
+	*ret_ticks = ticks;
+	return 0;
+}
+
+int proc_start_time(pid_t pid, uint64_t *ret_ticks)
+{
+	char state;
+
+	return read_stat(pid, &state, ret_ticks);
+}
+
+bool proc_is(pid_t pid, uint64_t start_ticks)
+{
+	uint64_t ticks;
+	char state;
+
+	return pid > 0 && read_stat(pid, &state, &ticks) == 0 && ticks == start_ticks &&
+	       state != 'Z' && state != 'X';
+}
+
+int proc_parse_signal(const char *s)
+{
+	int64_t number;
+	const char *rest;
+
+	if (str_to_int(s, 1, 64, &number) == 0)
+		return (int)number;
+	if (strncasecmp(s, "SIG", 3) == 0)
+		s += 3;
+	for (int i = 1; i < 32; i++) {
+		const char *name = sigabbrev_np(i);
+
+		if (name != NULL && strcasecmp(name, s) == 0)
+			return i;
+	}
+	if (strcasecmp(s, "RTMIN") == 0)
+		return SIGRTMIN;
+	if (strcasecmp(s, "RTMAX") == 0)
+		return SIGRTMAX;
+	if (strncasecmp(s, "RTMIN+", 6) == 0)
+		rest = s + 6;
+	else if (strncasecmp(s, "RTMAX-", 6) == 0)
+		rest = s + 6;
+	else
+		return -EINVAL;
+	if (str_to_int(rest, 0, SIGRTMAX - SIGRTMIN, &number) < 0)
+		return -EINVAL;
+	return toupper((unsigned char)s[3]) == 'I' ? SIGRTMIN + (int)number
+						   : SIGRTMAX - (int)number;
+}
+
+int proc_cloexec_from(unsigned int first)
+{
+	return close_range(first, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+}

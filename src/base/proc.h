@@ -1,0 +1,47 @@
+/*
+ * proc: processes, by descriptor where the kernel lets us.
+ */
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* pidfd_open. The descriptor or -errno (-ESRCH). */
+int proc_open(pid_t pid) must_check;
+/* Sends `signal` through a pidfd. 0 or -errno. */
+int proc_signal(int pidfd, int signal) must_check;
+/* Waits for a child through its pidfd and reaps it. Returns the exit code as a shell gives it:
+ * 0-255, 128+N for signal N; -errno. `ret_status` (may be NULL) gets the wait status. */
+int proc_wait(int pidfd, int *ret_status) must_check;
+/* Turns a wait status into an exit code as above. */
+int proc_exit_code(int wait_status);
+/* The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat): together with
+ * the pid it names a process for good. -errno (-ESRCH). */
+int proc_start_time(pid_t pid, uint64_t *ret_ticks) must_check;
+/* True if `pid` exists, is not a zombie, and has that start time. */
+bool proc_is(pid_t pid, uint64_t start_ticks);
+
+/* Parses a signal: "TERM", "SIGTERM", "term", "15", "RTMIN+3". -EINVAL. */
+int proc_parse_signal(const char *s) must_check;
+/* Marks every descriptor from `first` on close-on-exec. */
+int proc_cloexec_from(unsigned int first) must_check;
+
+struct proc_spawn {
+	const char *path; /* the program; or NULL and `exe_fd` for execveat */
+	int exe_fd;
+	char *const *argv;
+	char *const *env; /* NULL: ours */
+	int stdio[3];     /* descriptors to become 0, 1, 2; -1: /dev/null */
+	const int *keep;  /* further descriptors to become 3, 4, ... in the child */
+	unsigned int keep_count;
+	bool new_session;     /* setsid */
+	bool die_with_parent; /* SIGKILL when the thread that started it ends */
+};
+/* Starts a program with exactly the given descriptors, default signal handling and an empty signal
+ * mask. Sets *ret_pidfd. A program that cannot be executed is an error here (-ENOENT, -EACCES). */
+int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
+	       struct error *err) must_check;

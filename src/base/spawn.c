@@ -1,0 +1,130 @@
+/*
+ * spawn: starting a program; declared in proc.h.
+ *
+ * The child shares our memory until it executes (clone with CLONE_VM | CLONE_VFORK), so the cost does
+ * not grow with our size, and a failed execve reports its errno through a variable. It runs on a stack
+ * of its own with all signals blocked, and calls only async-signal-safe functions.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/proc.h"
+#include "base/str.h"
+
+enum { STACK_SIZE = 64 * 1024 };
+
+struct launch {
+	const struct proc_spawn *spawn;
+	pid_t parent;
+	int error; /* written by the child */
+};
+
+static void reset_signals(void)
+{
+	struct sigaction fallback = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		sigaction(i, &fallback, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Makes `fd` descriptor `target` without close-on-exec. */
+static int place(int fd, int target)
+{
+	if (fd == target)
+		return fcntl(fd, F_SETFD, 0);
+	return dup2(fd, target);
+}
+
+static int place_descriptors(const struct proc_spawn *s)
+{
+	enum { MAX = 3 + 16 };
+	int fds[MAX];
+	const int count = 3 + (int)s->keep_count;
+
+	if (count > MAX) {
+		errno = EMFILE;
+		return -1;
+	}
+	/* First all out of the way, above every target, then each into its place. */
+	for (int i = 0; i < count; i++) {
+		int fd = i < 3 ? s->stdio[i] : s->keep[i - 3];
+
+		if (fd < 0)
+			fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		fds[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, count);
+		if (fds[i] < 0)
+			return -1;
+	}
+	for (int i = 0; i < count; i++)
+		if (place(fds[i], i) < 0)
+			return -1;
+	return close_range((unsigned int)count, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+static int child(void *argument)
+{
+	struct launch *launch = argument;
+	const struct proc_spawn *s = launch->spawn;
+	char *const *env = s->env ? s->env : environ;
+	/* Kept above the descriptors that are about to be placed. */
+	int exe = s->path ? -1 : fcntl(s->exe_fd, F_DUPFD_CLOEXEC, 64);
+
+	if (s->die_with_parent &&
+	    (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != launch->parent))
+		_exit(127);
+	if (s->new_session)
+		setsid();
+	if (place_descriptors(s) == 0) {
+		reset_signals();
+		if (s->path != NULL)
+			execve(s->path, s->argv, env);
+		else
+			execveat(exe, "", s->argv, env, AT_EMPTY_PATH);
+	}
+	launch->error = errno;
+	_exit(127);
+}
+
+int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct error *err)
+{
+	struct launch launch = {.spawn = spawn, .parent = getpid()};
+	sigset_t all, before;
+	own_fd int pidfd = -1;
+	char *stack;
+	pid_t pid;
+
+	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return fail(err, -errno, "allocate a stack");
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid = clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+		    &launch, &pidfd);
+	if (pid < 0)
+		launch.error = errno;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	munmap(stack, STACK_SIZE);
+	if (launch.error != 0) {
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
+		return fail(err, -launch.error, "execute %s",
+			    spawn->path ? spawn->path : spawn->argv[0]);
+	}
+	*ret_pid = pid;
+	*ret_pidfd = take(pidfd);
+	return 0;
+}
