@@ -1,0 +1,86 @@
+/*
+ * isolation: the wall around a workload, as one table of functions with an implementation for each
+ * kind: isolation_container.c (and isolation_vm.c).
+ *
+ * A start has two halves, so that the slow first one can run beside the start of the monitor:
+ *   prepare   in the command (or, for a restart, in a child of the monitor): everything that can be
+ *             done before there is a process. Fills a struct launch: one text and a few descriptors,
+ *             which can be sent to another process.
+ *   start     in a short-lived child of the monitor: makes the process, as a child of the monitor.
+ * All other functions may be called from any process that holds nothing but the engine and the id.
+ *
+ * Invariants
+ *   W1  what prepare makes is freed by closing the descriptors, and undone by `destroy`.
+ *   W2  destroy removes whatever any interrupted call can have left, and is success if that is nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "engine/workload.h"
+
+enum {
+	LAUNCH_LAYERS_MAX = 500, /* overlayfs stacks no more */
+	LAUNCH_TEXT_MAX = 4 << 20,
+};
+
+/* Everything that `start` needs. */
+struct launch {
+	char *text;    /* JSON; for a container its config.json */
+	int root_fd;   /* a detached mount, or -1 */
+	int *lock_fds; /* what the monitor must hold open while the workload lives: layers in use */
+	size_t lock_count;
+};
+#define LAUNCH_EMPTY ((struct launch){.root_fd = -1})
+void launch_release(struct launch *launch);
+#define own_launch __attribute__((cleanup(launch_release)))
+
+/* A process that was made; the descriptors are the receiver's. */
+struct isolation_child {
+	pid_t pid;
+	int console_fd; /* the terminal's master, or -1 */
+};
+
+/* A further process (exec). */
+struct isolation_exec {
+	const char *text; /* JSON of the form of config.json's process */
+	int stdio[3];     /* without a terminal */
+	bool tty;
+};
+
+struct isolation {
+	const char *name;
+	enum workload_isolation kind;
+
+	/* Refuses what this wall cannot do, in words, when the workload is created. */
+	int (*check)(const struct workload_config *config, struct error *err);
+	int (*prepare)(struct engine *engine, const struct workload *workload, struct launch *ret,
+		       struct error *err);
+	/* `stdio`: what becomes 0, 1, 2 of the process, unless it has a terminal. */
+	int (*start)(struct engine *engine, const char *id, const struct launch *launch,
+		     const int stdio[3], struct isolation_child *ret, struct error *err);
+	int (*exec)(struct engine *engine, const char *id, const struct isolation_exec *options,
+		    struct isolation_child *ret, struct error *err);
+	/* To the first process; SIGKILL to all of them. */
+	int (*signal)(struct engine *engine, const char *id, int signal, struct error *err);
+	int (*pause)(struct engine *engine, const char *id, struct error *err);
+	int (*resume)(struct engine *engine, const char *id, struct error *err);
+	int (*stats)(struct engine *engine, const char *id, struct workload_stats *ret,
+		     struct error *err);
+	/* Calls `fn` for each process. */
+	int (*top)(struct engine *engine, const char *id, workload_process_fn *fn, void *data,
+		   struct error *err);
+	/* Opens the root directory of a workload for reading what is in it (user names, cp): of a running
+	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. */
+	int (*open_root)(struct engine *engine, const struct workload *workload, struct error *err);
+	/* Ends and removes everything but what the workload wrote. */
+	int (*destroy)(struct engine *engine, const char *id, struct error *err);
+};
+
+extern const struct isolation isolation_container;
+/* Never NULL. */
+const struct isolation *isolation_of(enum workload_isolation kind);
