@@ -2,6 +2,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -45,80 +46,142 @@ void clock_format(int64_t ns, char out[static CLOCK_TEXT_MAX])
 	snprintf(out + n, CLOCK_TEXT_MAX - n, ".%09ldZ", fraction);
 }
 
-/* Parses ".123" at *s into nanoseconds and moves *s behind it; no fraction is 0. */
-static int64_t parse_fraction(const char **s)
+/* Takes the character `c` at *s if it is there. */
+static bool take_char(const char **s, char c)
 {
-	const char *p = *s;
-	int64_t ns = 0, unit = NS_PER_SECOND / 10;
-
-	if (*p != '.')
-		return 0;
-	for (p++; *p >= '0' && *p <= '9'; p++, unit /= 10)
-		ns += (*p - '0') * unit;
-	*s = p;
-	return ns;
+	if (**s != c)
+		return false;
+	(*s)++;
+	return true;
 }
 
-/* Parses "Z", "+02:00" or nothing into an offset from UTC in seconds. */
-static int parse_zone(const char *s, long *ret_seconds)
+/* Takes exactly `count` digits at *s. */
+static bool take_digits(const char **s, int count, int *ret)
 {
-	int hours, minutes, n = 0;
-	char sign;
+	int value = 0;
 
-	*ret_seconds = 0;
-	if (*s == '\0' || strcmp(s, "Z") == 0 || strcmp(s, "z") == 0)
-		return 0;
-	if (sscanf(s, "%c%2d:%2d%n", &sign, &hours, &minutes, &n) != 3 || s[n] != '\0' ||
-	    (sign != '+' && sign != '-') || hours > 23 || minutes > 59)
-		return -EINVAL;
-	*ret_seconds = (sign == '-' ? -1 : 1) * (hours * 3600L + minutes * 60L);
+	for (int i = 0; i < count; i++) {
+		char c = (*s)[i];
+
+		if (c < '0' || c > '9')
+			return false;
+		value = value * 10 + (c - '0');
+	}
+	*s += count;
+	*ret = value;
+	return true;
+}
+
+/* Takes ".123" at *s as nanoseconds; no point is 0. */
+static bool take_fraction(const char **s, int64_t *ret_ns)
+{
+	int64_t ns = 0, unit = NS_PER_SECOND;
+	int digit;
+
+	*ret_ns = 0;
+	if (!take_char(s, '.'))
+		return true;
+	while (unit > 1 && take_digits(s, 1, &digit)) {
+		unit /= 10;
+		ns += digit * unit;
+	}
+	*ret_ns = ns;
+	return unit < NS_PER_SECOND;
+}
+
+static int join(int64_t seconds, int64_t ns, int64_t *ret_ns)
+{
+	/* Wider, since the second that INT64_MIN lies in begins before it. */
+	__int128 sum = (__int128)seconds * NS_PER_SECOND + ns;
+
+	if (sum < INT64_MIN || sum > INT64_MAX)
+		return -ERANGE;
+	*ret_ns = (int64_t)sum;
 	return 0;
 }
 
+/* Seconds since 1970 with an optional fraction. */
 static int parse_epoch(const char *s, int64_t *ret_ns)
 {
-	own_mem char *whole = NULL;
-	const char *dot = strchr(s, '.');
-	const char *rest = dot ? dot : s + strlen(s);
-	int64_t seconds, fraction;
-	int rc;
+	const bool negative = *s == '-';
+	const size_t digits = strspn(s + negative, "0123456789");
+	own_mem char *whole = str_copy_n(s, digits + negative);
+	const char *rest = s + negative + digits;
+	int64_t seconds = 0, fraction;
+	int rc = str_to_int(whole, INT64_MIN, INT64_MAX, &seconds);
 
-	whole = str_copy_n(s, (size_t)(rest - s));
-	rc = str_to_int(whole, INT64_MIN / NS_PER_SECOND + 1, INT64_MAX / NS_PER_SECOND - 1,
-			&seconds);
-	if (rc < 0)
-		return rc;
-	fraction = parse_fraction(&rest);
-	if (*rest != '\0')
+	if (rc == -EINVAL || !take_fraction(&rest, &fraction) || *rest != '\0')
 		return -EINVAL;
-	*ret_ns = seconds * NS_PER_SECOND + (seconds < 0 ? -fraction : fraction);
-	return 0;
+	return rc < 0 ? rc : join(seconds, negative ? -fraction : fraction, ret_ns);
+}
+
+/* Takes "2024-05-06" into *tm. */
+static bool take_date(const char **s, struct tm *tm)
+{
+	static const int days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	int year, month, day;
+	bool leap;
+
+	if (!take_digits(s, 4, &year) || !take_char(s, '-') || !take_digits(s, 2, &month) ||
+	    !take_char(s, '-') || !take_digits(s, 2, &day))
+		return false;
+	leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+	if (month < 1 || month > 12 || day < 1 || day > days[month - 1] ||
+	    (month == 2 && day == 29 && !leap))
+		return false;
+	tm->tm_year = year - 1900;
+	tm->tm_mon = month - 1;
+	tm->tm_mday = day;
+	return true;
+}
+
+/* Takes "07:08" or "07:08:09.5"; a second of 60 is a leap second. */
+static bool take_time(const char **s, struct tm *tm, int64_t *ret_ns)
+{
+	if (!take_digits(s, 2, &tm->tm_hour) || !take_char(s, ':') ||
+	    !take_digits(s, 2, &tm->tm_min) || tm->tm_hour > 23 || tm->tm_min > 59)
+		return false;
+	if (!take_char(s, ':'))
+		return true;
+	return take_digits(s, 2, &tm->tm_sec) && tm->tm_sec <= 60 && take_fraction(s, ret_ns);
+}
+
+/* Takes "Z", "+02:00" or nothing as an offset from UTC in seconds. */
+static bool take_zone(const char **s, int *ret_seconds)
+{
+	const char sign = **s;
+	int hours, minutes;
+
+	*ret_seconds = 0;
+	if (sign == '\0' || take_char(s, 'Z') || take_char(s, 'z'))
+		return true;
+	if (!take_char(s, '+') && !take_char(s, '-'))
+		return false;
+	if (!take_digits(s, 2, &hours) || !take_char(s, ':') || !take_digits(s, 2, &minutes) ||
+	    hours > 23 || minutes > 59)
+		return false;
+	*ret_seconds = (sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+	return true;
 }
 
 int clock_parse(const char *s, int64_t *ret_ns)
 {
-	static const char *const forms[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S",
-					    "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+	struct tm tm = {0};
+	int64_t fraction = 0;
+	int offset;
 
 	if (str_empty(s))
 		return -EINVAL;
 	if (strchr(s + 1, '-') == NULL)
 		return parse_epoch(s, ret_ns);
-	for (size_t i = 0; i < array_size(forms); i++) {
-		struct tm tm = {0};
-		const char *rest = strptime(s, forms[i], &tm);
-		int64_t fraction;
-		long offset;
-
-		if (rest == NULL)
-			continue;
-		fraction = parse_fraction(&rest);
-		if (parse_zone(rest, &offset) < 0)
-			continue;
-		*ret_ns = ((int64_t)timegm(&tm) - offset) * NS_PER_SECOND + fraction;
-		return 0;
-	}
-	return -EINVAL;
+	if (!take_date(&s, &tm))
+		return -EINVAL;
+	if ((take_char(&s, 'T') || take_char(&s, 't') || take_char(&s, ' ')) &&
+	    !take_time(&s, &tm, &fraction))
+		return -EINVAL;
+	if (!take_zone(&s, &offset) || *s != '\0')
+		return -EINVAL;
+	return join((int64_t)timegm(&tm) - offset, fraction, ret_ns);
 }
 
 void clock_format_age(int64_t ns, char out[static CLOCK_TEXT_MAX])
@@ -141,7 +204,8 @@ void clock_format_age(int64_t ns, char out[static CLOCK_TEXT_MAX])
 		{24 * 7 * 2, hours, hours / 24, "%lld days"},
 		{24 * 30 * 2, hours, hours / 24 / 7, "%lld weeks"},
 		{24 * 365 * 2, hours, hours / 24 / 30, "%lld months"},
-		{INT64_MAX, hours, hours / 24 / 365, "%lld years"},
+		/* Not rounded, unlike those before: docker's "1 years" is kept too. */
+		{INT64_MAX, hours, seconds / 3600 / 24 / 365, "%lld years"},
 	};
 
 	for (size_t i = 0; i < array_size(forms); i++) {

@@ -13,12 +13,15 @@ int dylib_load(const char *soname, const char *package, const struct dylib_symbo
 	if (library == NULL)
 		return hint(err, refuse(err, -ENOENT, "the library %s is missing", soname),
 			    "apt-get install %s", package);
+	for (size_t i = 0; i < count; i++)
+		if (dlsym(library, symbols[i].name) == NULL) {
+			dlclose(library);
+			return refuse(err, -ENOSYS, "the library %s lacks %s", soname,
+				      symbols[i].name);
+		}
 	for (size_t i = 0; i < count; i++) {
 		void *symbol = dlsym(library, symbols[i].name);
 
-		if (symbol == NULL)
-			return refuse(err, -ENOSYS, "the library %s lacks %s", soname,
-				      symbols[i].name);
 		/* Copied, since ISO C knows no cast from void * to a function pointer. */
 		memcpy((char *)api + symbols[i].offset, &symbol, sizeof(symbol));
 	}

@@ -25,6 +25,7 @@ struct dylib_symbol {
 	}
 
 /* Opens `soname` and fills the pointers of `*api`. `package` is the Debian package to name in the
- * hint if it is missing. The library stays loaded. 0, -ENOENT, -ENOSYS (a symbol is missing). */
+ * hint if it is missing. The library stays loaded. 0, -ENOENT, -ENOSYS (a symbol is missing); on
+ * failure `*api` is as it was. */
 int dylib_load(const char *soname, const char *package, const struct dylib_symbol *symbols,
 	       size_t count, void *api, struct error *err) must_check;

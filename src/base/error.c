@@ -4,17 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Puts `head` before what is in err->text, cutting the tail if both do not fit. */
+/* Puts `head` before what is in err->text. If both do not fit, the middle is cut: the end of `head`,
+ * then the beginning of the old text, whose end holds the reason. */
 static void prepend(struct error *err, const char *head)
 {
+	enum { ROOM = ERROR_TEXT_MAX - 1 - 2 /* ": " */ };
 	char old[ERROR_TEXT_MAX];
+	int head_len = (int)strlen(head), old_len = (int)strlen(err->text);
 
 	memcpy(old, err->text, sizeof(old));
-	if (old[0] == '\0')
+	if (old_len == 0) {
 		snprintf(err->text, sizeof(err->text), "%s", head);
-	else
-		snprintf(err->text, sizeof(err->text), "%.*s: %.*s", ERROR_TEXT_MAX / 2, head,
-			 ERROR_TEXT_MAX / 2 - 3, old);
+		return;
+	}
+	if (head_len + old_len > ROOM && head_len > ROOM / 2)
+		head_len = old_len < ROOM / 2 ? ROOM - old_len : ROOM / 2;
+	if (head_len + old_len > ROOM) {
+		memmove(old, old + (head_len + old_len - ROOM), (size_t)(ROOM - head_len) + 1);
+		old_len = ROOM - head_len;
+	}
+	snprintf(err->text, sizeof(err->text), "%.*s: %.*s", head_len, head, old_len, old);
 }
 
 int refuse_va(struct error *err, int rc, const char *fmt, va_list ap)

@@ -13,11 +13,10 @@ int str_to_uint(const char *s, uint64_t max, uint64_t *ret)
 {
 	uint64_t value = 0;
 
-	if (str_empty(s))
+	/* All of it first: a number that is too large is still no reason to call "9...9x" one. */
+	if (str_empty(s) || s[strspn(s, "0123456789")] != '\0')
 		return -EINVAL;
 	for (; *s != '\0'; s++) {
-		if (*s < '0' || *s > '9')
-			return -EINVAL;
 		if (__builtin_mul_overflow(value, 10, &value) ||
 		    __builtin_add_overflow(value, (uint64_t)(*s - '0'), &value))
 			return -ERANGE;
@@ -44,22 +43,28 @@ int str_to_int(const char *s, int64_t min, int64_t max, int64_t *ret)
 	return 0;
 }
 
-/* Parses digits with an optional fraction from *s on, and moves *s behind them. */
-static int parse_decimal(const char **s, double *ret)
+/* Parses digits with an optional fraction from *s on, and moves *s behind them. The digits are gathered
+ * as a whole number and divided once, so that no rounding adds up; long double holds 64 bits of it. */
+static int parse_decimal(const char **s, long double *ret)
 {
 	const char *p = *s;
-	double value = 0, unit = 1;
+	long double digits = 0, scale = 1;
 	bool any = false;
 
 	for (; isdigit((unsigned char)*p); p++, any = true)
-		value = value * 10 + (*p - '0');
+		digits = digits * 10 + (*p - '0');
 	if (*p == '.')
-		for (p++; isdigit((unsigned char)*p); p++, any = true)
-			value += (*p - '0') * (unit /= 10);
+		for (p++; isdigit((unsigned char)*p); p++, any = true) {
+			/* Further ones are below any unit. */
+			if (scale >= 1e18L)
+				continue;
+			digits = digits * 10 + (*p - '0');
+			scale *= 10;
+		}
 	if (!any)
 		return -EINVAL;
 	*s = p;
-	*ret = value;
+	*ret = digits / scale;
 	return 0;
 }
 
@@ -67,7 +72,7 @@ int str_to_size(const char *s, uint64_t *ret_bytes)
 {
 	static const char units[] = "bkmgtp";
 	const char *unit;
-	double value;
+	long double value;
 	unsigned int shift = 0;
 
 	if (str_empty(s) || parse_decimal(&s, &value) < 0)
@@ -87,8 +92,8 @@ int str_to_size(const char *s, uint64_t *ret_bytes)
 		if (*s != '\0')
 			return -EINVAL;
 	}
-	value *= (double)(UINT64_C(1) << shift);
-	if (value >= 9.2e18)
+	value *= (long double)(UINT64_C(1) << shift);
+	if (value > (long double)INT64_MAX)
 		return -ERANGE;
 	*ret_bytes = (uint64_t)value;
 	return 0;
@@ -98,25 +103,28 @@ int str_to_duration(const char *s, int64_t *ret_ns)
 {
 	static const struct {
 		const char *name;
-		double ns;
+		long double ns;
 	} units[] = {
-		{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9},
+		{"ns", 1},   {"us", 1e3}, {"\302\265s", 1e3}, {"\316\274s", 1e3},
+		{"ms", 1e6}, {"s", 1e9},  {"m", 60e9},        {"h", 3600e9},
 	};
-	double total = 0;
+	long double total = 0;
+	const char *const start = s;
 
 	if (str_empty(s))
 		return -EINVAL;
 	while (*s != '\0') {
+		const bool first = s == start;
 		size_t len, i;
-		double value;
+		long double value;
 
 		if (parse_decimal(&s, &value) < 0)
 			return -EINVAL;
-		if (*s == '\0' && total == 0) {
-			total = value * 1e9;
+		if (*s == '\0' && first) {
+			total = value * 1e9L;
 			break;
 		}
-		len = strspn(s, "nusmh");
+		len = strcspn(s, "0123456789.");
 		for (i = 0; i < array_size(units); i++)
 			if (strlen(units[i].name) == len && memcmp(s, units[i].name, len) == 0)
 				break;
@@ -125,9 +133,9 @@ int str_to_duration(const char *s, int64_t *ret_ns)
 		total += value * units[i].ns;
 		s += len;
 	}
-	if (total >= 9.2e18)
+	if (total > (long double)INT64_MAX)
 		return -ERANGE;
-	*ret_ns = (int64_t)total;
+	*ret_ns = (int64_t)roundl(total);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -30,8 +31,11 @@ void own_file_release(FILE **file);
 #define OWN_DEFINE(name, type, destroy)                                                            \
 	static inline void name##_release(type *owned)                                             \
 	{                                                                                          \
+		int saved_errno_ = errno;                                                          \
+                                                                                                   \
 		if (*owned)                                                                        \
 			destroy(*owned);                                                           \
+		errno = saved_errno_;                                                              \
 	}                                                                                          \
 	struct name##_needs_semicolon
 

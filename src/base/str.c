@@ -112,6 +112,16 @@ size_t strv_len(char *const *v)
 	return n;
 }
 
+char **strv_new(size_t count)
+{
+	size_t slots = 2;
+
+	/* The invariant of strv_push_take: the smallest power of two above `count`, at least 2. */
+	while (slots <= count)
+		slots *= 2;
+	return mem_new_array(slots, sizeof(char *));
+}
+
 void strv_push_take(char ***v, char *s)
 {
 	size_t n = strv_len(*v);

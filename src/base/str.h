@@ -32,7 +32,8 @@ unsigned int str_distance(const char *a, const char *b);
 int str_to_int(const char *s, int64_t min, int64_t max, int64_t *ret) must_check;
 int str_to_uint(const char *s, uint64_t max, uint64_t *ret) must_check;
 /* Parse a size in bytes with an optional binary suffix as docker accepts: b, k, m, g, t, p (any case),
- * optionally followed by "b" or "ib"; fractions allowed ("1.5g"). -EINVAL, -ERANGE. */
+ * optionally followed by "b" or "ib"; fractions allowed ("1.5g"). -EINVAL, -ERANGE (above INT64_MAX,
+ * what off_t holds). */
 int str_to_size(const char *s, uint64_t *ret_bytes) must_check;
 /* Parse a duration: Go's form ("1h2m3.5s", "100ms") or plain seconds. -EINVAL, -ERANGE. */
 int str_to_duration(const char *s, int64_t *ret_ns) must_check;
@@ -40,8 +41,9 @@ int str_to_duration(const char *s, int64_t *ret_ns) must_check;
  * prints it ("4.26MB" with 3). */
 void str_from_size(uint64_t bytes, int digits, char out[static 24]);
 
-/* string vectors */
+/* string vectors; what is to be pushed to comes from one of these functions, which keep spare room */
 void strv_free(char **v);
+char **strv_new(size_t count); /* NULLs, with room for `count` strings to be set in order */
 size_t strv_len(char *const *v);
 void strv_push(char ***v, const char *s); /* copies s */
 void strv_push_take(char ***v, char *s);  /* owns s */
