@@ -21,3 +21,7 @@ int image_read_layers(struct image_store *store, struct image *image, struct err
 /* Gives the name, moving it if another image has it. No transaction of its own. */
 int image_set_name(struct image_store *store, const char *name, const struct digest *id,
 		   const struct digest *manifest, struct error *err) must_check;
+struct image_document;
+/* Reads an image's configuration from its blob. */
+int image_read_document(struct image_store *store, const struct digest *id,
+			struct image_document *ret, struct error *err) must_check;

@@ -21,39 +21,6 @@ int image_push(struct image_store *store, const char *name, const char *target,
 {
 	return UNFINISHED(err);
 }
-int image_remove(struct image_store *store, const char *name, enum image_remove_flags flags,
-		 image_removed_fn *removed, void *data, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_list(struct image_store *store, const struct image_filter *filter, image_row_fn *fn,
-	       void *data, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_inspect(struct image_store *store, const char *name, json_t **ret, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_history(struct image_store *store, const char *name, image_history_fn *fn, void *data,
-		  struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_prune(struct image_store *store, const struct image_filter *filter, bool all,
-		image_removed_fn *removed, void *data, uint64_t *ret_reclaimed_bytes,
-		struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_usage(struct image_store *store, struct image_usage *ret, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_store_recover(struct image_store *store, struct error *err)
-{
-	return UNFINISHED(err);
-}
 int image_store_check(struct image_store *store, enum image_check_flags flags, image_problem_fn *fn,
 		      void *data, struct error *err)
 {
@@ -76,16 +43,6 @@ int image_save(struct image_store *store, char *const *names, enum image_archive
 }
 int image_save_layout(struct image_store *store, const char *name, const char *dir,
 		      struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_import(struct image_store *store, int fd, const struct image_import *options,
-		 struct image **ret, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_bootstrap(struct image_store *store, const char *what, image_progress_fn *progress,
-		    void *progress_data, struct image **ret, struct error *err)
 {
 	return UNFINISHED(err);
 }

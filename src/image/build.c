@@ -1,0 +1,225 @@
+/* build: see build.h; and `import`, which produces its tar by reading a descriptor. */
+#include "image/build.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/jobs.h"
+#include "image/record.h"
+
+enum { READ_SIZE = 256 << 10 };
+
+struct build {
+	struct image_session session;
+	const struct image_import *options;
+	const struct layer_format *format;
+	image_produce_fn *produce;
+	void *produce_context;
+	struct ingest_result layer;
+};
+
+struct metered {
+	struct ingest *ingest;
+	struct image_job_meter *meter;
+};
+
+static int add_metered(const void *data, size_t len, void *context, struct error *err)
+{
+	struct metered *metered = context;
+
+	metered->meter->done_bytes += len;
+	return ingest_add(metered->ingest, data, len, err);
+}
+
+static int run(size_t i, struct image_job_meter *meter, void *result, void *context,
+	       struct error *err)
+{
+	struct build *build = context;
+	own_ingest struct ingest *ingest = NULL;
+	struct metered metered = {.meter = meter};
+	int rc = ingest_begin(&build->session, build->format, INGEST_TAR, &INGEST_EXPECT_NOTHING,
+			      &ingest, err);
+
+	(void)i;
+	if (rc < 0)
+		return rc;
+	metered.ingest = ingest;
+	rc = build->produce(add_metered, &metered, build->produce_context, err);
+	return rc < 0 ? rc : ingest_finish(ingest, result, err);
+}
+
+static int done(size_t i, const void *result, void *context, struct error *err)
+{
+	struct build *build = context;
+
+	(void)i;
+	memcpy(&build->layer, result, sizeof(build->layer));
+	return image_record_layer(&build->session, &build->layer, err);
+}
+
+static const char *name(size_t i, void *context)
+{
+	struct build *build = context;
+
+	(void)i;
+	return build->options->name ? build->options->name : "layer";
+}
+
+int image_target_name(const char *text, char out[static REFERENCE_TEXT_MAX], struct error *err)
+{
+	struct reference reference;
+	int rc = reference_parse(text, &reference, err);
+
+	if (rc < 0)
+		return rc;
+	if (reference_has_digest(&reference))
+		return refuse(err, -EINVAL, "\"%s\" has a digest: a new image has a tag only",
+			      text);
+	reference_format(&reference, out);
+	return 0;
+}
+
+/* The configuration document, always with the same members in the same order. */
+static char *format_document(const struct build *build, const struct platform *platform)
+{
+	const struct image_import *o = build->options;
+	own_json json_t *root = json_object();
+	json_t *rootfs = json_object(), *history = json_object(), *list = json_array();
+	char created[CLOCK_TEXT_MAX];
+
+	clock_format(o->created_ns, created);
+	if (o->created_ns != 0)
+		json_set_string(root, "created", created);
+	json_set_string(root, "architecture", platform->architecture);
+	json_set_string(root, "os", platform->os);
+	if (platform->variant[0] != '\0')
+		json_set_string(root, "variant", platform->variant);
+	json_object_set_new(root, "config", o->config ? json_deep_copy(o->config) : json_object());
+	json_set_string(rootfs, "type", "layers");
+	json_array_append_new(list, json_string(build->layer.diffid.text));
+	json_object_set_new(rootfs, "diff_ids", list);
+	json_object_set_new(root, "rootfs", rootfs);
+	if (o->created_ns != 0)
+		json_set_string(history, "created", created);
+	json_set_string(history, "created_by", o->created_by);
+	json_set_string(history, "comment", o->comment);
+	list = json_array();
+	json_array_append_new(list, history);
+	json_object_set_new(root, "history", list);
+	return json_text(root);
+}
+
+static int record(struct build *build, const struct platform *platform, const char *full_name,
+		  struct digest *ret_id, struct error *err)
+{
+	own_image_document struct image_document document = {0};
+	own_mem char *text = format_document(build, platform), *manifest_text = NULL;
+	char config_type[] = MEDIA_OCI_CONFIG, layer_type[] = MEDIA_OCI_LAYER "+gzip";
+	struct descriptor config = {.media_type = config_type, .size_bytes = strlen(text)};
+	struct descriptor layer = {
+		.media_type = layer_type,
+		.digest = build->layer.blob,
+		.size_bytes = build->layer.blob_size,
+	};
+	struct digest blobs[3] = {build->layer.blob}, *manifest = &blobs[2];
+	struct image_record r = {
+		.id = &config.digest,
+		.manifest = manifest,
+		.document = &document,
+		.blobs = blobs,
+		.blobs_count = array_size(blobs),
+		.name = full_name[0] ? full_name : NULL,
+	};
+	int rc = image_document_parse(text, strlen(text), &document, err);
+
+	if (rc == 0)
+		rc = image_record_small(&build->session, text, strlen(text), &config.digest, err);
+	if (rc < 0)
+		return rc;
+	blobs[1] = config.digest;
+	manifest_text = manifest_format(&config, &layer, 1);
+	rc = image_record_small(&build->session, manifest_text, strlen(manifest_text), manifest,
+				err);
+	if (rc == 0)
+		rc = image_record(&build->session, &r, err);
+	if (rc == 0)
+		*ret_id = config.digest;
+	return rc;
+}
+
+static int build_in_session(struct build *build, const struct platform *platform,
+			    const char *full_name, struct digest *ret_id, struct error *err)
+{
+	const struct image_jobs jobs = {
+		.count = 1,
+		.result_size = sizeof(struct ingest_result),
+		.context = build,
+		.run = run,
+		.done = done,
+		.name = name,
+		.progress = build->options->progress,
+		.progress_data = build->options->progress_data,
+	};
+	int rc, layers_fd = image_store_layers_fd(build->session.store, err);
+
+	if (layers_fd < 0)
+		return layers_fd;
+	build->format = layer_format_best(layers_fd);
+	rc = image_jobs_run(&jobs, err);
+	return rc < 0 ? rc : record(build, platform, full_name, ret_id, err);
+}
+
+int image_build(struct image_store *store, const struct image_import *options,
+		image_produce_fn *produce, void *context, struct image **ret, struct error *err)
+{
+	struct build build = {.options = options, .produce = produce, .produce_context = context};
+	char full_name[REFERENCE_TEXT_MAX] = "";
+	struct platform platform;
+	struct digest id;
+	int rc = platform_parse(options->platform, &platform, err);
+
+	if (rc == 0 && options->name != NULL)
+		rc = image_target_name(options->name, full_name, err);
+	if (rc == 0)
+		rc = image_session_begin(store, &build.session, err);
+	if (rc < 0)
+		return rc;
+	rc = build_in_session(&build, &platform, full_name, &id, err);
+	image_session_end(&build.session);
+	return rc < 0 ? rc : image_find(store, id.text, ret, err);
+}
+
+static int produce_from_fd(image_bytes_fn *out, void *out_context, void *context, struct error *err)
+{
+	const int *fd = context;
+	own_mem char *chunk = mem_new(READ_SIZE);
+
+	for (;;) {
+		ssize_t n = read(*fd, chunk, READ_SIZE);
+		int rc;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail(err, -errno, "read the tar");
+		if (n == 0)
+			return 0;
+		rc = out(chunk, (size_t)n, out_context, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+int image_import(struct image_store *store, int fd, const struct image_import *options,
+		 struct image **ret, struct error *err)
+{
+	int rc = image_build(store, options, produce_from_fd, &fd, ret, err);
+
+	return rc < 0 ? refuse(err, rc, "import") : 0;
+}

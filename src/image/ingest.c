@@ -1,0 +1,165 @@
+/*
+ * ingest: see ingest.h.
+ *
+ * The blob is written with plain write(2) in the pieces that come; its pages are asked to go to the
+ * disk early (sync_file_range), so that the fsync at the end waits for little.
+ */
+#include "image/ingest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "image/compress.h"
+#include "image/store_priv.h"
+
+enum { WRITEBACK_STEP = 8 << 20 };
+
+struct ingest {
+	struct image_session *session;
+	enum ingest_mode mode;
+	struct ingest_expect expect;
+	struct decompressor *decompressor;
+	struct compressor *compressor; /* INGEST_TAR */
+	struct layer_writer *layer;
+	struct digest_state blob_state, diffid_state;
+	int blob_fd;
+	char blob_name[17];
+	uint64_t blob_size, blob_flushed;
+};
+
+static int write_blob(const void *data, size_t len, void *context, struct error *err)
+{
+	struct ingest *ingest = context;
+	int rc;
+
+	/* Before it is written: a server that does not stop must not fill the disk. */
+	if (len > ingest->expect.blob_size - ingest->blob_size)
+		return refuse(err, -EBADMSG, "more bytes came than the %llu that were promised",
+			      (unsigned long long)ingest->expect.blob_size);
+	digest_add(&ingest->blob_state, data, len);
+	rc = fd_write_full(ingest->blob_fd, data, len);
+	if (rc < 0)
+		return fail(err, rc, "write the blob");
+	ingest->blob_size += len;
+	if (ingest->blob_size - ingest->blob_flushed >= WRITEBACK_STEP) {
+		/* Only a hint: the fsync at the end is what counts. */
+		sync_file_range(ingest->blob_fd, (off_t)ingest->blob_flushed, 0,
+				SYNC_FILE_RANGE_WRITE);
+		ingest->blob_flushed = ingest->blob_size;
+	}
+	return 0;
+}
+
+static int take_tar(const void *data, size_t len, void *context, struct error *err)
+{
+	struct ingest *ingest = context;
+	int rc = 0;
+
+	digest_add(&ingest->diffid_state, data, len);
+	if (ingest->compressor != NULL)
+		rc = compressor_add(ingest->compressor, data, len, err);
+	return rc < 0 ? rc : layer_writer_add(ingest->layer, data, len, err);
+}
+
+int ingest_begin(struct image_session *session, const struct layer_format *format,
+		 enum ingest_mode mode, const struct ingest_expect *expect, struct ingest **ret,
+		 struct error *err)
+{
+	own_ingest struct ingest *ingest = mem_new(sizeof(*ingest));
+	int rc, layers_fd = image_store_layers_fd(session->store, err);
+
+	ingest->blob_fd = -1;
+	if (layers_fd < 0)
+		return layers_fd;
+	ingest->session = session;
+	ingest->mode = mode;
+	ingest->expect = *expect;
+	digest_begin(&ingest->blob_state);
+	digest_begin(&ingest->diffid_state);
+	ingest->blob_fd = image_session_file(session, ingest->blob_name, err);
+	if (ingest->blob_fd < 0)
+		return ingest->blob_fd;
+	decompressor_create(take_tar, ingest, &ingest->decompressor);
+	if (mode == INGEST_TAR) {
+		rc = compressor_create(write_blob, ingest, &ingest->compressor, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = layer_writer_begin(layers_fd, format, &ingest->layer, err);
+	if (rc < 0)
+		return rc;
+	*ret = take(ingest);
+	return 0;
+}
+
+int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error *err)
+{
+	if (ingest->mode == INGEST_BLOB) {
+		int rc = write_blob(data, len, ingest, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return decompressor_add(ingest->decompressor, data, len, err);
+}
+
+static int differs(struct error *err, const char *what, const struct digest *is,
+		   const struct digest *promised)
+{
+	if (promised->text[0] == '\0' || digest_eq(is, promised))
+		return 0;
+	return refuse(err, -EBADMSG, "the %s is %s, but %s was promised", what, is->text,
+		      promised->text);
+}
+
+int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error *err)
+{
+	struct ingest_result result = {0};
+	int rc;
+
+	/* The blob first: if its digest is wrong, that is the reason, not what unpacking found. */
+	if (ingest->mode == INGEST_BLOB) {
+		digest_end(&ingest->blob_state, &result.blob);
+		rc = differs(err, "digest of what came", &result.blob, &ingest->expect.blob);
+		if (rc < 0)
+			return rc;
+	}
+	rc = decompressor_finish(ingest->decompressor, err);
+	if (rc == 0 && ingest->compressor != NULL) {
+		rc = compressor_finish(ingest->compressor, err);
+		digest_end(&ingest->blob_state, &result.blob);
+	}
+	if (rc < 0)
+		return rc;
+	digest_end(&ingest->diffid_state, &result.diffid);
+	rc = differs(err, "digest of the unpacked layer", &result.diffid, &ingest->expect.diffid);
+	if (rc < 0)
+		return rc;
+	rc = layer_writer_finish(ingest->layer, &result.diffid, &result.layer, err);
+	if (rc == 0)
+		rc = image_session_keep(ingest->session, ingest->blob_fd, ingest->blob_name,
+					&result.blob, err);
+	if (rc < 0)
+		return rc;
+	result.blob_size = ingest->blob_size;
+	result.compression = ingest->mode == INGEST_TAR ? COMPRESSION_GZIP
+							: decompressor_kind(ingest->decompressor);
+	*ret = result;
+	return 0;
+}
+
+void ingest_close(struct ingest *ingest)
+{
+	if (ingest == NULL)
+		return;
+	decompressor_destroy(ingest->decompressor);
+	compressor_destroy(ingest->compressor);
+	layer_writer_close(ingest->layer);
+	/* An unnamed blob file is the session's to remove. */
+	fd_close(&ingest->blob_fd);
+	free(ingest);
+}

@@ -1,0 +1,46 @@
+/*
+ * ingest: one layer on its way into the store, in one pass over its bytes:
+ *
+ *     INGEST_BLOB   bytes -> blob file, sha256 -> unpack -> sha256 (diffid) -> layer writer
+ *     INGEST_TAR    bytes -> unpack -> sha256 (diffid) -> layer writer
+ *                                   `-> gzip -> blob file, sha256
+ *
+ * Nothing gets its name before every digest that was promised has been compared.
+ */
+#pragma once
+
+#include "image/decompress.h"
+#include "image/layer.h"
+#include "image/session.h"
+
+enum ingest_mode {
+	INGEST_BLOB, /* what comes is the blob, to be kept byte for byte */
+	INGEST_TAR,  /* what comes is a tar, perhaps compressed; the blob is made from it */
+};
+
+/* What is promised about the layer; a digest with an empty text and UINT64_MAX: nothing. */
+struct ingest_expect {
+	struct digest blob, diffid;
+	uint64_t blob_size;
+};
+#define INGEST_EXPECT_NOTHING ((struct ingest_expect){.blob_size = UINT64_MAX})
+
+/* Plain data: it is sent through a pipe. */
+struct ingest_result {
+	struct digest blob, diffid;
+	uint64_t blob_size;
+	enum compression compression; /* of the blob */
+	struct layer_info layer;
+};
+
+struct ingest;
+int ingest_begin(struct image_session *session, const struct layer_format *format,
+		 enum ingest_mode mode, const struct ingest_expect *expect, struct ingest **ret,
+		 struct error *err) must_check;
+/* -EBADMSG: damaged, or longer than promised; -EFBIG; -ENOSPC and others from the disk. */
+int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error *err) must_check;
+/* Compares, makes blob and layer durable, names them. -EBADMSG: a digest or the size differs. */
+int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error *err) must_check;
+void ingest_close(struct ingest *ingest);
+OWN_DEFINE(own_ingest, struct ingest *, ingest_close);
+#define own_ingest __attribute__((cleanup(own_ingest_release)))

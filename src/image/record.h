@@ -1,0 +1,38 @@
+/*
+ * record: rows for what has arrived. Blobs and layers are recorded as they become complete, so that a
+ * later try finds them; an image only when all of it is here.
+ */
+#pragma once
+
+#include "image/ingest.h"
+#include "image/manifest.h"
+#include "image/session.h"
+
+/* Stores a small blob that is in memory (manifest, configuration) and records it. */
+int image_record_small(struct image_session *session, const void *data, size_t len,
+		       struct digest *ret, struct error *err) must_check;
+/* Records a blob that has its name already. */
+int image_record_blob(struct image_session *session, const struct digest *digest, uint64_t size,
+		      struct error *err) must_check;
+/* Records what an ingest has brought, in one durable transaction. */
+int image_record_layer(struct image_session *session, const struct ingest_result *result,
+		       struct error *err) must_check;
+/* True if blob or layer are recorded and their files are there with the recorded size. */
+int image_have_blob(struct image_store *store, const struct digest *digest, uint64_t *ret_size,
+		    struct error *err) must_check;
+int image_have_layer(struct image_store *store, const struct digest *diffid,
+		     struct error *err) must_check;
+
+struct image_record {
+	const struct digest *id, *manifest;
+	const struct image_document *document;
+	const struct digest *blobs; /* all that belong to it; manifest and configuration too */
+	size_t blobs_count;
+	const char *name;                  /* full; NULL: none */
+	const char *repository;            /* full, under which ... */
+	const struct digest *repo_digests; /* ... these name it */
+	size_t repo_digests_count;
+};
+/* Records the image and gives it its name, in one durable transaction. */
+int image_record(struct image_session *session, const struct image_record *record,
+		 struct error *err) must_check;

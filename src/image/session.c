@@ -1,0 +1,163 @@
+/* session: see session.h. */
+#include "image/session.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/str.h"
+#include "image/store_priv.h"
+
+static const char lock_suffix[] = ".lock";
+
+int image_store_blobs_fd(struct image_store *store, struct error *err)
+{
+	if (store->blobs_fd < 0)
+		store->blobs_fd = dir_open(store->root_fd, "blobs/sha256", 0700, err);
+	return store->blobs_fd;
+}
+
+/* Clears one session away if it is dead. 1 if it was, 0 if it lives. */
+static int recover_one(int ingest_fd, const char *name, bool report, struct error *err)
+{
+	own_mem char *lock_name = str_format("%s%s", name, lock_suffix);
+	own_fd int lock_fd = -1;
+	int rc = file_lock(ingest_fd, lock_name, FILE_LOCK_EXCLUSIVE, false);
+
+	if (rc == -EWOULDBLOCK)
+		return 0;
+	if (rc < 0)
+		return fail(err, rc, "lock ingest/%s", lock_name);
+	lock_fd = rc;
+	if (report)
+		return 1;
+	rc = tree_remove(ingest_fd, name, err);
+	if (rc < 0)
+		return rc;
+	if (unlinkat(ingest_fd, lock_name, 0) < 0)
+		return fail(err, -errno, "remove ingest/%s", lock_name);
+	return 1;
+}
+
+int image_session_recover(struct image_store *store, bool report, struct error *err)
+{
+	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_dir DIR *dir = NULL;
+	const struct dirent *entry;
+	int dead = 0;
+
+	if (ingest_fd < 0)
+		return errno == ENOENT ? 0 : fail(err, -errno, "open the directory ingest");
+	dir = fdopendir(fcntl(ingest_fd, F_DUPFD_CLOEXEC, 3));
+	if (dir == NULL)
+		return fail(err, -errno, "read the directory ingest");
+	while ((entry = readdir(dir)) != NULL) {
+		own_mem char *name = str_copy(entry->d_name);
+		int rc;
+
+		if (name[0] == '.')
+			continue;
+		if (str_ends_with(name, lock_suffix))
+			name[strlen(name) - strlen(lock_suffix)] = '\0';
+		rc = recover_one(ingest_fd, name, report, err);
+		if (rc < 0)
+			return rc;
+		/* Counted by its lock file, which every session has. */
+		dead += rc > 0 && str_ends_with(entry->d_name, lock_suffix);
+	}
+	return dead;
+}
+
+static int begin(struct image_session *session, struct error *err)
+{
+	struct image_store *store = session->store;
+	own_fd int ingest_fd = -1, layers_fd = -1;
+	own_mem char *lock_name = NULL;
+	int rc = image_store_blobs_fd(store, err);
+
+	if (rc < 0)
+		return rc;
+	layers_fd = dir_open(store->root_fd, "layers", 0700, err);
+	if (layers_fd < 0)
+		return layers_fd;
+	ingest_fd = dir_open(store->root_fd, "ingest", 0700, err);
+	if (ingest_fd < 0)
+		return ingest_fd;
+	rc = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
+	if (rc < 0)
+		return fail(err, rc, "lock the image store");
+	session->store_lock_fd = rc;
+	random_hex(session->name, 8);
+	lock_name = str_format("%s%s", session->name, lock_suffix);
+	rc = file_lock(ingest_fd, lock_name, FILE_LOCK_EXCLUSIVE, true);
+	if (rc < 0)
+		return fail(err, rc, "lock ingest/%s", lock_name);
+	session->lock_fd = rc;
+	session->dir_fd = dir_open(ingest_fd, session->name, 0700, err);
+	return session->dir_fd < 0 ? session->dir_fd : 0;
+}
+
+int image_session_begin(struct image_store *store, struct image_session *ret, struct error *err)
+{
+	int rc = image_session_recover(store, false, err);
+
+	if (rc < 0)
+		return refuse(err, rc, "clear away what an earlier command left");
+	*ret = (struct image_session){
+		.store = store, .store_lock_fd = -1, .lock_fd = -1, .dir_fd = -1};
+	rc = begin(ret, err);
+	if (rc < 0)
+		image_session_end(ret);
+	return rc < 0 ? refuse(err, rc, "prepare the image store") : 0;
+}
+
+void image_session_end(struct image_session *session)
+{
+	own_fd int ingest_fd = -1;
+
+	if (session->store == NULL)
+		return;
+	fd_close(&session->dir_fd);
+	ingest_fd = openat(session->store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* What cannot be removed now the next command removes, as after a crash. */
+	if (ingest_fd >= 0 && session->lock_fd >= 0 &&
+	    tree_remove(ingest_fd, session->name, NULL) == 0) {
+		own_mem char *lock_name = str_format("%s%s", session->name, lock_suffix);
+
+		unlinkat(ingest_fd, lock_name, 0);
+	}
+	fd_close(&session->lock_fd);
+	fd_close(&session->store_lock_fd);
+	session->store = NULL;
+	session->name[0] = '\0';
+}
+
+int image_session_file(struct image_session *session, char name[static 17], struct error *err)
+{
+	int fd;
+
+	random_hex(name, 8);
+	fd = openat(session->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return fd < 0 ? fail(err, -errno, "create a temporary file in the image store") : fd;
+}
+
+int image_session_keep(struct image_session *session, int fd, const char *name,
+		       const struct digest *digest, struct error *err)
+{
+	int blobs_fd = session->store->blobs_fd;
+	int rc = 0;
+
+	if (fsync(fd) < 0)
+		return fail(err, -errno, "sync the blob %s", digest->text);
+	if (renameat(session->dir_fd, name, blobs_fd, digest_hex(digest)) < 0)
+		return fail(err, -errno, "name the blob %s", digest->text);
+	rc = dir_sync(blobs_fd);
+	return rc < 0 ? fail(err, rc, "sync the directory of the blobs") : 0;
+}
