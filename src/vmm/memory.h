@@ -20,8 +20,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
-
-typedef uint64_t gpa_t;
+#include "vmm/cpu/cpu.h" /* gpa_t */
 
 #define MEMORY_PAGE_SIZE 4096ull
 #define MEMORY_LOW_MAX 0xc0000000ull /* 3 GiB: above are the devices */

@@ -1,4 +1,4 @@
-/* irqchip: see irqchip.h. Everything below runs under chip->lock, but for reads of `events`. */
+/* irqchip: see irqchip.h. All state is read and written under chip->lock. */
 #include "vmm/chip/irqchip.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@ struct irqchip_cpu {
 	struct irqchip *chip;
 	struct lapic lapic;
 	struct timer timer;
-	_Atomic uint32_t events;
+	bool requested; /* an interrupt, and not yet acknowledged */
 };
 
 struct irqchip {
@@ -35,29 +35,42 @@ static struct irqchip_cpu *cpu_of(struct lapic *lapic)
 	return container_of(lapic, struct irqchip_cpu, lapic);
 }
 
-/* Restores Q1 and Q2 for one CPU. */
-static void update(struct irqchip_cpu *cpu)
+static void request(struct irqchip_cpu *cpu, enum cpu_request what, unsigned int argument)
 {
 	struct irqchip *chip = cpu->chip;
-	const struct lapic *lapic = &cpu->lapic;
-	uint32_t events = 0, before;
 
-	if (lapic_pending(lapic) >= 0 || (lapic_takes_extint(lapic) && pic_pending(&chip->pic)))
-		events |= IRQCHIP_INTERRUPT;
-	if (lapic->nmi_pending)
-		events |= IRQCHIP_NMI;
-	if (lapic->init_pending)
-		events |= IRQCHIP_INIT;
-	if (lapic->startup_pending)
-		events |= IRQCHIP_STARTUP;
-	before = atomic_exchange(&cpu->events, events);
-	if (events & ~before)
-		chip->host->ops->kick(chip->host, (unsigned int)(cpu - chip->cpus));
+	chip->host->ops->request(chip->host, (unsigned int)(cpu - chip->cpus), what, argument);
 }
 
-static void lapic_kick(struct lapic *lapic)
+/* Restores Q1 for one CPU. */
+static void update(struct irqchip_cpu *cpu)
+{
+	const struct lapic *lapic = &cpu->lapic;
+
+	if (cpu->requested)
+		return;
+	if (lapic_pending(lapic) < 0 &&
+	    !(lapic_takes_extint(lapic) && pic_pending(&cpu->chip->pic)))
+		return;
+	cpu->requested = true;
+	request(cpu, CPU_REQUEST_INTERRUPT, 0);
+}
+
+static void lapic_changed(struct lapic *lapic)
 {
 	update(cpu_of(lapic));
+}
+
+static void lapic_signal(struct lapic *lapic, enum lapic_delivery delivery, uint8_t vector)
+{
+	struct irqchip_cpu *cpu = cpu_of(lapic);
+
+	if (delivery == LAPIC_NMI)
+		request(cpu, CPU_REQUEST_NMI, 0);
+	else if (delivery == LAPIC_INIT)
+		request(cpu, CPU_REQUEST_INIT, 0);
+	else
+		request(cpu, CPU_REQUEST_STARTUP, vector);
 }
 
 /* Of the matching CPUs one gets a lowest-priority message: in turn, so that load spreads. */
@@ -126,7 +139,8 @@ static const struct lapic_events lapic_events = {
 	.send = lapic_send,
 	.end_level = lapic_end_level,
 	.set_timer = lapic_set_timer,
-	.kick = lapic_kick,
+	.changed = lapic_changed,
+	.signal = lapic_signal,
 	.tsc = lapic_tsc,
 };
 
@@ -144,7 +158,7 @@ static void ioapic_send(struct ioapic *ioapic, const struct lapic_message *messa
 	send(container_of(ioapic, struct irqchip, ioapic), message);
 }
 
-static void update_extint(struct irqchip *chip)
+static void update_all(struct irqchip *chip)
 {
 	for (unsigned int i = 0; i < chip->count; i++)
 		update(&chip->cpus[i]);
@@ -225,7 +239,7 @@ static void chip_write(struct device *device, unsigned int region, uint64_t offs
 		for (unsigned int i = 0; i < size && i < 2; i++)
 			pic_write(&chip->pic, pic_port(region, offset + i),
 				  (uint8_t)(value >> (8 * i)));
-		update_extint(chip);
+		update_all(chip);
 	}
 	pthread_mutex_unlock(&chip->lock);
 }
@@ -237,9 +251,11 @@ static void chip_reset(struct device *device)
 	pthread_mutex_lock(&chip->lock);
 	pic_reset(&chip->pic);
 	ioapic_reset(&chip->ioapic);
-	for (unsigned int i = 0; i < chip->count; i++)
+	for (unsigned int i = 0; i < chip->count; i++) {
+		chip->cpus[i].requested = false;
 		lapic_reset(&chip->cpus[i].lapic, false);
-	update_extint(chip);
+	}
+	update_all(chip);
 	pthread_mutex_unlock(&chip->lock);
 }
 
@@ -264,9 +280,11 @@ static int chip_load(struct device *device, struct state_reader *in)
 	pic_load(&chip->pic, in);
 	ioapic_load(&chip->ioapic, in);
 	in->bad |= state_get_u32(in) != chip->count;
-	for (unsigned int i = 0; i < chip->count; i++)
+	for (unsigned int i = 0; i < chip->count; i++) {
+		chip->cpus[i].requested = false;
 		lapic_load(&chip->cpus[i].lapic, in);
-	update_extint(chip);
+	}
+	update_all(chip);
 	pthread_mutex_unlock(&chip->lock);
 	return state_finish(in);
 }
@@ -336,11 +354,6 @@ struct irq *irqchip_irq(struct irqchip *chip)
 	return &chip->irq;
 }
 
-const _Atomic uint32_t *irqchip_events(struct irqchip *chip, unsigned int cpu)
-{
-	return &chip->cpus[cpu].events;
-}
-
 int irqchip_acknowledge(struct irqchip *chip, unsigned int cpu)
 {
 	struct lapic *lapic = &chip->cpus[cpu].lapic;
@@ -352,71 +365,10 @@ int irqchip_acknowledge(struct irqchip *chip, unsigned int cpu)
 		lapic_acknowledge(lapic, (uint8_t)vector);
 	else if (lapic_takes_extint(lapic) && pic_pending(&chip->pic))
 		vector = pic_acknowledge(&chip->pic);
+	chip->cpus[cpu].requested = false;
 	update(&chip->cpus[cpu]);
 	pthread_mutex_unlock(&chip->lock);
 	return vector;
-}
-
-static bool take_flag(struct irqchip_cpu *cpu, bool *flag)
-{
-	bool was;
-
-	pthread_mutex_lock(&cpu->chip->lock);
-	was = *flag;
-	*flag = false;
-	update(cpu);
-	pthread_mutex_unlock(&cpu->chip->lock);
-	return was;
-}
-
-bool irqchip_take_nmi(struct irqchip *chip, unsigned int cpu)
-{
-	return take_flag(&chip->cpus[cpu], &chip->cpus[cpu].lapic.nmi_pending);
-}
-
-bool irqchip_take_init(struct irqchip *chip, unsigned int cpu)
-{
-	struct lapic *lapic = &chip->cpus[cpu].lapic;
-	bool startup;
-
-	if (!take_flag(&chip->cpus[cpu], &lapic->init_pending))
-		return false;
-	pthread_mutex_lock(&chip->lock);
-	/* The STARTUP that belongs to this INIT may have arrived already. */
-	startup = lapic->startup_pending;
-	lapic_reset(lapic, true);
-	lapic->startup_pending = startup;
-	update(&chip->cpus[cpu]);
-	pthread_mutex_unlock(&chip->lock);
-	return true;
-}
-
-bool irqchip_take_startup(struct irqchip *chip, unsigned int cpu, uint8_t *ret_vector)
-{
-	struct lapic *lapic = &chip->cpus[cpu].lapic;
-	bool started;
-
-	pthread_mutex_lock(&chip->lock);
-	/* A CPU that runs ignores it. */
-	started = lapic->startup_pending && lapic->waits_for_startup;
-	lapic->startup_pending = false;
-	if (started) {
-		lapic->waits_for_startup = false;
-		*ret_vector = lapic->startup_vector;
-	}
-	update(&chip->cpus[cpu]);
-	pthread_mutex_unlock(&chip->lock);
-	return started;
-}
-
-bool irqchip_waits_for_startup(struct irqchip *chip, unsigned int cpu)
-{
-	bool waits;
-
-	pthread_mutex_lock(&chip->lock);
-	waits = chip->cpus[cpu].lapic.waits_for_startup;
-	pthread_mutex_unlock(&chip->lock);
-	return waits;
 }
 
 bool irqchip_is_msr(uint32_t index)

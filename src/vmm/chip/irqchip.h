@@ -2,40 +2,30 @@
  * irqchip: our own interrupt controllers together: a local APIC per CPU, the IO-APIC, the two PICs.
  * Used by accelerators that do not bring their own.
  *
- * One lock covers them all; it is a leaf. What a CPU has to look at between two instructions is one
- * atomic word, `irqchip_events`, kept up to date under the lock: a CPU that finds it zero takes no lock.
+ * One lock covers them all; it is a leaf, but for calls of host->request, which must not call back.
  *
  * Invariants
- *   Q1  events[cpu] has IRQCHIP_INTERRUPT set if and only if irqchip_acknowledge(cpu) would give a
- *       vector (seen with the lock held).
- *   Q2  whenever a bit of events[cpu] appears, host->kick(cpu) follows.
+ *   Q1  whenever irqchip_acknowledge(cpu) would give a vector (seen with the lock held), a request for
+ *       an interrupt has been made that no acknowledge has answered yet.
  */
 #pragma once
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/bus.h"
+#include "vmm/cpu/cpu.h"
 #include "vmm/irq.h"
 #include "vmm/timer.h"
-
-enum irqchip_event {
-	IRQCHIP_INTERRUPT = 1, /* a maskable interrupt waits */
-	IRQCHIP_NMI = 2,
-	IRQCHIP_INIT = 4,
-	IRQCHIP_STARTUP = 8,
-};
-
-enum { IRQCHIP_CPUS_MAX = 64 };
 
 struct irqchip;
 
 /* What the irqchip needs from the rest of the machine. */
 struct irqchip_host;
 struct irqchip_host_ops {
-	/* A bit of the CPU's events has appeared: end its HLT, or let it look soon. Any thread. */
-	void (*kick)(struct irqchip_host *host, unsigned int cpu);
+	/* INTERRUPT, NMI, INIT or STARTUP. Any thread. */
+	void (*request)(struct irqchip_host *host, unsigned int cpu, enum cpu_request request,
+			unsigned int argument);
 	/* The CPU's time-stamp counter now, and its rate. Called on that CPU's thread. */
 	uint64_t (*tsc)(struct irqchip_host *host, unsigned int cpu, uint64_t *ret_khz);
 };
@@ -52,16 +42,8 @@ struct irq *irqchip_irq(struct irqchip *chip);
 
 /* For the CPU `cpu`, on its own thread: */
 
-/* A word of enum irqchip_event bits. */
-const _Atomic uint32_t *irqchip_events(struct irqchip *chip, unsigned int cpu);
 /* Takes the interrupt that waits: its vector, or -1 if none does any more. */
 int irqchip_acknowledge(struct irqchip *chip, unsigned int cpu);
-/* Take the event: true if it was there. The vector of STARTUP is the page number of the code. */
-bool irqchip_take_nmi(struct irqchip *chip, unsigned int cpu);
-bool irqchip_take_init(struct irqchip *chip, unsigned int cpu);
-bool irqchip_take_startup(struct irqchip *chip, unsigned int cpu, uint8_t *ret_vector);
-/* Whether the CPU has not been started (power on or INIT, and no STARTUP since). */
-bool irqchip_waits_for_startup(struct irqchip *chip, unsigned int cpu);
 /* IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC's MSRs. false: #GP. */
 bool irqchip_is_msr(uint32_t index);
 bool irqchip_read_msr(struct irqchip *chip, unsigned int cpu, uint32_t index, uint64_t *ret);

@@ -117,8 +117,6 @@ void lapic_reset(struct lapic *lapic, bool init)
 		*reg(lapic, lvt) = LVT_MASKED;
 	lapic->tsc_deadline = 0;
 	lapic->timer_deadline_ns = TIMER_NEVER;
-	lapic->nmi_pending = lapic->init_pending = lapic->startup_pending = false;
-	lapic->waits_for_startup = lapic->id != 0;
 	if (!init) {
 		lapic->base = LAPIC_PAGE | LAPIC_BASE_ENABLE | (lapic->id ? 0 : LAPIC_BASE_BSP);
 		/* What firmware would leave behind: the PIC's interrupts reach the first CPU. */
@@ -172,7 +170,7 @@ static void raise(struct lapic *lapic, uint8_t vector, bool level)
 	}
 	set_bit(lapic, REG_IRR, vector, true);
 	set_bit(lapic, REG_TMR, vector, level);
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 }
 
 void lapic_accept(struct lapic *lapic, const struct lapic_message *message)
@@ -182,22 +180,18 @@ void lapic_accept(struct lapic *lapic, const struct lapic_message *message)
 	case LAPIC_LOWEST:
 		raise(lapic, message->vector, message->level);
 		return;
-	case LAPIC_NMI:
-		lapic->nmi_pending = true;
-		break;
 	case LAPIC_INIT:
-		lapic->init_pending = true;
-		lapic->startup_pending = false;
-		break;
+		lapic_reset(lapic, true);
+		lapic->events->signal(lapic, message->delivery, 0);
+		return;
+	case LAPIC_NMI:
 	case LAPIC_STARTUP:
-		lapic->startup_vector = message->vector;
-		lapic->startup_pending = true;
-		break;
+		lapic->events->signal(lapic, message->delivery, message->vector);
+		return;
 	case LAPIC_SMI: /* there is no system management mode */
 	case LAPIC_EXTINT:
 		return;
 	}
-	lapic->events->kick(lapic);
 }
 
 static uint32_t logical_id(const struct lapic *lapic)
@@ -349,7 +343,7 @@ static void end_of_interrupt(struct lapic *lapic)
 	set_bit(lapic, REG_ISR, (uint8_t)vector, false);
 	if (test_bit(lapic, REG_TMR, (uint8_t)vector))
 		lapic->events->end_level(lapic, (uint8_t)vector);
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 }
 
 static void write_lvt(struct lapic *lapic, uint32_t offset, uint32_t value)
@@ -376,7 +370,7 @@ static void write_lvt(struct lapic *lapic, uint32_t offset, uint32_t value)
 	default:
 		*reg(lapic, offset) = value & 0x107ff;
 	}
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 }
 
 static void write_svr(struct lapic *lapic, uint32_t value)
@@ -385,7 +379,7 @@ static void write_svr(struct lapic *lapic, uint32_t value)
 	if (!(value & SVR_ENABLE))
 		for (uint32_t lvt = REG_LVT_TIMER; lvt <= REG_LVT_ERROR; lvt += 16)
 			*reg(lapic, lvt) |= LVT_MASKED;
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 }
 
 /* Registers that both modes have. false: there is none to write at this offset. */
@@ -532,7 +526,7 @@ static bool write_base(struct lapic *lapic, uint64_t value)
 	lapic->base = (value & (BASE_WRITABLE | modes)) | (lapic->id ? 0 : LAPIC_BASE_BSP);
 	if (after == LAPIC_BASE_ENABLE && before == 0)
 		*reg(lapic, REG_ID) = lapic->id << 24;
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 	return true;
 }
 
@@ -578,10 +572,8 @@ uint8_t lapic_get_tpr(const struct lapic *lapic)
 void lapic_set_tpr(struct lapic *lapic, uint8_t value)
 {
 	*reg(lapic, REG_TPR) = value;
-	lapic->events->kick(lapic);
+	lapic->events->changed(lapic);
 }
-
-enum { FLAG_NMI = 1, FLAG_INIT = 2, FLAG_STARTUP = 4, FLAG_WAITS = 8 };
 
 void lapic_save(const struct lapic *lapic, struct state_writer *out)
 {
@@ -594,28 +586,16 @@ void lapic_save(const struct lapic *lapic, struct state_writer *out)
 	state_put(out, lapic->registers, sizeof(lapic->registers));
 	state_put_u64(out, lapic->tsc_deadline);
 	state_put_u64(out, (uint64_t)left);
-	state_put_u8(out, (lapic->nmi_pending ? FLAG_NMI : 0) |
-				  (lapic->init_pending ? FLAG_INIT : 0) |
-				  (lapic->startup_pending ? FLAG_STARTUP : 0) |
-				  (lapic->waits_for_startup ? FLAG_WAITS : 0));
-	state_put_u8(out, lapic->startup_vector);
 }
 
 void lapic_load(struct lapic *lapic, struct state_reader *in)
 {
 	int64_t left;
-	uint8_t flags;
 
 	lapic->base = state_get_u64(in);
 	state_get(in, lapic->registers, sizeof(lapic->registers));
 	lapic->tsc_deadline = state_get_u64(in);
 	left = (int64_t)state_get_u64(in);
-	flags = state_get_u8(in);
-	lapic->nmi_pending = flags & FLAG_NMI;
-	lapic->init_pending = flags & FLAG_INIT;
-	lapic->startup_pending = flags & FLAG_STARTUP;
-	lapic->waits_for_startup = flags & FLAG_WAITS;
-	lapic->startup_vector = state_get_u8(in);
 	if (left != TIMER_NEVER && left > INT64_MAX / 2)
 		left = INT64_MAX / 2;
 	set_deadline(lapic, left == TIMER_NEVER ? left : clock_monotonic_ns() + left);

@@ -42,8 +42,10 @@ struct lapic_events {
 	void (*end_level)(struct lapic *lapic, uint8_t vector);
 	/* Call lapic_timer_fired at this time (monotonic), TIMER_NEVER: not at all. */
 	void (*set_timer)(struct lapic *lapic, int64_t deadline_ns);
-	/* Something may have become pending for this CPU. */
-	void (*kick)(struct lapic *lapic);
+	/* What lapic_pending and lapic_takes_extint answer may have changed. */
+	void (*changed)(struct lapic *lapic);
+	/* The CPU itself is meant: NMI, INIT, STARTUP (with the message's vector). */
+	void (*signal)(struct lapic *lapic, enum lapic_delivery delivery, uint8_t vector);
 	/* The guest's time-stamp counter now, and its rate. */
 	uint64_t (*tsc)(struct lapic *lapic, uint64_t *ret_khz);
 };
@@ -64,8 +66,6 @@ struct lapic {
 	uint64_t tsc_deadline;
 	int64_t timer_started_ns; /* when the count-down began */
 	int64_t timer_deadline_ns;
-	bool nmi_pending, init_pending, startup_pending, waits_for_startup;
-	uint8_t startup_vector;
 };
 
 void lapic_init(struct lapic *lapic, uint32_t id, const struct lapic_events *events);
