@@ -193,14 +193,18 @@ int file_write(int dirfd, const char *path, const void *data, size_t len, mode_t
 int file_put(int dirfd, const char *path, const char *text)
 {
 	own_fd int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	const size_t len = strlen(text);
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
 	do
-		n = write(fd, text, strlen(text));
+		n = write(fd, text, len);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	if (n < 0)
+		return -errno;
+	/* The rest in a second write would be taken for a second value. */
+	return (size_t)n == len ? 0 : -EIO;
 }
 
 int dir_sync(int fd)
@@ -213,6 +217,8 @@ int dir_make(int dirfd, const char *path, mode_t mode, struct error *err)
 	own_mem char *partial = str_copy(path);
 	struct stat st;
 
+	if (path[0] == '\0')
+		return fail(err, -ENOENT, "create directory \"\"");
 	/* The common case first: only the last component is missing, or nothing is. */
 	if (mkdirat(dirfd, path, mode) == 0)
 		return 0;

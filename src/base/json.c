@@ -36,8 +36,10 @@ static char *dump(const json_t *value, size_t flags)
 {
 	char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
 
-	/* jansson fails here only for want of memory. */
-	return text ? text : mem_new(1);
+	/* Only for want of memory (see mem.h). An empty text would be written over a good file. */
+	if (text == NULL)
+		abort();
+	return text;
 }
 
 char *json_text(const json_t *value)
@@ -249,13 +251,13 @@ bool json_element(const struct json_at *array, size_t i, struct json_at *ret)
 int json_get_strv(const struct json_at *object, const char *key, enum json_need need, char ***ret,
 		  struct error *err)
 {
-	own_strv char **v = mem_new(sizeof(char *));
+	own_strv char **v = NULL;
 	struct json_at array, item;
 	int rc = json_array_at(object, key, need, &array, err);
 
 	if (rc <= 0)
 		return rc;
-	v = mem_resize(v, json_array_size(array.value) + 1, sizeof(char *));
+	v = strv_new(json_array_size(array.value));
 	for (size_t i = 0; json_element(&array, i, &item); i++) {
 		const char *s;
 
@@ -263,7 +265,6 @@ int json_get_strv(const struct json_at *object, const char *key, enum json_need 
 		if (rc < 0)
 			return rc;
 		v[i] = str_copy(s);
-		v[i + 1] = NULL;
 	}
 	*ret = take(v);
 	return 1;
@@ -276,10 +277,12 @@ int json_get_pairs(const struct json_at *object, const char *key, enum json_need
 	struct json_at map;
 	const char *name;
 	json_t *value;
+	size_t count = 0;
 	int rc = json_object_at(object, key, need, &map, err);
 
 	if (rc <= 0)
 		return rc;
+	v = strv_new(json_object_size(map.value));
 	json_object_foreach (map.value, name, value) {
 		struct json_at at = {.value = value, .up = &map, .key = name};
 		const char *s;
@@ -287,16 +290,65 @@ int json_get_pairs(const struct json_at *object, const char *key, enum json_need
 		rc = json_as_string(&at, &s, err);
 		if (rc < 0)
 			return rc;
-		strv_push_format(&v, "%s=%s", name, s);
+		v[count++] = str_format("%s=%s", name, s);
 	}
 	*ret = take(v);
 	return 1;
 }
 
+/* The length of the UTF-8 sequence at `p` (Unicode 15, table 3-7), 0 if there is none. */
+static size_t utf8_length(const unsigned char *p)
+{
+	static const struct {
+		unsigned char first, last;            /* range of the first byte */
+		unsigned char second_min, second_max; /* of the second */
+		unsigned char length;
+	} forms[] = {
+		{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
+		{0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+		{0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+		{0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+		{0xf4, 0xf4, 0x80, 0x8f, 4},
+	};
+
+	for (size_t i = 0; i < array_size(forms); i++) {
+		if (p[0] < forms[i].first || p[0] > forms[i].last)
+			continue;
+		if (forms[i].length == 1)
+			return 1;
+		if (p[1] < forms[i].second_min || p[1] > forms[i].second_max)
+			return 0;
+		for (size_t k = 2; k < forms[i].length; k++)
+			if ((p[k] & 0xc0) != 0x80)
+				return 0;
+		return forms[i].length;
+	}
+	return 0;
+}
+
+json_t *json_from_string(const char *s)
+{
+	own_buf struct buf b = {0};
+	json_t *value = json_string(s);
+
+	if (value != NULL)
+		return value;
+	while (*s != '\0') {
+		size_t n = utf8_length((const unsigned char *)s);
+
+		if (n == 0)
+			buf_add_str(&b, "\xef\xbf\xbd");
+		else
+			buf_add(&b, s, n);
+		s += n ? n : 1;
+	}
+	return json_string(b.data);
+}
+
 void json_set_string(json_t *object, const char *key, const char *value)
 {
 	if (value != NULL)
-		json_object_set_new(object, key, json_string(value));
+		json_object_set_new(object, key, json_from_string(value));
 }
 
 json_t *json_from_strv(char *const *v)
@@ -304,7 +356,7 @@ json_t *json_from_strv(char *const *v)
 	json_t *array = json_array();
 
 	for (size_t i = 0; v != NULL && v[i] != NULL; i++)
-		json_array_append_new(array, json_string(v[i]));
+		json_array_append_new(array, json_from_string(v[i]));
 	return array;
 }
 

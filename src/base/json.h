@@ -2,7 +2,7 @@
  * json: reading JSON that others wrote, with errors that name the place; writing it.
  *
  * Parsing is jansson's. Reading goes through `struct json_at`, a value together with the way that led
- * to it, so that a wrong type is reported as "process.args[2]: expected a string, found a number"
+ * to it, so that a wrong type is reported as "process.args[2]: expected a string, found an integer"
  * without any bookkeeping by the caller. A json_at borrows: it is valid while the root value and the
  * json_at's that led to it are.
  *
@@ -33,7 +33,7 @@ struct json_at {
 OWN_DEFINE(own_json, json_t *, json_decref);
 #define own_json __attribute__((cleanup(own_json_release)))
 
-/* Parses `len` bytes. Duplicate keys, trailing text and nesting beyond jansson's limit are refused.
+/* Parses `len` bytes, an object or an array. Duplicate keys, trailing text and nesting beyond jansson's limit are refused.
  * `what` names the source in errors. Returns 0, -EINVAL. */
 int json_parse(const char *text, size_t len, const char *what, json_t **ret,
 	       struct error *err) must_check;
@@ -83,6 +83,9 @@ int json_as_object(const struct json_at *at, struct error *err) must_check;
 /* Element `i` of an array. for (i...; json_element(&array, i, &item); i++) */
 bool json_element(const struct json_at *array, size_t i, struct json_at *ret);
 
+/* A string value. JSON is UTF-8, arguments and environments are any bytes: each byte that is no part
+ * of a valid sequence becomes U+FFFD, where json_string() would return NULL and lose the element. */
+json_t *json_from_string(const char *s);
 /* Writing: json_object_set_new and friends with a value that may be absent. */
 void json_set_string(json_t *object, const char *key, const char *value); /* NULL: not set */
 void json_set_strv(json_t *object, const char *key, char *const *v);      /* NULL: not set */

@@ -1,12 +1,11 @@
 /* log: see log.h. */
 #include "base/log.h"
 
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/str.h"
 
 static struct {
@@ -31,12 +30,10 @@ bool log_enabled(enum log_level level)
 
 static void add_json_string(struct buf *b, const char *s)
 {
-	json_t *value = json_string(s);
-	char *text = json_dumps(value ? value : json_null(), JSON_ENCODE_ANY);
+	own_json json_t *value = json_from_string(s);
+	own_mem char *text = json_text(value);
 
-	buf_add_str(b, text ? text : "null");
-	free(text);
-	json_decref(value);
+	buf_add_str(b, text);
 }
 
 /* One write per line, so that lines of several processes do not mix. */

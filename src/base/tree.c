@@ -1,9 +1,12 @@
 /*
  * tree: removal of directory trees; declared in file.h.
  *
- * Works on descriptors only, so that a link put in the place of a directory leads nowhere, and
- * iteratively on a heap-allocated stack of levels. The depth is bounded by open descriptors: below
- * DEPTH_MAX levels a subtree is first moved up to the top of the tree being removed.
+ * Works on descriptors only, so that a link put in the place of a directory leads nowhere. Recursion,
+ * and with it stack and open descriptors (two a level), ends at DEPTH_MAX levels: a subtree below is
+ * moved up to the top of the tree being removed, and met there again.
+ *
+ * Every directory is first tried with rmdir: the kernel refuses that for a mount point (EBUSY), a bind
+ * mount of the same file system included, which no comparison of device numbers would find.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +20,10 @@
 #include "base/own.h"
 #include "base/random.h"
 
-enum { DEPTH_MAX = 64 };
+enum {
+	DEPTH_MAX = 64,
+	SWAPS_MAX = 100, /* how often an entry may change its kind while we look at it */
+};
 
 struct removal {
 	int top_fd; /* where subtrees that are too deep are moved to */
@@ -38,7 +44,7 @@ static int remove_dir(struct removal *r, int parent, const char *name, unsigned 
 	struct stat st;
 	int rc;
 
-	if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+	if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
 		return 0;
 	if (errno != ENOTEMPTY && errno != EEXIST)
 		return -errno;
@@ -59,6 +65,21 @@ static int remove_dir(struct removal *r, int parent, const char *name, unsigned 
 	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Removes an entry of whatever kind; a racing process may change the kind between two calls. */
+static int remove_entry(struct removal *r, int parent, const char *name, unsigned int depth)
+{
+	int rc = 0;
+
+	for (int i = 0; i < SWAPS_MAX; i++) {
+		rc = unlinkat(parent, name, 0) < 0 ? -errno : 0;
+		if (rc == -EISDIR)
+			rc = remove_dir(r, parent, name, depth);
+		if (rc != -ENOTDIR && rc != -ELOOP)
+			break;
+	}
+	return rc == -ENOENT ? 0 : rc;
+}
+
 static int empty_dir(struct removal *r, int fd, unsigned int depth)
 {
 	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -68,15 +89,8 @@ static int empty_dir(struct removal *r, int fd, unsigned int depth)
 	if (dir == NULL)
 		return -errno;
 	while ((errno = 0, entry = readdir(dir)) != NULL) {
-		int rc = 0;
+		int rc = is_dots(entry->d_name) ? 0 : remove_entry(r, fd, entry->d_name, depth);
 
-		if (is_dots(entry->d_name))
-			continue;
-		if (entry->d_type == DT_DIR ||
-		    (unlinkat(fd, entry->d_name, 0) < 0 && errno == EISDIR))
-			rc = remove_dir(r, fd, entry->d_name, depth);
-		else if (errno != 0 && errno != ENOENT)
-			rc = -errno;
 		if (rc < 0)
 			return rc;
 	}
@@ -92,7 +106,9 @@ int tree_remove(int dirfd, const char *name, struct error *err)
 
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
-	if (errno != EISDIR)
+	if (errno == EISDIR && unlinkat(dirfd, name, AT_REMOVEDIR) == 0)
+		return 0;
+	if (errno != EISDIR && errno != ENOTEMPTY && errno != EEXIST)
 		return fail(err, -errno, "remove %s", name);
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
