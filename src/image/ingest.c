@@ -41,10 +41,12 @@ static int write_blob(const void *data, size_t len, void *context, struct error 
 		return refuse(err, -EBADMSG, "more bytes came than the %llu that were promised",
 			      (unsigned long long)ingest->expect.blob_size);
 	digest_add(&ingest->blob_state, data, len);
+	ingest->blob_size += len;
+	if (ingest->mode == INGEST_KEPT)
+		return 0;
 	rc = fd_write_full(ingest->blob_fd, data, len);
 	if (rc < 0)
 		return fail(err, rc, "write the blob");
-	ingest->blob_size += len;
 	if (ingest->blob_size - ingest->blob_flushed >= WRITEBACK_STEP) {
 		/* Only a hint: the fsync at the end is what counts. */
 		sync_file_range(ingest->blob_fd, (off_t)ingest->blob_flushed, 0,
@@ -80,9 +82,11 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 	ingest->expect = *expect;
 	digest_begin(&ingest->blob_state);
 	digest_begin(&ingest->diffid_state);
-	ingest->blob_fd = image_session_file(session, ingest->blob_name, err);
-	if (ingest->blob_fd < 0)
-		return ingest->blob_fd;
+	if (mode != INGEST_KEPT) {
+		ingest->blob_fd = image_session_file(session, ingest->blob_name, err);
+		if (ingest->blob_fd < 0)
+			return ingest->blob_fd;
+	}
 	decompressor_create(take_tar, ingest, &ingest->decompressor);
 	if (mode == INGEST_TAR) {
 		rc = compressor_create(write_blob, ingest, &ingest->compressor, err);
@@ -98,7 +102,7 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 
 int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error *err)
 {
-	if (ingest->mode == INGEST_BLOB) {
+	if (ingest->mode != INGEST_TAR) {
 		int rc = write_blob(data, len, ingest, err);
 
 		if (rc < 0)
@@ -122,7 +126,13 @@ int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error
 	int rc;
 
 	/* The blob first: if its digest is wrong, that is the reason, not what unpacking found. */
-	if (ingest->mode == INGEST_BLOB) {
+	if (ingest->mode != INGEST_TAR) {
+		if (ingest->expect.blob_size != UINT64_MAX &&
+		    ingest->blob_size != ingest->expect.blob_size)
+			return refuse(err, -EBADMSG,
+				      "%llu bytes came of the %llu that were promised",
+				      (unsigned long long)ingest->blob_size,
+				      (unsigned long long)ingest->expect.blob_size);
 		digest_end(&ingest->blob_state, &result.blob);
 		rc = differs(err, "digest of what came", &result.blob, &ingest->expect.blob);
 		if (rc < 0)
@@ -140,7 +150,7 @@ int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error
 	if (rc < 0)
 		return rc;
 	rc = layer_writer_finish(ingest->layer, &result.diffid, &result.layer, err);
-	if (rc == 0)
+	if (rc == 0 && ingest->mode != INGEST_KEPT)
 		rc = image_session_keep(ingest->session, ingest->blob_fd, ingest->blob_name,
 					&result.blob, err);
 	if (rc < 0)

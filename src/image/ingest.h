@@ -4,6 +4,7 @@
  *     INGEST_BLOB   bytes -> blob file, sha256 -> unpack -> sha256 (diffid) -> layer writer
  *     INGEST_TAR    bytes -> unpack -> sha256 (diffid) -> layer writer
  *                                   `-> gzip -> blob file, sha256
+ *     INGEST_KEPT   as INGEST_BLOB, but without writing the blob
  *
  * Nothing gets its name before every digest that was promised has been compared.
  */
@@ -16,6 +17,7 @@
 enum ingest_mode {
 	INGEST_BLOB, /* what comes is the blob, to be kept byte for byte */
 	INGEST_TAR,  /* what comes is a tar, perhaps compressed; the blob is made from it */
+	INGEST_KEPT, /* what comes is a blob that the store has already; only the layer is made */
 };
 
 /* What is promised about the layer; a digest with an empty text and UINT64_MAX: nothing. */

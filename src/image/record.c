@@ -24,19 +24,22 @@ static int insert_blob(struct image_store *store, const struct digest *digest, u
 	return rc < 0 ? rc : 0;
 }
 
-static int insert_layer(struct image_store *store, const struct digest *diffid,
-			const struct layer_info *info, struct error *err)
+static int insert_layer(struct image_store *store, const struct ingest_result *result,
+			struct error *err)
 {
+	const struct layer_info *info = &result->layer;
 	int rc = db_run(store->db, err,
 			"INSERT INTO image_layer (diffid, format, digest, size, unpacked, entries, "
-			"whiteouts, added_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+			"whiteouts, added_ns, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
 			"ON CONFLICT (diffid) DO UPDATE SET format = excluded.format, "
 			"digest = excluded.digest, size = excluded.size, "
 			"unpacked = excluded.unpacked, entries = excluded.entries, "
-			"whiteouts = excluded.whiteouts, added_ns = excluded.added_ns",
-			"tttiiiii", diffid->text, layer_format_name(info->format),
+			"whiteouts = excluded.whiteouts, added_ns = excluded.added_ns, "
+			"blob = excluded.blob",
+			"tttiiiiit", result->diffid.text, layer_format_name(info->format),
 			info->digest.text, (int64_t)info->size_bytes, (int64_t)info->unpacked_bytes,
-			(int64_t)info->entries, (int64_t)info->whiteouts, clock_now_ns());
+			(int64_t)info->entries, (int64_t)info->whiteouts, clock_now_ns(),
+			result->blob.text);
 
 	return rc < 0 ? rc : 0;
 }
@@ -89,7 +92,7 @@ int image_record_layer(struct image_session *session, const struct ingest_result
 	if (rc == 0)
 		rc = insert_blob(session->store, &result->blob, result->blob_size, err);
 	if (rc == 0)
-		rc = insert_layer(session->store, &result->diffid, &result->layer, err);
+		rc = insert_layer(session->store, result, err);
 	return rc < 0 ? rc : db_commit(&tx, err);
 }
 
@@ -141,6 +144,24 @@ int image_have_layer(struct image_store *store, const struct digest *diffid, str
 		return layers_fd;
 	rc = layer_stat(layers_fd, diffid, &info, err);
 	return rc <= 0 ? rc : info.size_bytes == (uint64_t)size;
+}
+
+int image_blob_of_layer(struct image_store *store, const struct digest *diffid, struct digest *ret,
+			uint64_t *ret_size, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	struct digest blob;
+	int rc = db_query(store->db, &q, err, "SELECT blob FROM image_layer WHERE diffid = ?", "t",
+			  diffid->text);
+
+	if (rc == 0)
+		rc = db_next(q, err);
+	if (rc <= 0 || digest_parse(db_text(q, 0), &blob, NULL) < 0)
+		return rc < 0 ? rc : 0;
+	rc = image_have_blob(store, &blob, ret_size, err);
+	if (rc > 0)
+		*ret = blob;
+	return rc;
 }
 
 static int insert_image(struct image_store *store, const struct image_record *r, struct error *err)

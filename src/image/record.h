@@ -23,6 +23,10 @@ int image_have_blob(struct image_store *store, const struct digest *digest, uint
 int image_have_layer(struct image_store *store, const struct digest *diffid,
 		     struct error *err) must_check;
 
+/* The blob that the layer was made of: 1 if it is here. */
+int image_blob_of_layer(struct image_store *store, const struct digest *diffid, struct digest *ret,
+			uint64_t *ret_size, struct error *err) must_check;
+
 struct image_record {
 	const struct digest *id, *manifest;
 	const struct image_document *document;

@@ -57,6 +57,8 @@ static const char *const steps[] = {
 	"  PRIMARY KEY (user, image)"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE INDEX image_use_image ON image_use (image);",
+	/* 2: the blob that a layer was made of, from which it can be made again. */
+	"ALTER TABLE image_layer ADD COLUMN blob TEXT NOT NULL DEFAULT ''",
 };
 
 int image_schema_migrate(struct db *db, struct error *err)

@@ -26,23 +26,3 @@ int image_store_check(struct image_store *store, enum image_check_flags flags, i
 {
 	return UNFINISHED(err);
 }
-int image_load(struct image_store *store, int fd, const struct image_load *options,
-	       struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_load_layout(struct image_store *store, const char *dir, const struct image_load *options,
-		      struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_save(struct image_store *store, char *const *names, enum image_archive format, int fd,
-	       struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_save_layout(struct image_store *store, const char *name, const char *dir,
-		      struct error *err)
-{
-	return UNFINISHED(err);
-}

@@ -1,0 +1,388 @@
+/* fetch: see fetch.h. */
+#include "image/fetch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/garbage.h"
+#include "image/record.h"
+#include "image/store_priv.h"
+
+enum { READ_SIZE = 256 << 10 };
+
+struct work {
+	size_t layer;
+	enum ingest_mode mode;
+};
+
+struct fetching {
+	const struct image_fetch *fetch;
+	const struct layer_format *format;
+	struct work *work;
+	size_t work_count;
+	struct fetched_layer *layers; /* the result */
+};
+
+struct metered {
+	struct ingest *ingest;
+	struct image_job_meter *meter;
+};
+
+static int add_metered(const void *data, size_t len, void *context, struct error *err)
+{
+	struct metered *metered = context;
+
+	metered->meter->done_bytes += len;
+	return ingest_add(metered->ingest, data, len, err);
+}
+
+/* A blob of the store as a source. */
+static int stream_kept(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
+		       void *out_context, struct error *err)
+{
+	own_fd int fd =
+		openat(store->blobs_fd, digest_hex(blob), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	own_mem char *chunk = mem_new(READ_SIZE);
+
+	if (fd < 0)
+		return fail(err, -errno, "open the blob %s", blob->text);
+	for (;;) {
+		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
+		int rc;
+
+		if (n < 0)
+			return fail(err, (int)n, "read the blob %s", blob->text);
+		if (n == 0)
+			return 0;
+		rc = out(chunk, (size_t)n, out_context, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static struct ingest_expect expect_of(const struct image_fetch *fetch, size_t layer)
+{
+	struct ingest_expect expect = INGEST_EXPECT_NOTHING;
+
+	expect.diffid = fetch->document->diffids[layer];
+	if (fetch->manifest != NULL) {
+		expect.blob = fetch->manifest->layers[layer].digest;
+		expect.blob_size = fetch->manifest->layers[layer].size_bytes;
+	}
+	return expect;
+}
+
+static int run(size_t i, struct image_job_meter *meter, void *result, void *context,
+	       struct error *err)
+{
+	struct fetching *f = context;
+	const struct image_fetch *fetch = f->fetch;
+	const struct work *work = &f->work[i];
+	struct ingest_expect expect = expect_of(fetch, work->layer);
+	own_ingest struct ingest *ingest = NULL;
+	struct metered metered = {.meter = meter};
+	int rc = ingest_begin(fetch->session, f->format, work->mode, &expect, &ingest, err);
+
+	if (rc < 0)
+		return rc;
+	metered.ingest = ingest;
+	if (expect.blob_size != UINT64_MAX)
+		meter->total_bytes = expect.blob_size;
+	if (work->mode == INGEST_KEPT)
+		rc = stream_kept(fetch->session->store, &expect.blob, add_metered, &metered, err);
+	else
+		rc = fetch->stream(work->layer, add_metered, &metered, fetch->context, err);
+	if (rc == 0)
+		rc = ingest_finish(ingest, result, err);
+	if (rc < 0)
+		return refuse(err, rc, "layer %zu (%s)", work->layer + 1,
+			      fetch->manifest ? expect.blob.text : expect.diffid.text);
+	return 0;
+}
+
+static int done(size_t i, const void *result, void *context, struct error *err)
+{
+	struct fetching *f = context;
+	struct fetched_layer *layer = &f->layers[f->work[i].layer];
+	struct ingest_result r;
+
+	memcpy(&r, result, sizeof(r));
+	layer->blob = r.blob;
+	layer->blob_size = r.blob_size;
+	return image_record_layer(f->fetch->session, &r, err);
+}
+
+static const char *name(size_t i, void *context)
+{
+	const struct fetching *f = context;
+	size_t layer = f->work[i].layer;
+
+	return f->fetch->manifest ? f->fetch->manifest->layers[layer].digest.text
+				  : f->fetch->document->diffids[layer].text;
+}
+
+static void tell_exists(const struct image_fetch *fetch, size_t layer, uint64_t size)
+{
+	struct image_progress progress = {
+		.step = IMAGE_STEP_EXISTS,
+		.what = fetch->manifest ? fetch->manifest->layers[layer].digest.text
+					: fetch->document->diffids[layer].text,
+		.index = layer,
+		.count = fetch->document->diffids_count,
+		.done_bytes = size,
+		.total_bytes = size,
+	};
+
+	if (fetch->progress != NULL)
+		fetch->progress(&progress, fetch->progress_data);
+}
+
+/* The same layer may stand in an image several times: it is fetched once. */
+static bool stands_before(const struct image_document *document, size_t layer)
+{
+	for (size_t i = 0; i < layer; i++)
+		if (digest_eq(&document->diffids[i], &document->diffids[layer]))
+			return true;
+	return false;
+}
+
+/* Decides what is to be done for a layer. 1 if there is something, with its mode. */
+static int decide(struct fetching *f, size_t layer, enum ingest_mode *ret_mode, struct error *err)
+{
+	const struct image_fetch *fetch = f->fetch;
+	struct image_store *store = fetch->session->store;
+	struct fetched_layer *known = &f->layers[layer];
+	int here = image_have_layer(store, &fetch->document->diffids[layer], err), blob;
+
+	if (here < 0)
+		return here;
+	if (fetch->manifest == NULL) {
+		blob = here ? image_blob_of_layer(store, &fetch->document->diffids[layer],
+						  &known->blob, &known->blob_size, err)
+			    : 0;
+		*ret_mode = INGEST_TAR;
+		return blob < 0 ? blob : !blob;
+	}
+	known->blob = fetch->manifest->layers[layer].digest;
+	known->blob_size = fetch->manifest->layers[layer].size_bytes;
+	blob = image_have_blob(store, &known->blob, &known->blob_size, err);
+	*ret_mode = blob > 0 ? INGEST_KEPT : INGEST_BLOB;
+	return blob < 0 ? blob : !(blob && here);
+}
+
+static int plan(struct fetching *f, struct error *err)
+{
+	const struct image_document *document = f->fetch->document;
+
+	f->work = mem_new_array(document->diffids_count, sizeof(*f->work));
+	for (size_t i = 0; i < document->diffids_count; i++) {
+		enum ingest_mode mode;
+		int rc = decide(f, i, &mode, err);
+
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
+			tell_exists(f->fetch, i, f->layers[i].blob_size);
+		else if (!stands_before(document, i))
+			f->work[f->work_count++] = (struct work){.layer = i, .mode = mode};
+	}
+	return 0;
+}
+
+/* A layer that stands a second time has what the first one got. */
+static void copy_repeated(const struct image_document *document, struct fetched_layer *layers)
+{
+	for (size_t i = 0; i < document->diffids_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (layers[i].blob.text[0] == '\0' &&
+			    digest_eq(&document->diffids[i], &document->diffids[k]))
+				layers[i] = layers[k];
+}
+
+int image_fetch_layers(const struct image_fetch *fetch, struct fetched_layer *ret,
+		       struct error *err)
+{
+	struct fetching f = {.fetch = fetch, .layers = ret};
+	struct image_jobs jobs = {
+		.result_size = sizeof(struct ingest_result),
+		.context = &f,
+		.run = run,
+		.done = done,
+		.name = name,
+		.progress = fetch->progress,
+		.progress_data = fetch->progress_data,
+	};
+	int rc, layers_fd = image_store_layers_fd(fetch->session->store, err);
+
+	if (layers_fd < 0)
+		return layers_fd;
+	rc = plan(&f, err);
+	if (rc == 0 && f.work_count > 0) {
+		f.format = layer_format_best(layers_fd);
+		jobs.count = f.work_count;
+		rc = image_jobs_run(&jobs, err);
+	}
+	free(f.work);
+	if (rc == 0)
+		copy_repeated(fetch->document, ret);
+	return rc;
+}
+
+static int check_counts(const struct image_fetch *fetch, struct error *err)
+{
+	if (fetch->manifest == NULL ||
+	    fetch->manifest->layers_count == fetch->document->diffids_count)
+		return 0;
+	return refuse(err, -EBADMSG,
+		      "the manifest has %zu layers but the configuration speaks of %zu",
+		      fetch->manifest->layers_count, fetch->document->diffids_count);
+}
+
+/* The media type for a blob of the store, by its first bytes. */
+static int layer_type(struct image_store *store, const struct digest *blob, const char **ret,
+		      struct error *err)
+{
+	own_fd int fd =
+		openat(store->blobs_fd, digest_hex(blob), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	unsigned char magic[4];
+	ssize_t n = fd < 0 ? -errno : fd_read_full(fd, magic, sizeof(magic));
+
+	if (n < 0)
+		return fail(err, (int)n, "read the blob %s", blob->text);
+	*ret = manifest_layer_type(compression_sniff(magic, (size_t)n));
+	return 0;
+}
+
+static int make_manifest(struct image_store *store, const struct image_arrival *a,
+			 const struct fetched_layer *layers, size_t count, char **ret,
+			 struct error *err)
+{
+	own_mem struct descriptor *list = mem_new_array(count, sizeof(*list));
+	char config_type[] = MEDIA_OCI_CONFIG;
+	struct descriptor config = {
+		.media_type = config_type,
+		.digest = digest_of(a->config_text, a->config_len),
+		.size_bytes = a->config_len,
+	};
+	own_strv char **types = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		const char *type;
+		int rc = layer_type(store, &layers[i].blob, &type, err);
+
+		if (rc < 0)
+			return rc;
+		strv_push(&types, type);
+		list[i] = (struct descriptor){
+			.media_type = types[i],
+			.digest = layers[i].blob,
+			.size_bytes = layers[i].blob_size,
+		};
+	}
+	*ret = manifest_format(&config, list, count);
+	return 0;
+}
+
+/* The documents into the store, then the rows of the image. */
+static int record(struct image_fetch *fetch, const struct image_arrival *a,
+		  const struct fetched_layer *layers, struct digest *ret_id, struct error *err)
+{
+	size_t count = fetch->document->diffids_count, used = 0;
+	own_mem char *made = NULL;
+	own_mem struct digest *blobs =
+		mem_new_array(count + a->extra_blobs_count + 2, sizeof(*blobs));
+	const char *text = a->manifest_text;
+	size_t len = a->manifest_len;
+	struct digest id, manifest;
+	int rc = 0;
+
+	if (text == NULL) {
+		rc = make_manifest(fetch->session->store, a, layers, count, &made, err);
+		text = made;
+		len = made ? strlen(made) : 0;
+	}
+	if (rc == 0)
+		rc = image_record_small(fetch->session, a->config_text, a->config_len, &id, err);
+	if (rc == 0)
+		rc = image_record_small(fetch->session, text, len, &manifest, err);
+	if (rc < 0)
+		return rc;
+	blobs[used++] = id;
+	blobs[used++] = manifest;
+	for (size_t i = 0; i < a->extra_blobs_count; i++)
+		blobs[used++] = a->extra_blobs[i];
+	for (size_t i = 0; i < count; i++)
+		blobs[used++] = layers[i].blob;
+	*ret_id = id;
+	return image_record(fetch->session,
+			    &(struct image_record){
+				    .id = &id,
+				    .manifest = &manifest,
+				    .document = fetch->document,
+				    .blobs = blobs,
+				    .blobs_count = used,
+				    .name = a->name,
+				    .repository = a->repository,
+				    .repo_digests = a->repo_digests,
+				    .repo_digests_count = a->repo_digests_count,
+			    },
+			    err);
+}
+
+int image_arrive(struct image_fetch *fetch, const struct image_arrival *a, struct digest *ret_id,
+		 struct error *err)
+{
+	own_image_document struct image_document document = {0};
+	own_manifest struct manifest manifest = {0};
+	own_mem struct fetched_layer *layers = NULL;
+	int rc = image_document_parse(a->config_text, a->config_len, &document, err);
+
+	if (rc == 0 && a->manifest_text != NULL)
+		rc = manifest_parse(a->manifest_text, a->manifest_len, NULL, &manifest, err);
+	if (rc < 0)
+		return rc;
+	fetch->document = &document;
+	fetch->manifest = a->manifest_text ? &manifest : NULL;
+	layers = mem_new_array(document.diffids_count, sizeof(*layers));
+	rc = check_counts(fetch, err);
+	if (rc == 0)
+		rc = image_fetch_layers(fetch, layers, err);
+	if (rc == 0)
+		rc = record(fetch, a, layers, ret_id, err);
+	fetch->document = NULL;
+	fetch->manifest = NULL;
+	return rc;
+}
+
+static bool can_go_on(int rc)
+{
+	switch (rc) {
+	case -EINTR:
+	case -ETIMEDOUT:
+	case -ENETUNREACH:
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -EHOSTUNREACH:
+	case -EAGAIN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int image_fetch_failed(struct image_store *store, int64_t since_ns, int rc)
+{
+	/* The failure itself is what the user shall hear of, not one of tidying up after it. */
+	if (can_go_on(rc) || image_garbage_condemn_since(store, since_ns, NULL) < 0)
+		return rc;
+	if (image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, NULL) < 0)
+		return rc;
+	return rc;
+}

@@ -1,0 +1,378 @@
+/*
+ * save: images as archives and layout directories.
+ *
+ * An OCI archive holds the blobs as they are. A docker archive holds plain tars: the blobs are unpacked
+ * on their way out, once to learn the length (which a tar says first) if it is not known.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/archive.h"
+#include "image/manifest.h"
+#include "image/session.h"
+#include "image/store_priv.h"
+#include "image/ustar.h"
+
+enum { READ_SIZE = 256 << 10, FILE_MODE = 0644 };
+
+/* Where files go: into a tar, or below a directory. */
+struct target {
+	int fd;
+	int dir_fd; /* -1 for a tar */
+	char **written;
+};
+
+struct save {
+	struct image_store *store;
+	struct target target;
+	json_t *list; /* manifests of index.json, or manifest.json itself */
+};
+
+static int put_bytes(const void *data, size_t len, void *context, struct error *err)
+{
+	int rc = fd_write_full(*(int *)context, data, len);
+
+	return rc < 0 ? fail(err, rc, "write the archive") : 0;
+}
+
+static int open_blob(struct image_store *store, const struct digest *digest, uint64_t *ret_size,
+		     struct error *err)
+{
+	int blobs_fd = image_store_blobs_fd(store, err), fd;
+	struct stat st;
+
+	if (blobs_fd < 0)
+		return blobs_fd;
+	fd = openat(blobs_fd, digest_hex(digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return hint(err, fail(err, -errno, "open the blob %s", digest->text),
+			    "fetch the image again: berth pull");
+	*ret_size = (uint64_t)st.st_size;
+	return fd;
+}
+
+/* Pushes a blob as it is or unpacked. */
+static int push_blob(int fd, image_bytes_fn *out, void *context, struct error *err)
+{
+	own_mem char *chunk = mem_new(READ_SIZE);
+
+	for (;;) {
+		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
+		int rc;
+
+		if (n <= 0)
+			return n < 0 ? fail(err, (int)n, "read a blob") : 0;
+		rc = out(chunk, (size_t)n, context, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int unpack_blob(int fd, image_bytes_fn *out, void *context, struct error *err)
+{
+	own_decompressor struct decompressor *d = NULL;
+	own_mem char *chunk = mem_new(READ_SIZE);
+	int rc = 0;
+
+	decompressor_create(out, context, &d);
+	for (;;) {
+		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
+
+		if (n < 0)
+			return fail(err, (int)n, "read a blob");
+		rc = n > 0 ? decompressor_add(d, chunk, (size_t)n, err)
+			   : decompressor_finish(d, err);
+		if (n == 0 || rc < 0)
+			return rc;
+	}
+}
+
+static int count_bytes(const void *data, size_t len, void *context, struct error *err)
+{
+	(void)data;
+	(void)err;
+	*(uint64_t *)context += len;
+	return 0;
+}
+
+/* Opens the file `name` of the target for its content: the descriptor to write to. */
+static int begin_file(struct target *t, const char *name, uint64_t size, int *ret_fd,
+		      struct error *err)
+{
+	const struct ustar_entry entry = {
+		.name = name, .type = '0', .mode = FILE_MODE, .size_bytes = size};
+
+	if (t->dir_fd < 0) {
+		*ret_fd = t->fd;
+		return ustar_header(&entry, put_bytes, &t->fd, err);
+	}
+	*ret_fd = openat(t->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+			 FILE_MODE);
+	return *ret_fd < 0 ? fail(err, -errno, "create %s", name) : 0;
+}
+
+static int end_file(struct target *t, uint64_t size, int *fd, struct error *err)
+{
+	if (t->dir_fd < 0)
+		return ustar_pad(size, put_bytes, &t->fd, err);
+	fd_close(fd);
+	return 0;
+}
+
+/* 1 if that file has been written already; else notes it. */
+static bool written(struct target *t, const char *name)
+{
+	if (strv_has(t->written, name))
+		return true;
+	strv_push(&t->written, name);
+	return false;
+}
+
+static int put_text(struct target *t, const char *name, const char *text, struct error *err)
+{
+	size_t len = strlen(text);
+	int fd, rc;
+
+	if (written(t, name))
+		return 0;
+	rc = begin_file(t, name, len, &fd, err);
+	if (rc == 0)
+		rc = put_bytes(text, len, &fd, err);
+	return rc < 0 ? rc : end_file(t, len, &fd, err);
+}
+
+static int put_blob(struct save *s, const struct digest *digest, struct error *err)
+{
+	own_mem char *name = str_format("blobs/sha256/%s", digest_hex(digest));
+	own_fd int from = -1;
+	uint64_t size;
+	int fd, rc;
+
+	if (written(&s->target, name))
+		return 0;
+	from = open_blob(s->store, digest, &size, err);
+	if (from < 0)
+		return from;
+	rc = begin_file(&s->target, name, size, &fd, err);
+	if (rc == 0)
+		rc = push_blob(from, put_bytes, &fd, err);
+	return rc < 0 ? rc : end_file(&s->target, size, &fd, err);
+}
+
+/* A layer as a plain tar, <diffid>.tar. */
+static int put_tar(struct save *s, const struct digest *blob, const char *name, struct error *err)
+{
+	own_fd int from = -1;
+	uint64_t size, unpacked = 0;
+	int fd, rc;
+
+	if (written(&s->target, name))
+		return 0;
+	from = open_blob(s->store, blob, &size, err);
+	if (from < 0)
+		return from;
+	rc = unpack_blob(from, count_bytes, &unpacked, err);
+	if (rc == 0 && lseek(from, 0, SEEK_SET) < 0)
+		rc = fail(err, -errno, "read a blob");
+	if (rc == 0)
+		rc = begin_file(&s->target, name, unpacked, &fd, err);
+	if (rc == 0)
+		rc = unpack_blob(from, put_bytes, &fd, err);
+	return rc < 0 ? rc : end_file(&s->target, unpacked, &fd, err);
+}
+
+/* Reads the image's manifest from its blob. */
+static int read_manifest(struct image_store *store, const struct image *image, struct manifest *ret,
+			 uint64_t *ret_size, struct error *err)
+{
+	own_mem char *text = NULL;
+	own_fd int fd = open_blob(store, &image->manifest, ret_size, err);
+	size_t len;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = fd_read_all(fd, MANIFEST_SIZE_MAX, &text, &len);
+	if (rc < 0)
+		return fail(err, rc, "read the manifest %s", image->manifest.text);
+	return manifest_parse(text, len, NULL, ret, err);
+}
+
+/* One image into an OCI layout. */
+static int save_oci(struct save *s, const struct image *image, struct error *err)
+{
+	own_manifest struct manifest manifest = {0};
+	json_t *descriptor, *annotations;
+	uint64_t size;
+	int rc = read_manifest(s->store, image, &manifest, &size, err);
+
+	if (rc == 0)
+		rc = put_blob(s, &image->manifest, err);
+	if (rc == 0)
+		rc = put_blob(s, &manifest.config.digest, err);
+	for (size_t i = 0; rc == 0 && i < manifest.layers_count; i++)
+		rc = put_blob(s, &manifest.layers[i].digest, err);
+	if (rc < 0)
+		return rc;
+	descriptor = json_object();
+	json_set_string(descriptor, "mediaType", manifest.media_type);
+	json_set_string(descriptor, "digest", image->manifest.text);
+	json_object_set_new(descriptor, "size", json_integer((json_int_t)size));
+	if (image->name != NULL) {
+		annotations = json_object();
+		json_set_string(annotations, "io.containerd.image.name", image->name);
+		json_set_string(annotations, "org.opencontainers.image.ref.name", image->name);
+		json_object_set_new(descriptor, "annotations", annotations);
+	}
+	json_array_append_new(s->list, descriptor);
+	return 0;
+}
+
+/* One image into a docker archive. */
+static int save_docker(struct save *s, const struct image *image, struct error *err)
+{
+	own_manifest struct manifest manifest = {0};
+	own_mem char *config_name = str_format("%s.json", digest_hex(&image->id)), *config = NULL;
+	own_fd int fd = -1;
+	json_t *entry, *tags, *layers;
+	uint64_t size;
+	size_t len;
+	int rc = read_manifest(s->store, image, &manifest, &size, err);
+
+	if (rc < 0)
+		return rc;
+	fd = open_blob(s->store, &image->id, &size, err);
+	if (fd < 0)
+		return fd;
+	rc = fd_read_all(fd, CONFIG_SIZE_MAX, &config, &len);
+	if (rc < 0)
+		return fail(err, rc, "read the configuration %s", image->id.text);
+	rc = put_text(&s->target, config_name, config, err);
+	layers = json_array();
+	for (size_t i = 0; rc == 0 && i < manifest.layers_count && i < image->layers_count; i++) {
+		own_mem char *name = str_format("%s.tar", digest_hex(&image->layers[i]));
+
+		rc = put_tar(s, &manifest.layers[i].digest, name, err);
+		json_array_append_new(layers, json_string(name));
+	}
+	entry = json_object();
+	json_set_string(entry, "Config", config_name);
+	tags = json_array();
+	if (image->name != NULL)
+		json_array_append_new(tags, json_string(image->name));
+	json_object_set_new(entry, "RepoTags", tags);
+	json_object_set_new(entry, "Layers", layers);
+	json_array_append_new(s->list, entry);
+	return rc;
+}
+
+static int save_all(struct save *s, char *const *names, enum image_archive format,
+		    struct error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && names[i] != NULL; i++) {
+		own_image struct image *image = NULL;
+
+		rc = image_find(s->store, names[i], &image, err);
+		if (rc == 0)
+			rc = format == IMAGE_ARCHIVE_OCI ? save_oci(s, image, err)
+							 : save_docker(s, image, err);
+		if (rc < 0)
+			return refuse(err, rc, "save %s", names[i]);
+	}
+	return rc;
+}
+
+static int finish_oci(struct save *s, struct error *err)
+{
+	own_json json_t *index = json_object();
+	own_mem char *text = NULL;
+	int rc;
+
+	json_object_set_new(index, "schemaVersion", json_integer(2));
+	json_set_string(index, "mediaType", MEDIA_OCI_INDEX);
+	json_object_set(index, "manifests", s->list);
+	text = json_text(index);
+	rc = put_text(&s->target, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
+	return rc < 0 ? rc : put_text(&s->target, "index.json", text, err);
+}
+
+/* Two names of one image become one entry with two tags, as docker writes it. */
+static void merge_tags(json_t *list)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		json_t *entry = json_array_get(list, i);
+		json_t *config = json_object_get(entry, "Config");
+
+		for (size_t k = json_array_size(list); --k > i;) {
+			json_t *other = json_array_get(list, k);
+
+			if (!json_equal(config, json_object_get(other, "Config")))
+				continue;
+			json_array_extend(json_object_get(entry, "RepoTags"),
+					  json_object_get(other, "RepoTags"));
+			json_array_remove(list, k);
+		}
+	}
+}
+
+static int finish_docker(struct save *s, struct error *err)
+{
+	own_mem char *text = NULL;
+
+	merge_tags(s->list);
+	text = json_text(s->list);
+	return put_text(&s->target, "manifest.json", text, err);
+}
+
+/* The store lock shared: nothing is deleted while it is being read. */
+static int save_locked(struct save *s, char *const *names, enum image_archive format,
+		       struct error *err)
+{
+	own_fd int lock_fd = file_lock(s->store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
+	int rc;
+
+	if (lock_fd < 0)
+		return fail(err, lock_fd, "lock the image store");
+	s->list = json_array();
+	rc = save_all(s, names, format, err);
+	if (rc == 0)
+		rc = format == IMAGE_ARCHIVE_OCI ? finish_oci(s, err) : finish_docker(s, err);
+	if (rc == 0 && s->target.dir_fd < 0)
+		rc = ustar_end(put_bytes, &s->target.fd, err);
+	json_decref(s->list);
+	strv_free(s->target.written);
+	return rc;
+}
+
+int image_save(struct image_store *store, char *const *names, enum image_archive format, int fd,
+	       struct error *err)
+{
+	struct save save = {.store = store, .target = {.fd = fd, .dir_fd = -1}};
+
+	return save_locked(&save, names, format, err);
+}
+
+int image_save_layout(struct image_store *store, const char *name, const char *dir,
+		      struct error *err)
+{
+	own_mem char *copy = str_copy(name);
+	char *names[] = {copy, NULL};
+	own_fd int dir_fd = dir_open(AT_FDCWD, dir, 0755, err), blobs_fd = -1;
+	struct save save = {.store = store, .target = {.fd = -1, .dir_fd = dir_fd}};
+
+	if (dir_fd < 0)
+		return dir_fd;
+	blobs_fd = dir_open(dir_fd, "blobs/sha256", 0755, err);
+	if (blobs_fd < 0)
+		return blobs_fd;
+	return save_locked(&save, names, IMAGE_ARCHIVE_OCI, err);
+}
