@@ -35,6 +35,7 @@ struct args {
 	char **positional; /* NULL-terminated; the strings are argv's */
 	int count;
 	bool wants_help;
+	char **supplied;       /* texts that are not argv's */
 	struct value values[]; /* of all sets of options, one after the other */
 };
 
@@ -134,6 +135,7 @@ void args_free(struct args *args)
 
 		for (size_t i = 0; i < option_count(args->command); i++)
 			free(args->values[i].list);
+		strv_free(args->supplied);
 		free(args->positional);
 		free(args->path);
 		free(args);
@@ -207,6 +209,13 @@ static const char *kind_name(const struct option_spec *spec)
 	return names[spec->kind];
 }
 
+static int refuse_value(const struct option_spec *spec, const char *shown, const char *text,
+			struct error *err)
+{
+	return refuse(err, -EINVAL, "invalid value \"%s\" for %s: expected %s", text, shown,
+		      spec->kind == OPTION_ENUM ? spec->metavar : kind_name(spec));
+}
+
 static int set_value(const struct args *args, const struct found *found, const char *shown,
 		     char *text, struct error *err)
 {
@@ -215,11 +224,8 @@ static int set_value(const struct args *args, const struct found *found, const c
 	if (found->spec->flags & OPTION_REFUSED)
 		return args_refuse(args, err, "%s is not supported: %s", shown, found->spec->help);
 	if (value_parse(found->spec, text, value) < 0) {
-		if (found->spec->kind == OPTION_ENUM)
-			return args_refuse(args, err, "invalid value \"%s\" for %s: expected %s",
-					   text, shown, found->spec->metavar);
-		return args_refuse(args, err, "invalid value \"%s\" for %s: expected %s", text,
-				   shown, kind_name(found->spec));
+		hint(err, 0, "see \"%s --help\"", args->path);
+		return refuse_value(found->spec, shown, text, err);
 	}
 	value->given = true;
 	value->text = text;
@@ -509,6 +515,16 @@ static struct value *get_kind(const struct args *args, const char *name, enum op
 	return found.value;
 }
 
+bool args_has(const struct args *args, const char *option)
+{
+	struct found found;
+
+	for (; args != NULL; args = args->up)
+		if (find_here(args, option, 0, &found))
+			return true;
+	return false;
+}
+
 bool args_given(const struct args *args, const char *option)
 {
 	return get(args, option).value->given;
@@ -547,6 +563,19 @@ char *const *args_list(const struct args *args, const char *option)
 	struct value *value = get_kind(args, option, OPTION_LIST);
 
 	return value->list ? value->list : empty_list;
+}
+
+int args_supply(struct args *args, const char *option, const char *text, struct error *err)
+{
+	struct found found = get(args, option);
+
+	if (found.value->given || found.value->text != NULL)
+		return 0;
+	if (value_parse(found.spec, text, found.value) < 0)
+		return refuse_value(found.spec, option, text, err);
+	strv_push(&args->supplied, text);
+	found.value->text = args->supplied[strv_len(args->supplied) - 1];
+	return 0;
 }
 
 int args_refuse(const struct args *args, struct error *err, const char *fmt, ...)

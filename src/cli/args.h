@@ -38,6 +38,8 @@ char *const *args_positional(const struct args *args);
 int args_count(const struct args *args);
 const char *args_at(const struct args *args, int i); /* NULL beyond the end */
 
+/* True if the command, or a group above it, has such an option. */
+bool args_has(const struct args *args, const char *option);
 bool args_given(const struct args *args, const char *option); /* on the command line */
 bool args_flag(const struct args *args, const char *option);
 const char *args_string(const struct args *args, const char *option); /* STRING, ENUM; NULL: none */
@@ -45,6 +47,11 @@ int64_t args_int(const struct args *args, const char *option);        /* 0: none
 uint64_t args_size(const struct args *args, const char *option);      /* bytes, 0: none */
 int64_t args_duration(const struct args *args, const char *option);   /* nanoseconds, 0: none */
 char *const *args_list(const struct args *args, const char *option); /* NULL-terminated, not NULL */
+
+/* Gives an option of the command or of a group above it a value that did not come from the command line,
+ * unless it has one already. The text is copied. -EINVAL if it does not fit the option's kind. */
+int args_supply(struct args *args, const char *option, const char *text,
+		struct error *err) must_check;
 
 /* Refuses a command line for a reason the parser cannot know: "<reason>" and a hint to the command's
  * help. Returns -EINVAL. */

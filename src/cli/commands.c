@@ -1,11 +1,11 @@
-/* commands: the top of the command table: the program's own options, and its commands in sections. */
+/* commands: the top of the command table: the program's own options, the groups and their entries. */
 #include "cli/commands.h"
 
 #include "base/mem.h"
 
 static const struct option_spec global_options[] = {
 	{"config", 0, OPTION_STRING, 0, "FILE", "",
-	 "Configuration file (instead of /etc/berth/berth.toml and the user's own)"},
+	 "Read settings from this file, not from /etc/berth and ~/.config/berth"},
 	{"debug", 'D', OPTION_FLAG, 0, "", "",
 	 "Say what is being done (the same as --log-level debug)"},
 	{"log-format", 0, OPTION_ENUM, 0, "plain|text|json", "plain", "How messages are written"},
@@ -18,8 +18,104 @@ static const struct option_spec global_options[] = {
 	{"version", 'v', OPTION_FLAG, 0, "", "", "Print the version"},
 };
 
+static const struct command_entry container_entries[] = {
+	{"attach", NULL, &attach_command, NULL},
+	{"create", NULL, &create_command, NULL},
+	{"exec", NULL, &exec_command, NULL},
+	{"inspect", NULL, &container_inspect_command, NULL},
+	{"kill", NULL, &kill_command, NULL},
+	{"logs", NULL, &logs_command, NULL},
+	{"ls", "list ps", &ps_command, NULL},
+	{"pause", NULL, &pause_command, NULL},
+	{"prune", NULL, &container_prune_command, NULL},
+	{"rename", NULL, &rename_command, NULL},
+	{"restart", NULL, &restart_command, NULL},
+	{"rm", "remove", &rm_command, NULL},
+	{"run", NULL, &run_command, NULL},
+	{"start", NULL, &start_command, NULL},
+	{"stats", NULL, &stats_command, NULL},
+	{"stop", NULL, &stop_command, NULL},
+	{"top", NULL, &top_command, NULL},
+	{"unpause", NULL, &unpause_command, NULL},
+	{"wait", NULL, &wait_command, NULL},
+	{0},
+};
+
+static const struct command container_command = {
+	.summary = "Work with containers",
+	.entries = container_entries,
+};
+
+static const struct command_entry image_entries[] = {
+	{"history", NULL, &history_command, NULL},
+	{"import", NULL, &import_command, NULL},
+	{"inspect", NULL, &image_inspect_command, NULL},
+	{"load", NULL, &load_command, NULL},
+	{"ls", "list", &images_command, NULL},
+	{"prune", NULL, &image_prune_command, NULL},
+	{"pull", NULL, &pull_command, NULL},
+	{"push", NULL, &push_command, NULL},
+	{"rm", "remove", &rmi_command, NULL},
+	{"save", NULL, &save_command, NULL},
+	{"tag", NULL, &tag_command, NULL},
+	{0},
+};
+
+static const struct command image_command = {
+	.summary = "Work with images",
+	.entries = image_entries,
+};
+
+static const struct command_entry system_entries[] = {
+	{"check", NULL, &system_check_command, NULL},
+	{"df", NULL, &system_df_command, NULL},
+	{"info", NULL, &info_command, NULL},
+	{"prune", NULL, &system_prune_command, NULL},
+	{0},
+};
+
+static const struct command system_command = {
+	.summary = "Work with what berth keeps",
+	.entries = system_entries,
+};
+
 static const struct command_entry entries[] = {
-	{"version", NULL, &version_command, "System"},
+	{"run", NULL, &run_command, "Workloads"},
+	{"create", NULL, &create_command, NULL},
+	{"start", NULL, &start_command, NULL},
+	{"stop", NULL, &stop_command, NULL},
+	{"restart", NULL, &restart_command, NULL},
+	{"kill", NULL, &kill_command, NULL},
+	{"pause", NULL, &pause_command, NULL},
+	{"unpause", NULL, &unpause_command, NULL},
+	{"wait", NULL, &wait_command, NULL},
+	{"rename", NULL, &rename_command, NULL},
+	{"rm", NULL, &rm_command, NULL},
+	{"ps", NULL, &ps_command, "Looking"},
+	{"inspect", NULL, &inspect_command, NULL},
+	{"logs", NULL, &logs_command, NULL},
+	{"attach", NULL, &attach_command, NULL},
+	{"exec", NULL, &exec_command, NULL},
+	{"top", NULL, &top_command, NULL},
+	{"stats", NULL, &stats_command, NULL},
+	{"images", NULL, &images_command, "Images"},
+	{"pull", NULL, &pull_command, NULL},
+	{"push", NULL, &push_command, NULL},
+	{"bootstrap", NULL, &bootstrap_command, NULL},
+	{"rmi", NULL, &rmi_command, NULL},
+	{"tag", NULL, &tag_command, NULL},
+	{"history", NULL, &history_command, NULL},
+	{"load", NULL, &load_command, NULL},
+	{"save", NULL, &save_command, NULL},
+	{"import", NULL, &import_command, NULL},
+	{"container", NULL, &container_command, "Groups"},
+	{"image", NULL, &image_command, NULL},
+	{"system", NULL, &system_command, NULL},
+	{"info", NULL, &info_command, "Berth itself"},
+	{"version", NULL, &version_command, NULL},
+	{"completion", NULL, &completion_command, NULL},
+	{"man", NULL, &man_command, NULL},
+	{"__complete", NULL, &complete_command, NULL},
 	{0},
 };
 

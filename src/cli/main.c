@@ -9,6 +9,7 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/settings.h"
 
 static int show_help(const struct args *args, struct error *err)
 {
@@ -45,6 +46,9 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 	if (rc < 0)
 		return rc;
 	if (root == &berth_command) {
+		rc = settings_apply(*ret_args, err);
+		if (rc < 0)
+			return rc;
 		setup_log(args);
 		if (args_flag(args, "version")) {
 			puts("berth " BERTH_VERSION);
@@ -64,6 +68,8 @@ int main(int argc, char **argv)
 
 	if (rc >= 0)
 		return rc;
-	log_failure(&err);
+	/* Without a text the failure has been reported where it was met. */
+	if (err.text[0] != '\0')
+		log_failure(&err);
 	return err.exit_status ? err.exit_status : args_error_status(args);
 }

@@ -1,0 +1,33 @@
+/*
+ * progress: shows long work on images, on stderr.
+ *
+ * On a terminal: one line per layer, redrawn in place, with bytes, rate and time left. Elsewhere: one
+ * line per finished layer. A quiet one shows nothing. The callback fits image_progress_fn.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/str.h"
+#include "image/progress.h"
+
+struct progress;
+
+struct progress *progress_new(bool quiet);
+/* Leaves the cursor below the last line. */
+void progress_free(struct progress *progress);
+void progress_report(const struct image_progress *event, void *progress);
+
+OWN_DEFINE(own_progress, struct progress *, progress_free);
+#define own_progress __attribute__((cleanup(own_progress_release)))
+
+/* What is known of one layer. */
+struct progress_line {
+	char name[16]; /* the first digits of the digest; "" if it has not been told yet */
+	enum image_step step;
+	uint64_t done_bytes, total_bytes;
+	int64_t started_ms, ended_ms; /* monotonic */
+};
+/* The line as a terminal of `columns` shows it, without a newline. */
+void progress_format(const struct progress_line *line, int64_t now_ms, size_t columns,
+		     struct buf *out);

@@ -1,0 +1,341 @@
+/* transfer: images from and to elsewhere: pull, push, load, save, import, bootstrap. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/change.h"
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/listing.h"
+#include "cli/progress.h"
+
+/* --- registries ---------------------------------------------------------------------------------- */
+
+static const struct option_spec registry_options[] = {
+	{"authfile", 0, OPTION_STRING, 0, "FILE", "",
+	 "Credentials (default ~/.docker/config.json)"},
+	{"cert-dir", 0, OPTION_STRING, 0, "DIR", "", "Certificates of registries"},
+	{"creds", 0, OPTION_STRING, 0, "USER:PASSWORD", "", "Credentials for this call"},
+	{"tls-verify", 0, OPTION_FLAG, 0, "", "true", "Check the registry's certificate"},
+};
+
+static const struct option_spec pull_options[] = {
+	{"all-tags", 'a', OPTION_FLAG, OPTION_REFUSED, "", "", "name the tags that you need"},
+	{"disable-content-trust", 0, OPTION_FLAG, OPTION_HIDDEN, "", "true", "Skip signatures"},
+	{"platform", 0, OPTION_STRING, 0, "OS/ARCH[/VARIANT]", "",
+	 "Which of the image's platforms (default: the host's)"},
+	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the id"},
+};
+
+static const struct option_spec push_options[] = {
+	{"all-tags", 'a', OPTION_FLAG, OPTION_REFUSED, "", "", "name the tags that you need"},
+	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the digest"},
+};
+
+/* The options of registry_options, and those of the command's own that concern the way. */
+static struct image_remote read_remote(const struct args *args, struct progress *progress)
+{
+	struct image_remote remote = {
+		.auth_file = args_string(args, "authfile"),
+		.cert_dir = args_string(args, "cert-dir"),
+		.user = args_string(args, "creds"),
+		.progress = progress_report,
+		.progress_data = progress,
+	};
+
+	if (args_given(args, "tls-verify"))
+		remote.tls = args_flag(args, "tls-verify") ? IMAGE_TLS_VERIFY : IMAGE_TLS_INSECURE;
+	if (args_has(args, "platform"))
+		remote.platform = args_string(args, "platform");
+	return remote;
+}
+
+/* What commands that bring an image print at the end: its id, or its name. */
+static int print_image(const struct image *image, bool quiet, struct error *err)
+{
+	own_mem char *line =
+		str_format("%s\n", quiet || image->name == NULL ? image->id.text : image->name);
+
+	return print_text(line, err);
+}
+
+static int run_pull(const struct args *args, struct error *err)
+{
+	const bool quiet = args_flag(args, "quiet");
+	own_progress struct progress *progress = progress_new(quiet);
+	const struct image_remote remote = read_remote(args, progress);
+	own_engine struct engine *engine = NULL;
+	own_image struct image *image = NULL;
+	struct image_store *store;
+	int rc;
+
+	if (args_given(args, "disable-content-trust") && !args_flag(args, "disable-content-trust"))
+		return args_refuse(args, err, "signatures cannot be checked yet");
+	rc = open_images(args, &engine, &store, err);
+	if (rc >= 0)
+		rc = image_pull(store, args_at(args, 0), &remote, &image, err);
+	if (rc < 0)
+		return refuse(err, rc, "cannot pull \"%s\"", args_at(args, 0));
+	return print_image(image, quiet, err);
+}
+
+const struct command pull_command = {
+	.arguments = "IMAGE",
+	.summary = "Fetch an image from a registry",
+	.examples = "berth pull debian:bookworm\tFrom docker.io\n"
+		    "berth pull --platform linux/arm64 localhost:5000/app\tFor another machine\n",
+	.options = {OPTION_SET(pull_options), OPTION_SET(registry_options)},
+	.run = run_pull,
+};
+
+static int run_push(const struct args *args, struct error *err)
+{
+	const bool quiet = args_flag(args, "quiet");
+	own_progress struct progress *progress = progress_new(quiet);
+	const struct image_remote remote = read_remote(args, progress);
+	own_engine struct engine *engine = NULL;
+	own_mem char *line = NULL;
+	struct image_store *store;
+	struct digest manifest;
+	int rc = open_images(args, &engine, &store, err);
+
+	if (rc >= 0)
+		rc = image_push(store, args_at(args, 0), args_at(args, 1), &remote, &manifest, err);
+	if (rc < 0)
+		return refuse(err, rc, "cannot push \"%s\"", args_at(args, 0));
+	line = str_format("%s\n", manifest.text);
+	return print_text(line, err);
+}
+
+const struct command push_command = {
+	.arguments = "IMAGE [NAME]",
+	.summary = "Send an image to a registry",
+	.description =
+		"The registry is part of the image's name, or of NAME, if it is to have another "
+		"one there. Prints the manifest's digest.",
+	.options = {OPTION_SET(push_options), OPTION_SET(registry_options)},
+	.run = run_push,
+};
+
+/* --- archives ------------------------------------------------------------------------------------ */
+
+static const struct option_spec load_options[] = {
+	{"input", 'i', OPTION_STRING, 0, "FILE", "",
+	 "Read from this file, or directory with an OCI layout, instead of stdin"},
+	{"platform", 0, OPTION_STRING, 0, "OS/ARCH[/VARIANT]", "",
+	 "Which platform of images that have several (default: the host's)"},
+	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Do not show the progress"},
+};
+
+static void print_loaded(const struct digest *id, const char *name, void *data)
+{
+	(void)data;
+	if (name != NULL)
+		printf("Loaded image: %s\n", name);
+	else
+		printf("Loaded image ID: %s\n", id->text);
+}
+
+/* Opens a file, or takes stdin for NULL and "-", unless that is a terminal. */
+static int open_input(const char *path, int *ret, struct error *err)
+{
+	if (path == NULL || strcmp(path, "-") == 0) {
+		if (isatty(0))
+			return hint(err, refuse(err, -EINVAL, "stdin is a terminal"),
+				    "name a file with --input, or redirect one: < FILE");
+		*ret = dup(0);
+	} else {
+		*ret = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return *ret < 0 ? fail(err, -errno, "open %s", path ? path : "stdin") : 0;
+}
+
+static int run_load(const struct args *args, struct error *err)
+{
+	own_progress struct progress *progress = progress_new(args_flag(args, "quiet"));
+	const struct image_load load = {
+		.platform = args_string(args, "platform"),
+		.loaded = print_loaded,
+		.progress = progress_report,
+		.progress_data = progress,
+	};
+	const char *path = args_string(args, "input");
+	own_engine struct engine *engine = NULL;
+	own_fd int fd = -1;
+	struct image_store *store;
+	struct stat st;
+	int rc = open_input(path, &fd, err);
+
+	if (rc >= 0)
+		rc = open_images(args, &engine, &store, err);
+	if (rc < 0)
+		return rc;
+	if (path != NULL && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		rc = image_load_layout(store, path, &load, err);
+	else
+		rc = image_load(store, fd, &load, err);
+	if (fflush(stdout) != 0 && rc >= 0)
+		rc = fail(err, -errno, "write the output");
+	return rc;
+}
+
+const struct command load_command = {
+	.summary = "Read images from an archive",
+	.description = "The archive is one of \"docker save\" or an OCI layout, as tar, plain or "
+		       "compressed, or a directory with an OCI layout.",
+	.examples = "berth load -i app.tar\tFrom a file\n"
+		    "gzip -dc app.tar.gz | berth load\tFrom another program\n",
+	.options = {OPTION_SET(load_options)},
+	.run = run_load,
+};
+
+static const struct option_spec save_options[] = {
+	{"format", 0, OPTION_ENUM, 0, "docker|oci|oci-dir", "docker",
+	 "docker save's archive, an OCI layout as tar, or as a directory"},
+	{"output", 'o', OPTION_STRING, 0, "FILE", "", "Write to this file instead of stdout"},
+	{"quiet", 'q', OPTION_FLAG, OPTION_HIDDEN, "", "", "Accepted for podman's sake"},
+};
+
+/* Writes beside the file and renames, so that a failure leaves nothing that looks like an archive. */
+static int save_to_file(struct image_store *store, const struct args *args,
+			enum image_archive format, const char *path, struct error *err)
+{
+	own_mem char *part = str_format("%s.part-%d", path, (int)getpid());
+	own_fd int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	int rc;
+
+	if (fd < 0)
+		return fail(err, -errno, "create %s", part);
+	rc = image_save(store, args_positional(args), format, fd, err);
+	if (rc >= 0 && rename(part, path) < 0)
+		rc = fail(err, -errno, "rename %s to %s", part, path);
+	if (rc < 0)
+		unlink(part);
+	return rc;
+}
+
+static int run_save(const struct args *args, struct error *err)
+{
+	const char *path = args_string(args, "output"), *text = args_string(args, "format");
+	const enum image_archive format =
+		strcmp(text, "docker") == 0 ? IMAGE_ARCHIVE_DOCKER : IMAGE_ARCHIVE_OCI;
+	const bool directory = strcmp(text, "oci-dir") == 0;
+	own_engine struct engine *engine = NULL;
+	struct image_store *store;
+	struct stat st;
+	int rc;
+
+	if (directory && (path == NULL || args_count(args) != 1))
+		return args_refuse(args, err, "--format oci-dir needs --output and one image");
+	if (path == NULL && isatty(1))
+		return hint(err, refuse(err, -EINVAL, "stdout is a terminal"),
+			    "name a file with --output, or redirect to one: > FILE");
+	rc = open_images(args, &engine, &store, err);
+	if (rc < 0)
+		return rc;
+	if (directory)
+		return image_save_layout(store, args_at(args, 0), path, err);
+	if (path == NULL)
+		return image_save(store, args_positional(args), format, 1, err);
+	/* A pipe or device is written to as it is. */
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		own_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		return fd < 0 ? fail(err, -errno, "open %s", path)
+			      : image_save(store, args_positional(args), format, fd, err);
+	}
+	return save_to_file(store, args, format, path, err);
+}
+
+const struct command save_command = {
+	.arguments = "IMAGE...",
+	.summary = "Write images to an archive",
+	.options = {OPTION_SET(save_options)},
+	.run = run_save,
+};
+
+/* --- import, bootstrap --------------------------------------------------------------------------- */
+
+static const struct option_spec import_options[] = {
+	{"change", 'c', OPTION_LIST, 0, "INSTRUCTION", "",
+	 "Set a part of the configuration: 'CMD [\"sh\"]', 'ENV A=1', 'WORKDIR /srv', 'USER 1000', "
+	 "'LABEL a=b'"},
+	{"message", 'm', OPTION_STRING, 0, "TEXT", "", "A comment for the image's history"},
+	{"platform", 0, OPTION_STRING, 0, "OS/ARCH[/VARIANT]", "",
+	 "What the image is for (default: the host's)"},
+	{"quiet", 'q', OPTION_FLAG, OPTION_HIDDEN, "", "", "Accepted for podman's sake"},
+};
+
+static int run_import(const struct args *args, struct error *err)
+{
+	own_json json_t *config = json_object();
+	struct image_import import = {
+		.name = args_at(args, 1),
+		.platform = args_string(args, "platform"),
+		.config = config,
+		.comment = args_string(args, "message"),
+	};
+	own_engine struct engine *engine = NULL;
+	own_image struct image *image = NULL;
+	own_fd int fd = -1;
+	struct image_store *store;
+	int rc = 0;
+
+	for (char *const *change = args_list(args, "change"); *change && rc >= 0; change++)
+		rc = change_config(config, *change, err);
+	if (rc >= 0)
+		rc = open_input(args_at(args, 0), &fd, err);
+	if (rc >= 0)
+		rc = open_images(args, &engine, &store, err);
+	if (rc >= 0)
+		rc = image_import(store, fd, &import, &image, err);
+	if (rc < 0)
+		return refuse(err, rc, "cannot import \"%s\"", args_at(args, 0));
+	return print_image(image, true, err);
+}
+
+const struct command import_command = {
+	.arguments = "FILE|- [NAME]",
+	.summary = "Make an image from the tar of a root file system",
+	.examples =
+		"tar -C rootfs -c . | berth import -c 'CMD [\"/bin/sh\"]' - mine:1\tFrom a directory\n",
+	.options = {OPTION_SET(import_options)},
+	.run = run_import,
+};
+
+static const struct option_spec bootstrap_options[] = {
+	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the id"},
+};
+
+static int run_bootstrap(const struct args *args, struct error *err)
+{
+	const bool quiet = args_flag(args, "quiet");
+	own_progress struct progress *progress = progress_new(quiet);
+	own_engine struct engine *engine = NULL;
+	own_image struct image *image = NULL;
+	struct image_store *store;
+	int rc = open_images(args, &engine, &store, err);
+
+	if (rc >= 0)
+		rc = image_bootstrap(store, args_at(args, 0), progress_report, progress, &image,
+				     err);
+	if (rc < 0)
+		return refuse(err, rc, "cannot make the image \"%s\"", args_at(args, 0));
+	return print_image(image, quiet, err);
+}
+
+const struct command bootstrap_command = {
+	.arguments = "busybox|debian[:SUITE]",
+	.summary = "Make an image without a registry",
+	.description =
+		"busybox is made from the package busybox-static, debian from the distribution's "
+		"mirror. They are ordinary images from then on, docker.io/library/busybox:latest "
+		"and docker.io/library/debian:SUITE.",
+	.options = {OPTION_SET(bootstrap_options)},
+	.run = run_bootstrap,
+};
