@@ -4,6 +4,7 @@
 #include "cli/args.h"
 #include "engine/engine.h"
 #include "engine/workload.h"
+#include "image/store.h"
 
 /* Opens the engine that --root and --state (or the environment, or the configuration) name. */
 int open_engine(const struct args *args, struct engine **ret, struct error *err) must_check;

@@ -6,7 +6,7 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/run_priv.h"
-#include "cli/stdio.h"
+#include "cli/streams.h"
 
 static const struct option_spec exec_options[] = {
 	{"detach", 'd', OPTION_FLAG, 0, "", "", "Run in the background"},
@@ -39,9 +39,9 @@ static int run_exec(const struct args *args, struct error *err)
 		strv_push(&argv, args_at(args, i));
 	rc = read_pairs(args_list(args, "env-file"), args_list(args, "env"), true, &env, err);
 	if (rc >= 0)
-		rc = stdio_streams(args, args_flag(args, "interactive"), &exec.stdio, err);
+		rc = streams_read(args, args_flag(args, "interactive"), &exec.stdio, err);
 	if (rc >= 0 && !exec.detach)
-		rc = stdio_check_terminal(&exec.stdio, exec.tty, err);
+		rc = streams_check_terminal(&exec.stdio, exec.tty, err);
 	if (rc >= 0)
 		rc = open_engine(args, &engine, err);
 	if (rc < 0)
@@ -83,11 +83,12 @@ static int run_attach(const struct args *args, struct error *err)
 		rc = workload_find(engine, args_at(args, 0), &workload, err);
 	/* Without -i the workload has no input to connect to. */
 	if (rc >= 0)
-		rc = stdio_streams(args,
-				   wants_input && (workload.config.flags & WORKLOAD_STDIN_OPEN),
-				   &stdio, err);
+		rc = streams_read(args,
+				  wants_input && (workload.config.flags & WORKLOAD_STDIN_OPEN),
+				  &stdio, err);
 	if (rc >= 0)
-		rc = stdio_check_terminal(&stdio, (workload.config.flags & WORKLOAD_TTY) != 0, err);
+		rc = streams_check_terminal(&stdio, (workload.config.flags & WORKLOAD_TTY) != 0,
+					    err);
 	return rc < 0 ? rc : workload_attach(engine, args_at(args, 0), &stdio, err);
 }
 

@@ -12,7 +12,7 @@
 #include "cli/context.h"
 #include "cli/listing.h"
 #include "cli/prune.h"
-#include "cli/stdio.h"
+#include "cli/streams.h"
 
 #define SIGNAL_HELP "The signal: TERM, SIGTERM, 15"
 
@@ -73,7 +73,8 @@ static int start_attached(const struct args *args, struct error *err)
 	if (rc >= 0)
 		rc = workload_find(engine, args_at(args, 0), &workload, err);
 	if (rc >= 0)
-		rc = stdio_check_terminal(&stdio, (workload.config.flags & WORKLOAD_TTY) != 0, err);
+		rc = streams_check_terminal(&stdio, (workload.config.flags & WORKLOAD_TTY) != 0,
+					    err);
 	if (rc >= 0)
 		rc = workload_start(engine, args_at(args, 0), &stdio, err);
 	return rc;

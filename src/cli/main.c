@@ -1,15 +1,21 @@
-/* main: from argv to a command of the table, and from its result to an exit code. */
+/*
+ * main: from argv to a command of the table, and from its result to an exit code.
+ *
+ * Called as "berth-NAME" through a link, the program is that group of the table alone: berth-oci.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/settings.h"
+#include "engine/workload.h"
 
 static int show_help(const struct args *args, struct error *err)
 {
@@ -21,17 +27,18 @@ static int show_help(const struct args *args, struct error *err)
 	return rc < 0 ? fail(err, rc, "write the help") : 0;
 }
 
-static void setup_log(const struct args *args)
+/* Applies the options of the program itself. `top` is its level of the command line. */
+static void setup_log(const struct args *top)
 {
 	static const char *const levels[] = {"error", "warn", "info", "debug"};
 	static const char *const formats[] = {"plain", "text", "json"};
 	unsigned int level = 0, format = 0;
 
-	while (strcmp(args_string(args, "log-level"), levels[level]) != 0)
+	while (strcmp(args_string(top, "log-level"), levels[level]) != 0)
 		level++;
-	while (strcmp(args_string(args, "log-format"), formats[format]) != 0)
+	while (strcmp(args_string(top, "log-format"), formats[format]) != 0)
 		format++;
-	if (args_flag(args, "debug"))
+	if (args_flag(top, "debug"))
 		level = LOG_LEVEL_DEBUG;
 	log_setup(level, format, 2);
 }
@@ -40,17 +47,19 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 	       struct args **ret_args, struct error *err)
 {
 	int rc = args_parse(name, root, argc, argv, ret_args, err);
-	const struct args *args = *ret_args;
+	const struct args *args = *ret_args, *top = args;
 	const struct command *command = args_command(args);
 
 	if (rc < 0)
 		return rc;
+	while (args_group(top) != NULL)
+		top = args_group(top);
 	if (root == &berth_command) {
 		rc = settings_apply(*ret_args, err);
 		if (rc < 0)
 			return rc;
-		setup_log(args);
-		if (args_flag(args, "version")) {
+		setup_log(top);
+		if (args_flag(top, "version")) {
 			puts("berth " BERTH_VERSION);
 			return 0;
 		}
@@ -60,11 +69,30 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 	return command->run(args, err);
 }
 
-int main(int argc, char **argv)
+/* The group that the program's own name calls for; `*name` becomes what it is called in texts. */
+static const struct command *choose_root(const char *argv0, const char **name)
+{
+	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+	const char *called = slash ? slash + 1 : argv0;
+	const char *group = called ? str_after(called, "berth-") : NULL;
+
+	for (const struct command_entry *entry = berth_command.entries; group && entry->name;
+	     entry++)
+		if (strcmp(entry->name, group) == 0) {
+			*name = called;
+			return entry->command;
+		}
+	*name = "berth";
+	return &berth_command;
+}
+
+static int run_command_line(int argc, char **argv)
 {
 	own_args struct args *args = NULL;
 	struct error err = {0};
-	int rc = run("berth", &berth_command, argc, argv, &args, &err);
+	const char *name;
+	const struct command *root = choose_root(argc > 0 ? argv[0] : NULL, &name);
+	int rc = run(name, root, argc, argv, &args, &err);
 
 	if (rc >= 0)
 		return rc;
@@ -72,4 +100,21 @@ int main(int argc, char **argv)
 	if (err.text[0] != '\0')
 		log_failure(&err);
 	return err.exit_status ? err.exit_status : args_error_status(args);
+}
+
+/* Programs of their own inside this one: they parse their arguments themselves, and start before
+ * anything that costs time or memory. */
+static const struct {
+	const char *name;
+	int (*main)(int argc, char **argv);
+} programs[] = {
+	{"monitor", workload_monitor_main},
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; argc > 1 && i < array_size(programs); i++)
+		if (strcmp(argv[1], programs[i].name) == 0)
+			return programs[i].main(argc - 1, argv + 1);
+	return run_command_line(argc, argv);
 }

@@ -17,7 +17,7 @@ static const struct option_spec ps_options[] = {
 	{"filter", 'f', OPTION_LIST, 0, "KEY=VALUE", "",
 	 "Only some: name, id, label, status, exited, ancestor, before, since, network"},
 	LISTING_OPTION_FORMAT,
-	{"last", 'n', OPTION_INT, 0, "COUNT", "-1", "Only the newest ones, in any state"},
+	{"last", 'n', OPTION_INT, 0, "COUNT", "", "Only the newest ones, in any state"},
 	{"latest", 'l', OPTION_FLAG, 0, "", "", "Only the newest one, in any state"},
 	LISTING_OPTION_NO_TRUNC,
 	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Only the ids"},

@@ -11,7 +11,7 @@
 #include "cli/listing.h"
 #include "cli/progress.h"
 #include "cli/run_priv.h"
-#include "cli/stdio.h"
+#include "cli/streams.h"
 
 /* Sees to it that the image is here, pulling it if --pull says so. */
 static int get_image(const struct args *args, struct engine *engine, struct error *err)
@@ -108,10 +108,10 @@ static int run_stdio(const struct args *args, const struct workload_config *conf
 	run->detach = args_flag(args, "detach");
 	if (run->detach && args_given(args, "attach"))
 		return args_refuse(args, err, "--detach and --attach exclude each other");
-	rc = stdio_streams(args, (config->flags & WORKLOAD_STDIN_OPEN) != 0, &run->stdio, err);
+	rc = streams_read(args, (config->flags & WORKLOAD_STDIN_OPEN) != 0, &run->stdio, err);
 	if (rc < 0 || run->detach)
 		return rc;
-	return stdio_check_terminal(&run->stdio, (config->flags & WORKLOAD_TTY) != 0, err);
+	return streams_check_terminal(&run->stdio, (config->flags & WORKLOAD_TTY) != 0, err);
 }
 
 /* What the errors of run and create begin with. */

@@ -98,7 +98,7 @@ static int parse_line(struct args *args, char *line, struct error *err)
 {
 	char *equals, *key = line + strspn(line, " \t\r");
 	struct suggest suggest;
-	const char *value;
+	const char *value = NULL;
 	size_t len = strlen(key);
 	int rc;
 

@@ -1,12 +1,12 @@
-/* stdio: see stdio.h. */
-#include "cli/stdio.h"
+/* streams: see streams.h. */
+#include "cli/streams.h"
 
 #include <errno.h>
 #include <strings.h>
 #include <unistd.h>
 
-int stdio_streams(const struct args *args, bool interactive, struct workload_stdio *ret,
-		  struct error *err)
+int streams_read(const struct args *args, bool interactive, struct workload_stdio *ret,
+		 struct error *err)
 {
 	unsigned int chosen = 0;
 
@@ -38,7 +38,7 @@ int stdio_streams(const struct args *args, bool interactive, struct workload_std
 	return 0;
 }
 
-int stdio_check_terminal(const struct workload_stdio *stdio, bool tty, struct error *err)
+int streams_check_terminal(const struct workload_stdio *stdio, bool tty, struct error *err)
 {
 	if (!tty || !(stdio->flags & WORKLOAD_ATTACH_STDIN) || isatty(stdio->fds[0]))
 		return 0;
