@@ -1,0 +1,150 @@
+#!/usr/bin/env bats
+# podman with this runtime in the place of its own.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load helpers
+	make_work
+	# Its own defaults for limits need a right that the tests may not have.
+	printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n' >"$work/containers.conf"
+	export CONTAINERS_CONF=$work/containers.conf
+	p import -q "$work/rootfs.tar" bb
+}
+
+teardown_file() {
+	load helpers
+	p rm -af -t 0 || true
+	p rmi -af || true
+	umount -l "$work/storage/overlay" 2>/dev/null || true
+}
+
+setup() { load helpers; }
+teardown() { p rm -af -t 0 >/dev/null 2>&1 || true; p pod rm -af >/dev/null 2>&1 || true; }
+
+p() { podman --root "$work/storage" --runroot "$work/run" --runtime "$RUNTIME" --cgroup-manager cgroupfs --events-backend file "$@"; }
+prun() { p run --network none "$@"; }
+
+@test "podman: run shows its output and exit code" {
+	run prun --rm bb echo hello
+	[ "$status" -eq 0 ]
+	[ "$output" = hello ]
+	run prun --rm bb sh -c 'exit 7'
+	[ "$status" -eq 7 ]
+}
+
+@test "podman: a program that is missing is 127, one without permission 126" {
+	run -127 prun --rm bb no-such-program
+	run -126 prun --rm bb /etc/passwd
+}
+
+@test "podman: -t gives a terminal" {
+	run prun --rm -t bb tty
+	[ "$status" -eq 0 ]
+	[[ "$output" == /dev/pts/0* ]]
+}
+
+@test "podman: -i passes standard input" {
+	run bash -c "$(declare -f p prun); echo through | prun --rm -i bb cat"
+	[ "$output" = through ]
+}
+
+@test "podman: detached, logs, exec, stop" {
+	id=$(prun -d bb sh -c 'echo started; trap "exit 3" TERM; while :; do sleep 0.1; done')
+	wait_for 5 bash -c "$(declare -f p); p logs $id | grep started"
+	run p exec "$id" sh -c 'echo inside; exit 4'
+	[ "$status" -eq 4 ]
+	[ "$output" = inside ]
+	run p exec -t "$id" tty
+	[[ "$output" == /dev/pts/* ]]
+	p stop -t 5 "$id"
+	run p inspect -f '{{.State.ExitCode}}' "$id"
+	[ "$output" = 3 ]
+}
+
+@test "podman: kill and wait" {
+	id=$(prun -d bb sleep 1000)
+	p kill -s KILL "$id"
+	run p wait "$id"
+	[ "$output" = 137 ]
+}
+
+@test "podman: pause and unpause" {
+	id=$(prun -d bb sleep 1000)
+	p pause "$id"
+	run p inspect -f '{{.State.Status}}' "$id"
+	[ "$output" = paused ]
+	p unpause "$id"
+	run p exec "$id" true
+	[ "$status" -eq 0 ]
+}
+
+@test "podman: limits of memory, processes and CPU reach the kernel" {
+	run prun --rm --memory 64m --pids-limit 55 --cpus 0.5 bb sh -c '
+		cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null
+		cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null
+		cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cut -d" " -f1 /sys/fs/cgroup/cpu.max'
+	[ "$output" = $'67108864\n55\n50000' ]
+}
+
+@test "podman: volumes, tmpfs and read-only root" {
+	mkdir -p "$work/volume"
+	run prun --rm --read-only --tmpfs /scratch -v "$work/volume:/data" bb sh -c '
+		echo kept >/data/file; echo x >/scratch/x && echo scratch; { echo y >/y; } 2>/dev/null || echo readonly'
+	[ "$output" = $'scratch\nreadonly' ]
+	[ "$(cat "$work/volume/file")" = kept ]
+}
+
+@test "podman: users, capabilities and no new privileges" {
+	run prun --rm -u 1000:1000 --cap-drop all --security-opt no-new-privileges bb sh -c '
+		id -u; grep CapBnd /proc/self/status | cut -f2; grep NoNewPrivs /proc/self/status | cut -f2'
+	[ "$output" = $'1000\n0000000000000000\n1' ]
+}
+
+@test "podman: a user namespace" {
+	run prun --rm --uidmap 0:100000:65536 --gidmap 0:100000:65536 bb cat /proc/self/uid_map
+	[ "$status" -eq 0 ]
+	[[ "$output" == *100000*65536 ]]
+}
+
+@test "podman: --init reaps" {
+	[ -x /usr/libexec/podman/catatonit ] || skip "catatonit is not installed"
+	run prun --rm --init bb sh -c 'cat /proc/1/cmdline | tr "\0" " "'
+	[[ "$output" == */dev/init* || "$output" == */run/podman-init* ]]
+}
+
+@test "podman: a pod shares its namespaces" {
+	[ -x /usr/libexec/podman/catatonit ] || skip "catatonit is not installed"
+	pod=$(p pod create --network none --share ipc,uts,net)
+	run p run --rm --pod "$pod" bb readlink /proc/self/ns/uts
+	first=$output
+	[ "$status" -eq 0 ]
+	run p run --rm --pod "$pod" bb readlink /proc/self/ns/uts
+	[ "$output" = "$first" ]
+}
+
+@test "podman: update changes a limit of a running container" {
+	id=$(prun -d --memory 64m bb sleep 1000)
+	run p update --memory 96m "$id"
+	[ "$status" -eq 0 ] || skip "this podman cannot: $output"
+	run p exec "$id" sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null'
+	[ "$output" = 100663296 ]
+}
+
+@test "podman: stats and top" {
+	id=$(prun -d bb sleep 1000)
+	run p top "$id" pid comm
+	[[ "$output" == *sleep* ]]
+	run p stats --no-stream --format '{{.PIDs}}' "$id"
+	[ "$status" -eq 0 ]
+	[ "$output" = 1 ]
+}
+
+@test "podman: nothing is left after rm" {
+	id=$(prun -d bb sleep 1000)
+	p rm -f -t 0 "$id"
+	run find /sys/fs/cgroup -name "*$id*" -type d
+	[ "$output" = "" ]
+	run "$RUNTIME" --root /run/berth-oci-none list -q
+	[ "$output" = "" ]
+}
