@@ -6,8 +6,10 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -31,7 +33,10 @@ static int db_fail(struct db *db, int code, struct error *err, const char *what)
 
 	switch (code & 0xff) {
 	case SQLITE_CONSTRAINT:
-		rc = -EEXIST;
+		rc = code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY ||
+				     code == SQLITE_CONSTRAINT_ROWID
+			     ? -EEXIST
+			     : -EINVAL;
 		break;
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
@@ -77,16 +82,44 @@ void db_close(struct db *db)
 OWN_DEFINE(own_db, struct db *, db_close);
 #define own_db __attribute__((cleanup(own_db_release)))
 
+/* Creates the file if it is missing, since SQLite would use the umask's mode. One that exists is not
+ * opened: closing it again would drop the locks of other connections of this process (POSIX locks). */
+static int create_private(const char *path)
+{
+	own_fd int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd >= 0)
+		return 0;
+	if (errno != EEXIST || lstat(path, &st) < 0)
+		return -errno;
+	return S_ISLNK(st.st_mode) ? -ELOOP : 0;
+}
+
+/* Of several processes that open a new file at once, one changes its journal mode; the others are told
+ * SQLITE_BUSY without the busy timeout (SQLite sees a deadlock coming), and try again. */
+static int use_wal(struct db *db, struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + BUSY_TIMEOUT_MS * INT64_C(1000000);
+
+	for (;;) {
+		int code = sqlite3_exec(db->sqlite, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+
+		if (code == SQLITE_OK)
+			return 0;
+		if ((code & 0xff) != SQLITE_BUSY || clock_monotonic_ns() > deadline)
+			return db_fail(db, code, err, "write-ahead log");
+		sqlite3_sleep(2);
+	}
+}
+
 int db_open(const char *path, struct db **ret, struct error *err)
 {
 	own_db struct db *db = mem_new(sizeof(*db));
-	/* Made here first: SQLite would use the umask's mode. */
-	own_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int code, rc;
+	int code, rc = create_private(path);
 
-	if (fd < 0)
-		return fail(err, -errno, "open database %s", path);
-	fd_close(&fd);
+	if (rc < 0)
+		return fail(err, rc, "open database %s", path);
 	code = sqlite3_open_v2(path, &db->sqlite,
 			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
 			       NULL);
@@ -94,10 +127,9 @@ int db_open(const char *path, struct db **ret, struct error *err)
 		return db_fail(db, code, err, path);
 	sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
 	db->durability = DB_QUICK;
-	rc = exec(db,
-		  "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-		  "PRAGMA foreign_keys = ON",
-		  err);
+	rc = exec(db, "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON", err);
+	if (rc == 0)
+		rc = use_wal(db, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(db);
@@ -257,7 +289,7 @@ void db_rollback(struct db_tx *tx)
 	tx->db = NULL;
 }
 
-/* The number of steps that `name` has run; -ENOENT before the very first of any part. */
+/* The number of steps that `name` has run; an error before the very first of any part. */
 static int schema_version(struct db *db, const char *name, int64_t *ret, struct error *err)
 {
 	own_db_query struct db_query *q = NULL;

@@ -33,7 +33,8 @@ enum db_durability {
 	DB_DURABLE, /* committed means on disk */
 };
 
-/* Opens (creating it with mode 0600) the database file. */
+/* Opens (creating it with mode 0600) the database file; -ELOOP for a link, -EUCLEAN for a file that is
+ * no database. Not to be used across a fork: open it in the child. */
 int db_open(const char *path, struct db **ret, struct error *err) must_check;
 void db_close(struct db *db);
 
@@ -42,8 +43,9 @@ void db_close(struct db *db);
 int db_migrate(struct db *db, const char *name, const char *const *steps, size_t count,
 	       struct error *err) must_check;
 
-/* Executes one statement that returns no rows. Returns the number of rows changed. -EEXIST for a
- * violated uniqueness, -EBUSY if another process held the lock too long, -ENOSPC, -EIO. */
+/* Executes one statement that returns no rows; outside a transaction it is one by itself, with the
+ * durability of the last db_begin (DB_QUICK at first). Returns the number of rows changed. -EEXIST for a
+ * violated uniqueness, -EINVAL for another violated constraint, -EBUSY if another process held the lock too long, -ENOSPC, -EIO. */
 int db_run(struct db *db, struct error *err, const char *sql, const char *types, ...) must_check;
 /* The rowid of the last INSERT. */
 int64_t db_last_id(struct db *db);

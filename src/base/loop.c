@@ -144,7 +144,10 @@ int loop_add_timer(struct loop *loop, int64_t delay_ms, loop_timer_fn *fn, void 
 
 void loop_set_timer(struct loop_source *source, int64_t delay_ms)
 {
-	source->deadline_ns = delay_ms < 0 ? NEVER : clock_monotonic_ns() + delay_ms * NS_PER_MS;
+	/* Further than the clock counts is never, too. */
+	if (delay_ms < 0 || __builtin_mul_overflow(delay_ms, NS_PER_MS, &source->deadline_ns) ||
+	    __builtin_add_overflow(source->deadline_ns, clock_monotonic_ns(), &source->deadline_ns))
+		source->deadline_ns = NEVER;
 }
 
 int loop_add_signal(struct loop *loop, int signal, loop_signal_fn *fn, void *data,

@@ -3,8 +3,10 @@
  * clock. Small on purpose: the monitor of every workload contains one.
  *
  * Invariants
- *   L1  a callback may remove or close any source, itself included, also one whose event is pending:
- *       removed sources are freed only between rounds.
+ *   L1  a callback may remove any source, itself included, also one whose event is pending: removed
+ *       sources are freed only between rounds.
+ *   L2  a source is removed before its descriptor is closed, else its number, used again, would be
+ *       taken out in its place.
  */
 #pragma once
 
@@ -34,11 +36,11 @@ int loop_set_events(struct loop_source *source, uint32_t events) must_check;
 int loop_add_timer(struct loop *loop, int64_t delay_ms, loop_timer_fn *fn, void *data,
 		   struct loop_source **ret) must_check;
 void loop_set_timer(struct loop_source *source, int64_t delay_ms); /* negative: never */
-/* Blocks the signal and delivers it as an event. */
+/* Blocks the signal (for good: removing the source does not unblock it) and delivers it as an event. */
 int loop_add_signal(struct loop *loop, int signal, loop_signal_fn *fn, void *data,
 		    struct loop_source **ret) must_check;
 void loop_remove(struct loop_source *source); /* NULL is accepted */
 
-/* Runs until loop_stop; returns what was given to it, or -errno. */
+/* Runs until loop_stop is called from a callback; returns what was given to it, or -errno. */
 int loop_run(struct loop *loop) must_check;
 void loop_stop(struct loop *loop, int result);

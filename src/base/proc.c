@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 
@@ -99,6 +100,11 @@ bool proc_is(pid_t pid, uint64_t start_ticks)
 
 int proc_parse_signal(const char *s)
 {
+	/* Second names, which the C library does not list. */
+	static const struct {
+		const char *name;
+		int signal;
+	} aliases[] = {{"CLD", SIGCHLD}, {"IO", SIGIO}, {"IOT", SIGABRT}};
 	int64_t number;
 	const char *rest;
 
@@ -112,6 +118,9 @@ int proc_parse_signal(const char *s)
 		if (name != NULL && strcasecmp(name, s) == 0)
 			return i;
 	}
+	for (size_t i = 0; i < array_size(aliases); i++)
+		if (strcasecmp(aliases[i].name, s) == 0)
+			return aliases[i].signal;
 	if (strcasecmp(s, "RTMIN") == 0)
 		return SIGRTMIN;
 	if (strcasecmp(s, "RTMAX") == 0)

@@ -30,18 +30,22 @@ int proc_parse_signal(const char *s) must_check;
 /* Marks every descriptor from `first` on close-on-exec. */
 int proc_cloexec_from(unsigned int first) must_check;
 
+enum { PROC_KEEP_MAX = 16 };
+
 struct proc_spawn {
 	const char *path; /* the program; or NULL and `exe_fd` for execveat */
 	int exe_fd;
 	char *const *argv;
 	char *const *env; /* NULL: ours */
 	int stdio[3];     /* descriptors to become 0, 1, 2; -1: /dev/null */
-	const int *keep;  /* further descriptors to become 3, 4, ... in the child */
+	const int
+		*keep; /* at most PROC_KEEP_MAX further ones, to become 3, 4, ...; -1: /dev/null */
 	unsigned int keep_count;
 	bool new_session;     /* setsid */
 	bool die_with_parent; /* SIGKILL when the thread that started it ends */
 };
 /* Starts a program with exactly the given descriptors, default signal handling and an empty signal
- * mask. Sets *ret_pidfd. A program that cannot be executed is an error here (-ENOENT, -EACCES). */
+ * * mask. Sets *ret_pid and *ret_pidfd. A program that cannot be executed is an error here (-ENOENT,
+ * -EACCES) and leaves no zombie; -EMFILE for too many descriptors. */
 int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 	       struct error *err) must_check;

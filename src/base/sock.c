@@ -20,6 +20,9 @@ static int fill_address(int dirfd, const char *name, struct sockaddr_un *address
 	int n;
 
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	/* The kernel would take it for a name in the abstract name space, which has no owner. */
+	if (name[0] == '\0')
+		return -EINVAL;
 	if (dirfd == AT_FDCWD || name[0] == '/')
 		n = snprintf(address->sun_path, sizeof(address->sun_path), "%s", name);
 	else
@@ -32,6 +35,7 @@ int sock_listen(int dirfd, const char *name, int type)
 {
 	own_fd int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address;
+	struct stat st;
 	mode_t before;
 	int rc;
 
@@ -40,7 +44,8 @@ int sock_listen(int dirfd, const char *name, int type)
 	rc = fill_address(dirfd, name, &address);
 	if (rc < 0)
 		return rc;
-	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode) &&
+	    unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
 		return -errno;
 	before = umask(0177);
 	rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
@@ -141,6 +146,11 @@ ssize_t sock_receive_fds(int fd, void *data, size_t len, int *ret_fds, size_t ma
 			else
 				close(received[i]);
 		}
+	}
+	if (message.msg_flags & MSG_TRUNC) {
+		while (count > 0)
+			close(ret_fds[--count]);
+		n = -EMSGSIZE;
 	}
 	*ret_count = count;
 	return n;

@@ -40,24 +40,11 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Makes `fd` descriptor `target` without close-on-exec. */
-static int place(int fd, int target)
-{
-	if (fd == target)
-		return fcntl(fd, F_SETFD, 0);
-	return dup2(fd, target);
-}
-
 static int place_descriptors(const struct proc_spawn *s)
 {
-	enum { MAX = 3 + 16 };
-	int fds[MAX];
+	int fds[3 + PROC_KEEP_MAX];
 	const int count = 3 + (int)s->keep_count;
 
-	if (count > MAX) {
-		errno = EMFILE;
-		return -1;
-	}
 	/* First all out of the way, above every target, then each into its place. */
 	for (int i = 0; i < count; i++) {
 		int fd = i < 3 ? s->stdio[i] : s->keep[i - 3];
@@ -69,7 +56,7 @@ static int place_descriptors(const struct proc_spawn *s)
 			return -1;
 	}
 	for (int i = 0; i < count; i++)
-		if (place(fds[i], i) < 0)
+		if (dup2(fds[i], i) < 0)
 			return -1;
 	return close_range((unsigned int)count, ~0U, CLOSE_RANGE_CLOEXEC);
 }
@@ -80,11 +67,14 @@ static int child(void *argument)
 	const struct proc_spawn *s = launch->spawn;
 	char *const *env = s->env ? s->env : environ;
 	/* Kept above the descriptors that are about to be placed. */
-	int exe = s->path ? -1 : fcntl(s->exe_fd, F_DUPFD_CLOEXEC, 64);
+	int exe = s->path ? -1 : fcntl(s->exe_fd, F_DUPFD_CLOEXEC, 3 + (int)s->keep_count);
 
-	if (s->die_with_parent &&
-	    (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != launch->parent))
-		_exit(127);
+	if (s->die_with_parent) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Ended before we asked: nobody is left to read an error. */
+		if (getppid() != launch->parent)
+			_exit(127);
+	}
 	if (s->new_session)
 		setsid();
 	if (place_descriptors(s) == 0) {
@@ -106,6 +96,9 @@ int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, s
 	char *stack;
 	pid_t pid;
 
+	if (spawn->keep_count > PROC_KEEP_MAX)
+		return fail(err, -EMFILE, "execute %s with %u more descriptors", spawn->argv[0],
+			    spawn->keep_count);
 	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
@@ -119,8 +112,8 @@ int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, s
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, STACK_SIZE);
 	if (launch.error != 0) {
-		if (pid > 0)
-			waitpid(pid, NULL, 0);
+		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
 		return fail(err, -launch.error, "execute %s",
 			    spawn->path ? spawn->path : spawn->argv[0]);
 	}
