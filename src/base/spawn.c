@@ -29,7 +29,11 @@ struct launch {
 	int error; /* written by the child */
 };
 
-static void reset_signals(void)
+/* For what runs on the child's stack: it is left by execve, not by returning, so AddressSanitizer's marks
+ * for its variables would stay in the shared memory and hit the next child's stack at that address. */
+#define on_child_stack __attribute__((no_sanitize("address")))
+
+on_child_stack static void reset_signals(void)
 {
 	struct sigaction fallback = {.sa_handler = SIG_DFL};
 	sigset_t none;
@@ -40,7 +44,7 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int place_descriptors(const struct proc_spawn *s)
+on_child_stack static int place_descriptors(const struct proc_spawn *s)
 {
 	int fds[3 + PROC_KEEP_MAX];
 	const int count = 3 + (int)s->keep_count;
@@ -61,7 +65,7 @@ static int place_descriptors(const struct proc_spawn *s)
 	return close_range((unsigned int)count, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static int child(void *argument)
+on_child_stack static int child(void *argument)
 {
 	struct launch *launch = argument;
 	const struct proc_spawn *s = launch->spawn;

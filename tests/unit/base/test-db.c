@@ -17,8 +17,8 @@
 #include <cmocka.h>
 
 static const char *const steps[] = {
-	"CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, data BLOB, size INTEGER NOT NULL "
-	"DEFAULT 0)",
+	("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, data BLOB, "
+	 "size INTEGER NOT NULL DEFAULT 0)"),
 	"ALTER TABLE item ADD COLUMN note TEXT",
 	"CREATE TABLE part (item INTEGER REFERENCES item (id))",
 };
