@@ -6,16 +6,6 @@
 #define UNFINISHED(err) refuse(err, -ENOSYS, "%s is not there yet", __func__)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-int image_pull(struct image_store *store, const char *name, const struct image_remote *remote,
-	       struct image **ret, struct error *err)
-{
-	return UNFINISHED(err);
-}
-int image_get(struct image_store *store, const char *name, enum image_pull_policy policy,
-	      const struct image_remote *remote, struct image **ret, struct error *err)
-{
-	return image_find(store, name, ret, err);
-}
 int image_push(struct image_store *store, const char *name, const char *target,
 	       const struct image_remote *remote, struct digest *ret_manifest, struct error *err)
 {

@@ -1,0 +1,31 @@
+/*
+ * registries: where a reference is to be fetched from, as registries.conf says (version 2 of its
+ * format): short names, other locations, mirrors, insecure and blocked registries.
+ *
+ * Read are $CONTAINERS_REGISTRIES_CONF, or ~/.config/containers/registries.conf, or
+ * /etc/containers/registries.conf, and then *.conf of the directory registries.conf.d beside it.
+ * Without any, everything comes from where its name says.
+ */
+#pragma once
+
+#include "image/reference.h"
+
+struct registry_endpoint {
+	char registry[REFERENCE_REGISTRY_MAX];
+	char repository[REFERENCE_REPOSITORY_MAX];
+	bool insecure;
+};
+struct registry_candidate {
+	struct reference reference;          /* the name that the image gets */
+	struct registry_endpoint *endpoints; /* mirrors first, itself last */
+	size_t endpoints_count;
+};
+struct registry_candidates {
+	struct registry_candidate *items; /* several for a short name */
+	size_t count;
+};
+/* -EPERM: the registry is blocked. */
+int registries_resolve(const struct reference *reference, struct registry_candidates *ret,
+		       struct error *err) must_check;
+void registry_candidates_release(struct registry_candidates *candidates);
+#define own_registry_candidates __attribute__((cleanup(registry_candidates_release)))

@@ -1,0 +1,62 @@
+/*
+ * registry: the client side of the OCI distribution specification 1.1 (and docker's registry v2).
+ *
+ * One object is one registry host for one repository. It finds out by itself how to talk: HTTPS; plain
+ * HTTP only with hosts that may be insecure, and only if they do not answer in TLS. Credentials are
+ * sent when the registry asks for them, to itself or, over HTTPS, to the token server that it names.
+ * Broken connections and "429" and "5xx" answers are tried again, longer and longer apart; a blob goes
+ * on where it broke.
+ */
+#pragma once
+
+#include "image/http.h"
+#include "image/manifest.h"
+#include "image/store.h"
+
+enum {
+	REGISTRY_TRIES = 6,
+	REGISTRY_BACKOFF_MS = 250, /* doubled with each try, */
+	REGISTRY_BACKOFF_MAX_MS = 8000,
+	REGISTRY_WAIT_MAX_S = 60, /* the longest Retry-After that is obeyed */
+	REGISTRY_TOKEN_MAX = 64 << 10,
+};
+
+enum registry_access { REGISTRY_PULL, REGISTRY_PUSH };
+
+struct registry;
+/* `host` is the name in references ("docker.io"), `repository` the path there. `insecure`: the
+ * configuration allows plain HTTP and unverified certificates. */
+int registry_open(const char *host, const char *repository, bool insecure,
+		  enum registry_access access, const struct image_remote *remote,
+		  struct registry **ret, struct error *err) must_check;
+void registry_close(struct registry *registry);
+OWN_DEFINE(own_registry, struct registry *, registry_close);
+#define own_registry __attribute__((cleanup(own_registry_release)))
+/* In a child after fork: another connection, since the parent's is the parent's. */
+int registry_reconnect(struct registry *registry, struct error *err) must_check;
+
+/* Fetches the manifest `which` (tag or digest) and verifies its digest. -ENOENT, -EACCES. */
+int registry_manifest(struct registry *registry, const char *which, char **ret_text,
+		      size_t *ret_len, char **ret_type, struct digest *ret_digest,
+		      struct error *err) must_check;
+/* Pushes the bytes of a blob of `size` bytes into `out`, in order, each once. The caller verifies the
+ * digest. */
+int registry_blob(struct registry *registry, const struct digest *digest, uint64_t size,
+		  image_bytes_fn *out, void *context, struct error *err) must_check;
+
+/* 1 if the registry has the blob. */
+int registry_has_blob(struct registry *registry, const struct digest *digest,
+		      struct error *err) must_check;
+/* Asks it to take the blob over from another of its repositories: 1 done, 0 it must be sent. */
+int registry_mount(struct registry *registry, const struct digest *digest, const char *from,
+		   struct error *err) must_check;
+/* Sends a blob of `size` bytes from a descriptor; `sent` (may be NULL) counts along. */
+int registry_upload(struct registry *registry, const struct digest *digest, int fd, uint64_t size,
+		    uint64_t *sent, struct error *err) must_check;
+int registry_put_manifest(struct registry *registry, const char *which, const char *type,
+			  const void *text, size_t len, struct error *err) must_check;
+/* Asks whether the credentials are good: -EACCES if not. */
+int registry_ping(struct registry *registry, struct error *err) must_check;
+
+/* The parameter `name` of a challenge (`Bearer realm="...",service="..."`), unquoted; NULL. */
+char *registry_challenge_parameter(const char *challenge, const char *name);

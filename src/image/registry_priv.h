@@ -1,0 +1,36 @@
+/* registry_priv: what registry.c, registry_auth.c and registry_push.c share. */
+#pragma once
+
+#include "image/auth.h"
+#include "image/registry.h"
+
+struct registry {
+	char *host;     /* as in references */
+	char *api_host; /* where it really is */
+	char *repository;
+	enum registry_access access;
+	bool insecure;      /* certificates are not verified, plain HTTP is allowed */
+	const char *scheme; /* "https", or "http" once that has turned out */
+	struct http_tls tls;
+	struct http *http;
+	unsigned int tries;
+	struct credentials credentials;
+	bool credentials_known; /* looked for */
+	const struct image_remote *remote;
+	char *authorization; /* the header's value that the registry has accepted or will */
+};
+
+/* Sends a request to `url` (absolute) or `path` below /v2/: finds the scheme, answers a 401, tries
+ * again what may be tried again. Returns 0 with a status that is not 401, 429 or 5xx. `q` has method,
+ * headers and so on; url, tls and authorization are filled in here. */
+int registry_send(struct registry *registry, struct http_request *q, const char *url,
+		  const char *path, struct http_response *response, struct error *err) must_check;
+/* Gets an authorization for a challenge. -EACCES if there is none to be had. */
+int registry_authenticate(struct registry *registry, const char *challenge,
+			  struct error *err) must_check;
+/* Turns an unexpected status into an error: -ENOENT, -EACCES, -EPROTO ... */
+int registry_status(struct registry *registry, const struct http_response *response,
+		    const char *what, struct error *err);
+/* Waits before another try. */
+void registry_wait(unsigned int tries_made, int retry_after_s);
+bool registry_may_retry(int rc);
