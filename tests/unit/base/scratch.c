@@ -27,7 +27,7 @@ static int directory_fd = -1;
 int scratch_open(void)
 {
 	/* In memory where there is such a place: a disk takes seconds for some thousand entries. */
-	snprintf(directory, sizeof(directory), "%s/berth-test-XXXXXX",
+	snprintf(directory, sizeof(directory), "%s/berth-base-XXXXXX",
 		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	require(mkdtemp(directory) != NULL);
 	directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -39,16 +39,15 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 {
 	(void)st;
 	(void)type;
-	return remove(path + ftw->base);
+	(void)ftw;
+	return remove(path);
 }
 
 void scratch_close(void)
 {
 	close(directory_fd);
 	directory_fd = -1;
-	/* Changing into each directory, so that the depth of a path does not matter. */
-	nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_CHDIR);
-	rmdir(directory);
+	require(nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 const char *scratch_path(const char *name)
