@@ -48,6 +48,15 @@ static void add_bar(const struct progress_line *line, struct buf *out)
 	buf_add_char(out, ']');
 }
 
+/* Rounded up: better early than late. */
+static void add_time_left(double seconds, struct buf *out)
+{
+	if (seconds < 100)
+		buf_format(out, "  %ds left", (int)(seconds + 0.999));
+	else if (seconds < 6000)
+		buf_format(out, "  %dm left", (int)(seconds / 60 + 0.999));
+}
+
 static void add_running(const struct progress_line *line, int64_t now_ms, size_t columns,
 			struct buf *out)
 {
@@ -70,8 +79,7 @@ static void add_running(const struct progress_line *line, int64_t now_ms, size_t
 	str_from_size((uint64_t)per_second, 3, rate);
 	buf_format(out, "  %s/s", rate);
 	if (line->total_bytes > line->done_bytes)
-		buf_format(out, "  %.0fs left",
-			   (double)(line->total_bytes - line->done_bytes) / per_second + 0.5);
+		add_time_left((double)(line->total_bytes - line->done_bytes) / per_second, out);
 }
 
 void progress_format(const struct progress_line *line, int64_t now_ms, size_t columns,
