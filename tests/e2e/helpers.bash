@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# Shared by the end-to-end tests: a private berth for every test, an image to run, and the check that
+# a test leaves nothing behind.
+#
+# In a .bats file:
+#	load helpers
+#	setup() { berth_setup; }
+#	teardown() { berth_teardown; }
+
+: "${BERTH:=berth}"
+
+# Our berth: everything of it lies below $TEST_DIR.
+berth() {
+	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@"
+}
+
+# Makes the private directories; with "busybox" (the default) also the image busybox, which is made
+# once per file and copied.
+berth_setup() {
+	local with=${1:-busybox}
+	TEST_DIR=$(mktemp -d "${TMPDIR:-/tmp}/berth-e2e-XXXXXX")
+	export HOME=$TEST_DIR XDG_CONFIG_HOME=$TEST_DIR/config
+	mkdir "$TEST_DIR/root" "$TEST_DIR/state"
+	[ "$with" = busybox ] || return 0
+	if [ ! -d "$BATS_FILE_TMPDIR/root" ]; then
+		berth bootstrap --quiet busybox >/dev/null
+		cp -a "$TEST_DIR/root" "$BATS_FILE_TMPDIR/root"
+	else
+		rm -rf "$TEST_DIR/root"
+		cp -a "$BATS_FILE_TMPDIR/root" "$TEST_DIR/root"
+	fi
+}
+
+# Ends what runs, removes everything, and fails if anything is left.
+berth_teardown() {
+	local ids id left=0
+	[ -n "${TEST_DIR:-}" ] || return 0
+	ids=$(berth ps -aq --no-trunc)
+	for id in $ids; do berth rm -f "$id" >/dev/null || left=1; done
+	berth system check || left=1
+	nothing_left "$ids" || left=1
+	rm -rf "$TEST_DIR"
+	return $left
+}
+
+# Complains about every trace of this test's workloads (whose ids are $1) outside of the images.
+nothing_left() {
+	local id bad=0
+	if grep " $TEST_DIR" /proc/self/mountinfo; then
+		echo "mounts are left"
+		bad=1
+	fi
+	for id in $1; do
+		if find /sys/fs/cgroup -type d -name "*$id*" 2>/dev/null | grep .; then
+			echo "control groups are left"
+			bad=1
+		fi
+		if grep -l -a -s -e "$id" /proc/[0-9]*/cmdline; then
+			echo "processes are left"
+			bad=1
+		fi
+	done
+	if grep -l -a -s -F -e "$TEST_DIR" /proc/[0-9]*/cmdline; then
+		echo "processes are left"
+		bad=1
+	fi
+	if find "$TEST_DIR/root/workloads" -mindepth 1 -maxdepth 1 2>/dev/null | grep .; then
+		echo "directories of workloads are left"
+		bad=1
+	fi
+	if find "$TEST_DIR/state" -mindepth 1 -maxdepth 1 -type d -regex '.*/[0-9a-f]+' 2>/dev/null | grep .; then
+		echo "state is left"
+		bad=1
+	fi
+	return $bad
+}
+
+# run_split COMMAND...: as bats' run, with stdout and stderr apart: $output, $stderr, $status.
+# shellcheck disable=SC2034 # the tests use them
+run_split() {
+	local file
+	file=$(mktemp "$TEST_DIR/stderr-XXXXXX")
+	set +e
+	output=$("$@" 2>"$file")
+	status=$?
+	set -e
+	stderr=$(cat "$file")
+	rm -f "$file"
+}
+
+# Waits up to 10 seconds until the command succeeds.
+eventually() {
+	local i
+	for ((i = 0; i < 200; i++)); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 0.05
+	done
+	echo "did not come true within 10 s: $*"
+	return 1
+}
+
+# Fails with a message unless the two are equal.
+expect() {
+	[ "$1" = "$2" ] && return 0
+	printf 'got:      %s\nexpected: %s\n' "$1" "$2"
+	return 1
+}
+
+# Fails unless $1 contains $2.
+expect_in() {
+	case $1 in
+	*"$2"*) return 0 ;;
+	esac
+	printf 'got:                %s\nexpected to contain: %s\n' "$1" "$2"
+	return 1
+}
+
+# The state of a workload.
+state_of() {
+	berth inspect -f '{{.State.Status}}' "$1"
+}

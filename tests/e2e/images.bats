@@ -1,0 +1,140 @@
+#!/usr/bin/env bats
+# Images without a registry: bootstrap, images, tag, rmi, history, save, load, import, prune.
+load helpers
+
+setup() { berth_setup; }
+teardown() { berth_teardown; }
+
+@test "bootstrap busybox makes an ordinary image" {
+	run_split berth images
+	expect "$(echo "$output" | head -1 | tr -s ' ')" "REPOSITORY TAG IMAGE ID CREATED SIZE"
+	expect_in "$(echo "$output" | tail -1 | tr -s ' ')" "busybox latest "
+	berth run --rm busybox sh -c 'ls -l /bin/ls /bin/sh >/dev/null'
+	run_split berth bootstrap nonsense
+	expect "$status" 125
+	expect_in "$stderr" nonsense
+}
+
+@test "bootstrap twice is the same image" {
+	id=$(berth images -q --no-trunc busybox)
+	expect "$(berth bootstrap -q busybox)" "$id"
+}
+
+@test "images: -q, formats, patterns, filters" {
+	berth tag busybox localhost:5000/a/b:1
+	expect "$(berth images -q busybox)" "$(berth images -q localhost:5000/a/b)"
+	expect "$(berth images --format '{{.Repository}}:{{.Tag}}' 'localhost:5000/*/*')" localhost:5000/a/b:1
+	expect "$(berth images --format '{{.Tag}}' --filter reference=busybox)" latest
+	expect "$(berth images -q nothing)" ""
+	expect "$(berth images -q --filter dangling=true)" ""
+	berth images --format json | python3 -c 'import json, sys
+assert all(json.loads(l)["ID"] for l in sys.stdin)'
+	run_split berth images --filter dangeling=true
+	expect "$status" 125
+	expect_in "$stderr" "did you mean dangling"
+}
+
+@test "tag and rmi: names come and go, the image goes with the last" {
+	id=$(berth images -q --no-trunc busybox)
+	berth tag busybox other:1
+	expect "$(berth rmi other:1)" "Untagged: docker.io/library/other:1" || expect_in "$(berth images -a)" busybox
+	expect "$(berth images -q other)" ""
+	run_split berth rmi busybox
+	expect "$status" 0
+	expect_in "$output" "Deleted: $id"
+	expect "$(berth images -aq)" ""
+	run_split berth rmi busybox
+	expect "$status" 125
+	expect_in "$stderr" busybox
+	berth rmi -f busybox
+}
+
+@test "an image in use is not removed" {
+	berth create --name t busybox true >/dev/null
+	run_split berth rmi busybox
+	expect "$status" 125
+	expect_in "$stderr" "hint:"
+	expect_in "$(berth images)" busybox
+}
+
+@test "history" {
+	run_split berth history busybox
+	expect "$(echo "$output" | head -1 | tr -s ' ')" "IMAGE CREATED CREATED BY SIZE COMMENT"
+	[ "$(echo "$output" | wc -l)" -ge 2 ]
+	expect "$(berth history -q --no-trunc busybox | head -1)" "$(berth images -q --no-trunc busybox)"
+}
+
+@test "save and load: the same image, in both formats, from pipe, file and directory" {
+	id=$(berth images -q --no-trunc busybox)
+	for format in docker oci; do
+		berth save --format $format -o "$TEST_DIR/$format.tar" busybox
+		berth rmi busybox >/dev/null
+		expect_in "$(berth load -q -i "$TEST_DIR/$format.tar")" busybox:latest
+		expect "$(berth images -q --no-trunc busybox)" "$id"
+		berth rmi busybox >/dev/null
+		gzip -c "$TEST_DIR/$format.tar" | berth load -q >/dev/null
+		expect "$(berth images -q --no-trunc busybox)" "$id"
+	done
+	berth save --format oci-dir -o "$TEST_DIR/layout" busybox
+	[ -s "$TEST_DIR/layout/index.json" ]
+	berth rmi busybox >/dev/null
+	berth load -q -i "$TEST_DIR/layout" >/dev/null
+	expect "$(berth images -aq --no-trunc)" "$id"
+	expect "$(berth run --rm "${id#sha256:}" echo works)" works
+}
+
+@test "save to a full disk leaves nothing that looks like an archive" {
+	mkdir "$TEST_DIR/small"
+	unshare -m sh -c "mount -t tmpfs -o size=100k none '$TEST_DIR/small' &&
+		'$BERTH' --root '$TEST_DIR/root' --state '$TEST_DIR/state' save -o '$TEST_DIR/small/x.tar' busybox
+		echo \$? \$(ls '$TEST_DIR/small' | wc -l)" >"$TEST_DIR/result" 2>"$TEST_DIR/error"
+	expect "$(cat "$TEST_DIR/result")" "125 0"
+	expect_in "$(cat "$TEST_DIR/error")" "No space left"
+}
+
+@test "load refuses what is no archive, and leaves nothing" {
+	head -c 100000 /dev/urandom >"$TEST_DIR/noise"
+	run_split berth load -q -i "$TEST_DIR/noise"
+	expect "$status" 125
+	[ -n "$stderr" ]
+	berth save -o "$TEST_DIR/good.tar" busybox
+	head -c 300000 "$TEST_DIR/good.tar" >"$TEST_DIR/cut.tar"
+	berth rmi busybox >/dev/null
+	run_split berth load -q -i "$TEST_DIR/cut.tar"
+	expect "$status" 125
+	expect "$(berth images -aq)" ""
+	run_split berth load -i "$TEST_DIR/nothere"
+	expect "$status" 125
+	expect_in "$stderr" nothere
+}
+
+@test "import makes an image from a tar" {
+	mkdir -p "$TEST_DIR/rootfs/bin" "$TEST_DIR/rootfs/srv"
+	cp /bin/busybox "$TEST_DIR/rootfs/bin/sh"
+	id=$(tar -C "$TEST_DIR/rootfs" -c . | berth import -c 'CMD ["/bin/sh", "-c", "pwd; echo $A"]' -c 'WORKDIR /srv' \
+		-c 'ENV A=imported' - mine:1)
+	expect "$(berth images -q --no-trunc mine:1)" "$id"
+	expect "$(berth run --rm mine:1)" "/srv
+imported"
+	run_split berth import -c 'NONSENSE 1' /dev/null x
+	expect "$status" 125
+	expect_in "$stderr" NONSENSE
+}
+
+@test "image prune removes what has no name, with --all what nothing uses" {
+	berth import - old:1 >/dev/null < <(tar -C /etc -c hostname)
+	berth import - old:1 >/dev/null < <(tar -C /etc -c hosts)
+	expect "$(berth images -q --filter dangling=true | wc -l)" 1
+	expect_in "$(berth image prune -f)" "Total reclaimed space: "
+	expect "$(berth images -q --filter dangling=true)" ""
+	berth create --name t busybox true >/dev/null
+	berth image prune -a -f >/dev/null
+	expect "$(berth images --format '{{.Repository}}')" busybox
+}
+
+@test "pull from nowhere is one clear error" {
+	run_split berth pull localhost:1/nothing
+	expect "$status" 125
+	expect_in "$stderr" 'berth: cannot pull "localhost:1/nothing"'
+	expect "$(berth images -aq | wc -l)" 1
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env bats
+# Looking: ps, inspect, top, stats, and their formats and filters.
+load helpers
+
+setup() { berth_setup; }
+teardown() { berth_teardown; }
+
+@test "ps: the columns, and who is in it" {
+	berth run -d --name web busybox sleep 1000 >/dev/null
+	berth run --name ended busybox sh -c 'exit 3' || true
+	run_split berth ps
+	expect "$(echo "$output" | head -1)" \
+		"CONTAINER ID   IMAGE     COMMAND        CREATED                  STATUS                  PORTS     NAMES" ||
+		expect "$(echo "$output" | head -1 | tr -s ' ')" "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES"
+	expect "$(echo "$output" | wc -l)" 2
+	expect_in "$output" '"sleep 1000"'
+	expect_in "$output" " web"
+	run_split berth ps -a
+	expect "$(echo "$output" | wc -l)" 3
+	expect_in "$output" "Exited (3) "
+}
+
+@test "ps: -q, --no-trunc, -l, -n" {
+	a=$(berth create --name a busybox true)
+	b=$(berth create --name b busybox true)
+	expect "$(berth ps -aq | sort)" "$(printf '%s\n' "${a:0:12}" "${b:0:12}" | sort)"
+	expect "$(berth ps -lq --no-trunc)" "$b"
+	expect "$(berth ps -n 2 -q | wc -l)" 2
+	expect "$(berth ps -q)" ""
+}
+
+@test "ps: templates, tables of one's own, JSON" {
+	berth run -d --name web -l app=shop busybox sleep 1000 >/dev/null
+	expect "$(berth ps --format '{{.Names}} {{.State}} {{.Labels}}')" "web running app=shop"
+	expect "$(berth ps --format 'table {{.Names}}\t{{.State}}')" "NAMES     STATE
+web       running"
+	expect "$(berth ps --format json | python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["Names"])')" web
+	run_split berth ps --format '{{.Nam}}'
+	expect "$status" 125
+	expect_in "$stderr" "no field .Nam"
+	expect_in "$stderr" "did you mean .Names?"
+	run_split berth ps --format '{{'
+	expect "$status" 125
+}
+
+@test "ps: filters" {
+	berth run -d --name web -l app=shop -l tier=1 busybox sleep 1000 >/dev/null
+	berth create --name db -l app=shop busybox true >/dev/null
+	berth run --name ended busybox sh -c 'exit 3' || true
+	names() { berth ps -a --format '{{.Names}}' "$@" | sort | tr '\n' ' '; }
+	expect "$(names --filter status=running)" "web "
+	expect "$(names --filter status=created --filter status=exited)" "db ended "
+	expect "$(names --filter label=app)" "db web "
+	expect "$(names --filter label=app=shop --filter label=tier)" "web "
+	expect "$(names --filter name=we)" "web "
+	expect "$(names --filter exited=3)" "ended "
+	expect "$(names --filter ancestor=busybox)" "db ended web "
+	run_split berth ps --filter colour=red
+	expect "$status" 125
+	expect_in "$stderr" colour
+}
+
+@test "inspect: documents, templates, kinds, and what does not exist" {
+	id=$(berth run -d --name web -e A=1 -l app=shop busybox sleep 1000)
+	expect "$(berth inspect -f '{{.Id}} {{.Name}} {{.State.Running}} {{index .Config.Labels "app"}}' web)" \
+		"$id /web true shop"
+	expect_in "$(berth inspect -f '{{json .Config.Env}}' web)" '"A=1"'
+	expect_in "$(berth inspect -f '{{range .Config.Env}}{{println .}}{{end}}' web)" "A=1"
+	kill -0 "$(berth inspect -f '{{.State.Pid}}' web)"
+	berth inspect web busybox | python3 -c 'import json, sys
+documents = json.load(sys.stdin)
+assert documents[0]["Name"] == "/web" and documents[1]["RepoTags"], documents'
+	run_split berth inspect web nothing
+	expect "$status" 125
+	expect_in "$stderr" 'no container and no image "nothing"'
+	expect_in "$output" '"Name": "/web"'
+	run_split berth inspect --type image web
+	expect "$status" 125
+	berth image inspect -f '{{.Architecture}}' busybox
+	run_split berth container inspect busybox
+	expect "$status" 125
+}
+
+@test "top lists its processes" {
+	berth run -d --name t busybox sh -c 'sleep 1000; true' >/dev/null
+	run_split berth top t
+	expect "$(echo "$output" | head -1 | tr -s ' ')" "UID PID PPID STIME TTY TIME CMD"
+	expect_in "$output" "sleep 1000"
+	berth stop -t 0 t >/dev/null
+	run_split berth top t
+	expect "$status" 125
+}
+
+@test "stats prints what it uses" {
+	berth run -d --name t --memory 64m busybox sleep 1000 >/dev/null
+	run_split berth stats --no-stream t
+	expect "$status" 0
+	expect_in "$output" "CPU %"
+	expect_in "$output" "/ 64MiB"
+	expect "$(berth stats --no-stream --format '{{.Name}} {{.PIDs}}' t)" "t 1"
+	run_split berth stats --no-stream nothing
+	expect "$status" 125
+}

@@ -1,0 +1,138 @@
+#!/usr/bin/env bats
+# What goes in and out: logs, exec, attach.
+load helpers
+
+setup() { berth_setup; }
+teardown() { berth_teardown; }
+
+@test "logs: both streams, each on its own" {
+	berth run --name t busybox sh -c 'echo out; echo err >&2' >/dev/null 2>&1
+	run_split berth logs t
+	expect "$output" out
+	expect "$stderr" err
+	run_split berth logs --stdout t
+	expect "$output$stderr" out
+	run_split berth logs --stderr t
+	expect "$output$stderr" err
+}
+
+@test "logs --tail, --since, --until, -t" {
+	berth run --name t busybox sh -c 'for i in 1 2 3 4 5; do echo $i; done; sleep 1.1; echo late' >/dev/null
+	expect "$(berth logs --tail 2 t)" "5
+late"
+	expect "$(berth logs -n 0 t)" ""
+	expect "$(berth logs --tail all t | wc -l)" 6
+	moment=$(berth logs -t t | tail -1 | cut -d ' ' -f 1)
+	expect_in "$moment" T
+	expect "$(berth logs --since "$moment" t)" late
+	expect "$(berth logs --until "$moment" t | head -5 | tr '\n' ' ')" "1 2 3 4 5 "
+	expect "$(berth logs --since 1h t | wc -l)" 6
+	run_split berth logs --since yesterday t
+	expect "$status" 125
+	expect_in "$stderr" yesterday
+	run_split berth logs --tail some t
+	expect "$status" 125
+}
+
+@test "logs -f goes on until it ends" {
+	berth run -d --name t busybox sh -c 'for i in 1 2 3; do echo $i; sleep 0.2; done' >/dev/null
+	expect "$(timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" logs -f t | tr '\n' ' ')" "1 2 3 "
+}
+
+@test "logs of what does not exist, of what wrote nothing, of a line without an end" {
+	run_split berth logs nothing
+	expect "$status" 125
+	berth run --name empty busybox true
+	expect "$(berth logs empty)" ""
+	berth run --name part busybox printf 'no newline' >/dev/null
+	expect "$(berth logs part)" "no newline"
+}
+
+@test "exec: output, exit code, environment, user, directory" {
+	berth run -d --name t -e A=1 busybox sleep 100 >/dev/null
+	run_split berth exec t sh -c 'echo out; echo err >&2; exit 5'
+	expect "$status" 5
+	expect "$output" out
+	expect "$stderr" err
+	expect "$(berth exec -e B=2 t sh -c 'echo $A$B')" 12
+	expect "$(berth exec -u 1000 t id -u)" 1000
+	expect "$(berth exec -w /tmp t pwd)" /tmp
+	expect "$(echo hello | berth exec -i t cat)" hello
+	expect "$(berth exec t hostname)" "$(berth inspect -f '{{.Config.Hostname}}' t)"
+}
+
+@test "exec: 127 for what is not there, 126 for what cannot run, 125 for a container that does not run" {
+	berth run -d --name t busybox sleep 100 >/dev/null
+	run_split berth exec t nosuchprogram
+	expect "$status" 127
+	expect_in "$stderr" nosuchprogram
+	run_split berth exec t /etc
+	expect "$status" 126
+	berth stop -t 0 t >/dev/null
+	run_split berth exec t true
+	expect "$status" 125
+	expect_in "$stderr" "not running"
+	run_split berth exec nothing true
+	expect "$status" 125
+}
+
+@test "exec -d runs in the background" {
+	berth run -d --name t busybox sleep 100 >/dev/null
+	berth exec -d t touch /made
+	eventually berth exec t test -e /made
+}
+
+@test "exec -it has a terminal of our size" {
+	berth run -d --name t busybox sleep 100 >/dev/null
+	script -qec "stty rows 31 cols 71; $BERTH --root $TEST_DIR/root --state $TEST_DIR/state exec -it t sh -c 'tty; stty size'" \
+		"$TEST_DIR/typescript" >/dev/null </dev/null
+	expect_in "$(cat "$TEST_DIR/typescript")" "31 71"
+	run_split berth exec -it t true </dev/null
+	expect "$status" 125
+}
+
+@test "attach shows what comes and ends with the exit code" {
+	berth run -d --name t busybox sh -c 'sleep 0.5; echo late; exit 6' >/dev/null
+	run_split timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --no-stdin t
+	expect "$status" 6
+	expect "$output" late
+	run_split berth attach t
+	expect "$status" 125
+}
+
+@test "attach passes stdin on to a container with -i" {
+	berth run -d -i --name t busybox sh -c 'read line; echo "got $line"' >/dev/null
+	expect "$(echo hello | timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach t)" "got hello"
+}
+
+@test "start -a -i connects to a container that was made with create -i" {
+	berth create -i --name t busybox cat >/dev/null
+	expect "$(echo hello | timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a -i t)" hello
+}
+
+@test "the detach keys leave it running" {
+	python3 - "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run -it --name t busybox sh <<'END'
+import os, pty, sys, time, select
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+seen = b""
+def until(text, seconds=10):
+    global seen
+    end = time.time() + seconds
+    while text not in seen:
+        ready, _, _ = select.select([fd], [], [], max(0, end - time.time()))
+        assert ready, (text, seen)
+        try:
+            seen += os.read(fd, 4096)
+        except OSError:
+            assert text in seen, (text, seen)
+            return
+os.write(fd, b"echo a$((1+1))b\n")
+until(b"a2b")
+os.write(fd, b"\x10\x11")
+_, status = os.waitpid(pid, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+END
+	expect "$(state_of t)" running
+}
