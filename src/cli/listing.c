@@ -69,9 +69,9 @@ int listing_begin(struct listing *listing, const struct listing_spec *spec, cons
 	return rc < 0 ? fail(err, rc, "--format") : 0;
 }
 
-int listing_add(struct listing *listing, json_t *row, struct error *err)
+int listing_add(struct listing *listing, json_t *taken, struct error *err)
 {
-	own_json json_t *owned = row;
+	own_json json_t *row = taken;
 	own_buf struct buf cells = {0};
 	int rc;
 

@@ -157,7 +157,7 @@ static int run_df(const struct args *args, struct error *err)
 	const struct workload_filter all = {.all = true};
 	own_engine struct engine *engine = NULL;
 	own_listing struct listing listing;
-	struct image_usage usage;
+	struct image_usage usage = {0};
 	struct image_store *store;
 	size_t counts[2] = {0, 0};
 	int rc = listing_begin(&listing, &df_listing, args, err);
