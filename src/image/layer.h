@@ -37,6 +37,7 @@ enum {
 	LAYER_PATH_MAX = 4095,           /* bytes of a name or a link's target */
 	LAYER_NAME_MAX = 255,            /* bytes of one component */
 	LAYER_DEPTH_MAX = 2048,          /* directories within directories */
+	LAYER_LINKS_MAX = 65535,         /* names of one file */
 	LAYER_XATTRS_MAX = 192 << 10,    /* bytes of extended attributes of one file */
 	LAYER_DIR_XATTRS_MAX = 16 << 20, /* of all directories together */
 	LAYER_BUFFERS = 32 << 20,        /* fixed memory of one writer, rounded up */
