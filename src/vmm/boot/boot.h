@@ -1,0 +1,56 @@
+/*
+ * boot: puts a kernel into guest memory and says how the first CPU starts in it.
+ *
+ * Accepted: a Linux bzImage (its payload is unpacked here, so that the guest need not), an ELF file
+ * with a PVH note (Xen's docs/misc/pvh.pandoc), a multiboot 1 ELF file (test kernels), and an x86-64
+ * ELF file without either, which is taken for a vmlinux and entered by Linux's 64-bit protocol
+ * (Documentation/arch/x86/boot.rst).
+ *
+ * Where things lie below 1 MiB (what the kernel is told, it may reuse):
+ *   0x00500  GDT            0x06000  start info: PVH, multiboot      0x07000  Linux's zero page
+ *   0x09000  page tables (six pages)      0x20000  command line      0xe0000  ACPI tables
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "vmm/cpu/cpu.h"
+#include "vmm/memory.h"
+
+enum {
+	BOOT_COMMAND_LINE_MAX = 4096,
+	BOOT_ACPI_START = 0xe0000,
+	BOOT_ACPI_END = 0x100000,
+};
+
+/* Device windows that the memory map given to the kernel must reserve. */
+struct boot_hole {
+	gpa_t start;
+	uint64_t size;
+};
+
+struct boot_source {
+	int kernel_fd;
+	const char *kernel_name; /* for errors */
+	int initrd_fd;           /* -1: none */
+	const char *initrd_name;
+	const char *command_line; /* NULL: empty */
+	gpa_t rsdp;               /* of the ACPI tables, which are in memory already; 0: none */
+	struct boot_hole hole;    /* the PCI configuration window */
+};
+
+enum boot_mode { BOOT_PROTECTED, BOOT_LONG };
+
+struct boot_entry {
+	enum boot_mode mode;
+	gpa_t rip;
+	uint64_t rax, rbx, rsi;
+};
+
+/* Loads everything. -ENOEXEC (not a kernel of a kind we know), -EINVAL (damaged), -E2BIG (does not
+ * fit the guest's memory), -errno. */
+int boot_load(const struct memory *memory, const struct boot_source *source, struct boot_entry *ret,
+	      struct error *err) must_check;
+/* Turns the state of a CPU after power on into that in which the kernel is entered. */
+void boot_apply(const struct boot_entry *entry, struct cpu_state *state);

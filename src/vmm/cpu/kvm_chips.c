@@ -1,0 +1,153 @@
+/* kvm_chips: the kernel's interrupt controllers, timers and clock. */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/mem.h"
+#include "vmm/cpu/kvm_priv.h"
+
+static void set_line(struct irq *irq, unsigned int line, bool level)
+{
+	struct kvm_vm *vm = container_of(irq, struct kvm_vm, irq);
+	struct kvm_irq_level request = {.irq = line, .level = level};
+
+	ioctl(vm->fd, KVM_IRQ_LINE, &request);
+}
+
+static void send_msi(struct irq *irq, uint64_t address, uint32_t data)
+{
+	struct kvm_vm *vm = container_of(irq, struct kvm_vm, irq);
+	struct kvm_msi msi = {.address_lo = (uint32_t)address,
+			      .address_hi = (uint32_t)(address >> 32),
+			      .data = data};
+
+	ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
+}
+
+const struct irq_ops kvm_irq_ops = {
+	.set_line = set_line,
+	.send_msi = send_msi,
+};
+
+struct irq *kvm_irq(struct cpu_vm *vm)
+{
+	return &kvm_vm_of(vm)->irq;
+}
+
+static int get_chips(const struct kvm_vm *vm, struct kvm_irqchip chips[3],
+		     struct kvm_pit_state2 *pit)
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		chips[i] = (struct kvm_irqchip){.chip_id = i};
+		if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chips[i]) < 0)
+			return -errno;
+	}
+	return ioctl(vm->fd, KVM_GET_PIT2, pit) < 0 ? -errno : 0;
+}
+
+static int set_chips(const struct kvm_vm *vm, const struct kvm_irqchip chips[3],
+		     const struct kvm_pit_state2 *pit)
+{
+	for (unsigned int i = 0; i < 3; i++)
+		if (ioctl(vm->fd, KVM_SET_IRQCHIP, &chips[i]) < 0)
+			return -errno;
+	return ioctl(vm->fd, KVM_SET_PIT2, pit) < 0 ? -errno : 0;
+}
+
+int kvm_chips_create(struct kvm_vm *vm, struct error *err)
+{
+	/* Without the flag the kernel would not answer port 0x61, which guests calibrate by. */
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	int rc;
+
+	vm->irq.ops = &kvm_irq_ops;
+	if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
+		return fail(err, -errno, "create KVM's interrupt controllers");
+	if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
+		return fail(err, -errno, "create KVM's timer");
+	rc = get_chips(vm, vm->reset_chips, &vm->reset_pit);
+	return rc < 0 ? fail(err, rc, "read KVM's interrupt controllers") : 0;
+}
+
+int kvm_reset(struct cpu_vm *base)
+{
+	struct kvm_vm *vm = kvm_vm_of(base);
+	int rc = set_chips(vm, vm->reset_chips, &vm->reset_pit);
+
+	for (unsigned int i = 0; i < vm->vcpu_count && rc == 0; i++) {
+		struct kvm_lapic_state lapic = vm->reset_lapic;
+
+		lapic.regs[0x23] = (char)i; /* the APIC id */
+		if (ioctl(vm->vcpus[i]->fd, KVM_SET_LAPIC, &lapic) < 0)
+			rc = -errno;
+	}
+	return rc;
+}
+
+int kvm_save(struct cpu_vm *base, struct state_writer *out)
+{
+	struct kvm_vm *vm = kvm_vm_of(base);
+	struct kvm_irqchip chips[3];
+	struct kvm_pit_state2 pit;
+	struct kvm_clock_data clock;
+	int rc = get_chips(vm, chips, &pit);
+
+	if (rc < 0)
+		return rc;
+	if (ioctl(vm->fd, KVM_GET_CLOCK, &clock) < 0)
+		return -errno;
+	state_put(out, chips, sizeof(chips));
+	state_put(out, &pit, sizeof(pit));
+	state_put_u64(out, clock.clock);
+	state_put_u32(out, vm->vcpu_count);
+	for (unsigned int i = 0; i < vm->vcpu_count; i++) {
+		struct kvm_lapic_state lapic;
+
+		if (ioctl(vm->vcpus[i]->fd, KVM_GET_LAPIC, &lapic) < 0)
+			return -errno;
+		state_put(out, &lapic, sizeof(lapic));
+	}
+	return 0;
+}
+
+int kvm_load(struct cpu_vm *base, struct state_reader *in)
+{
+	struct kvm_vm *vm = kvm_vm_of(base);
+	struct kvm_irqchip chips[3];
+	struct kvm_pit_state2 pit;
+	struct kvm_clock_data clock = {0};
+
+	state_get(in, chips, sizeof(chips));
+	state_get(in, &pit, sizeof(pit));
+	clock.clock = state_get_u64(in);
+	if (in->bad || state_get_u32(in) != vm->vcpu_count || set_chips(vm, chips, &pit) < 0)
+		return -EINVAL;
+	for (unsigned int i = 0; i < vm->vcpu_count; i++) {
+		struct kvm_lapic_state lapic;
+
+		state_get(in, &lapic, sizeof(lapic));
+		if (in->bad || ioctl(vm->vcpus[i]->fd, KVM_SET_LAPIC, &lapic) < 0)
+			return -EINVAL;
+	}
+	if (ioctl(vm->fd, KVM_SET_CLOCK, &clock) < 0)
+		return -EINVAL;
+	return state_finish(in);
+}
+
+static int doorbell(struct cpu_vm *base, gpa_t gpa, int fd, uint32_t flags)
+{
+	struct kvm_vm *vm = kvm_vm_of(base);
+	struct kvm_ioeventfd request = {.addr = gpa, .len = 2, .fd = fd, .flags = flags};
+
+	return ioctl(vm->fd, KVM_IOEVENTFD, &request) < 0 ? -errno : 0;
+}
+
+int kvm_add_doorbell(struct cpu_vm *vm, gpa_t gpa, int fd)
+{
+	return doorbell(vm, gpa, fd, 0);
+}
+
+void kvm_remove_doorbell(struct cpu_vm *vm, gpa_t gpa, int fd)
+{
+	(void)doorbell(vm, gpa, fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}

@@ -1,0 +1,48 @@
+/* kvm_priv: what the files of the accelerator kvm share. */
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/mem.h"
+
+#include "vmm/cpu/kvm.h"
+
+struct kvm_vcpu {
+	struct vcpu base;
+	int fd;
+	struct kvm_run *run;
+	size_t run_size;
+	pthread_t thread;
+};
+
+struct kvm_vm {
+	struct cpu_vm base;
+	int kvm_fd, fd;
+	struct irq irq;
+	unsigned int vcpu_count;
+	struct kvm_vcpu *vcpus[CPU_VCPUS_MAX];
+	unsigned int region_count;
+	struct kvm_cpuid2 *cpuid; /* what the host can give */
+	struct kvm_irqchip reset_chips[3];
+	struct kvm_pit_state2 reset_pit;
+	struct kvm_lapic_state reset_lapic;
+};
+
+static inline struct kvm_vm *kvm_vm_of(struct cpu_vm *vm)
+{
+	return container_of(vm, struct kvm_vm, base);
+}
+
+static inline struct kvm_vcpu *kvm_vcpu_of(struct vcpu *vcpu)
+{
+	return container_of(vcpu, struct kvm_vcpu, base);
+}
+
+/* kvm_state.c */
+int kvm_get_state(struct vcpu *vcpu, struct cpu_state *ret_state);
+int kvm_set_state(struct vcpu *vcpu, const struct cpu_state *state);
+/* kvm_chips.c */
+extern const struct irq_ops kvm_irq_ops;
+int kvm_chips_create(struct kvm_vm *vm, struct error *err) must_check;
