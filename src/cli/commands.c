@@ -111,6 +111,7 @@ static const struct command_entry entries[] = {
 	{"container", NULL, &container_command, "Groups"},
 	{"image", NULL, &image_command, NULL},
 	{"system", NULL, &system_command, NULL},
+	{"vmm", NULL, &vmm_command, NULL},
 	{"info", NULL, &info_command, "Berth itself"},
 	{"version", NULL, &version_command, NULL},
 	{"completion", NULL, &completion_command, NULL},

@@ -20,3 +20,4 @@ extern const struct command pull_command, push_command, load_command, save_comma
 extern const struct command version_command, info_command, system_df_command, system_prune_command,
 	system_check_command;
 extern const struct command completion_command, complete_command, man_command;
+extern const struct command vmm_command;

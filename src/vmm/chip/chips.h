@@ -5,15 +5,13 @@
 #pragma once
 
 #include "vmm/board.h"
+#include "vmm/input.h"
 
 /* A 16550A at port 0x3f8, line 4. Output goes to `out_fd` (-1: nowhere); input comes by
- * serial_receive, which takes up to `size` bytes and returns how many it had room for. `room` is
- * called on a vCPU's thread, with the device locked, when there is room again. */
+ * serial_receive, which takes up to `size` bytes and returns how many it had room for; `input` is
+ * woken when there is room again. */
 struct serial;
-struct serial_client {
-	void (*room)(struct serial_client *client);
-};
-int serial_create(struct board *board, int out_fd, struct serial_client *client,
+int serial_create(struct board *board, int out_fd, struct input *input,
 		  struct serial **ret) must_check;
 struct device *serial_device(struct serial *serial);
 size_t serial_receive(struct serial *serial, const void *data, size_t size);

@@ -51,7 +51,7 @@ enum {
 struct serial {
 	struct device device;
 	struct board *board;
-	struct serial_client *client;
+	struct input *input;
 	struct timer flush;
 	int out_fd;
 	uint8_t ier, fcr, lcr, mcr, scratch;
@@ -120,8 +120,8 @@ static uint8_t receive(struct serial *self)
 	if (!self->fifo_count)
 		return 0;
 	memmove(self->fifo, self->fifo + 1, --self->fifo_count);
-	if (self->fifo_count == 0 && self->client)
-		self->client->room(self->client);
+	if (self->fifo_count == 0)
+		input_wake(self->input);
 	return value;
 }
 
@@ -299,13 +299,12 @@ static const struct device_ops ops = {
 	.destroy = serial_destroy,
 };
 
-int serial_create(struct board *board, int out_fd, struct serial_client *client,
-		  struct serial **ret)
+int serial_create(struct board *board, int out_fd, struct input *input, struct serial **ret)
 {
 	struct serial *self = mem_new(sizeof(*self));
 
 	self->board = board;
-	self->client = client;
+	self->input = input;
 	self->out_fd = out_fd;
 	timer_init(&self->flush, flush_timer);
 	device_init(&self->device, &ops, 0);

@@ -1,0 +1,121 @@
+/* vmm: `berth vmm run`, one virtual machine without the engine. */
+#include "vmm/machine/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/tty.h"
+#include "cli/args.h"
+#include "cli/commands.h"
+
+static const struct option_spec run_options[] = {
+	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
+	 "What executes the guest's instructions"},
+	{"append", 0, OPTION_STRING, 0, "STRING", "", "The kernel's command line"},
+	{"cpus", 0, OPTION_INT, 0, "N", "1", "Number of virtual CPUs"},
+	{"debug-exit", 0, OPTION_FLAG, 0, "", "",
+	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
+	{"disk", 0, OPTION_LIST, 0, "FILE[,ro]", "", "Add a disk from a raw file or block device"},
+	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
+	{"kernel", 0, OPTION_STRING, 0, "FILE", "",
+	 "bzImage, vmlinux or multiboot ELF file to boot"},
+	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
+	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
+	 "Where the first serial line goes"},
+};
+
+static int open_serial(const char *where, struct machine_config *config, int *ret_fd,
+		       struct error *err)
+{
+	const char *path = str_after(where, "file:");
+
+	config->serial_in = config->serial_out = -1;
+	if (path) {
+		*ret_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		if (*ret_fd < 0)
+			return fail(err, -errno, "open %s", path);
+		config->serial_out = *ret_fd;
+	} else if (str_eq(where, "stdio")) {
+		config->serial_in = 0;
+		config->serial_out = 1;
+	} else if (!str_eq(where, "none")) {
+		return refuse(err, -EINVAL, "--serial takes stdio, none or file:FILE, not \"%s\"",
+			      where);
+	}
+	return 0;
+}
+
+static void set_accel(const char *name, struct machine_config *config)
+{
+	config->accel = str_eq(name, "kvm")    ? MACHINE_ACCEL_KVM
+			: str_eq(name, "soft") ? MACHINE_ACCEL_SOFT
+					       : MACHINE_ACCEL_AUTO;
+}
+
+static int run_machine(const struct machine_config *config, struct error *err)
+{
+	own_machine struct machine *machine = NULL;
+	struct tty_state tty = {.fd = -1};
+	int rc = machine_create(config, &machine, err);
+
+	if (rc < 0)
+		return rc;
+	if (config->serial_in >= 0 && isatty(config->serial_in)) {
+		rc = tty_raw(config->serial_in, &tty);
+		if (rc < 0)
+			return fail(err, rc, "set the terminal to raw mode");
+	}
+	rc = machine_run(machine, err);
+	tty_restore(&tty);
+	return rc;
+}
+
+static int run(const struct args *args, struct error *err)
+{
+	struct machine_config config = {
+		.memory_bytes = args_size(args, "memory"),
+		.cpus = (unsigned int)args_int(args, "cpus"),
+		.kernel = args_string(args, "kernel"),
+		.initrd = args_string(args, "initrd"),
+		.command_line = args_string(args, "append"),
+		.debug_exit = args_flag(args, "debug-exit"),
+		.console_in = -1,
+		.console_out = -1,
+	};
+	own_fd int serial_fd = -1;
+	int rc;
+
+	if (!config.kernel)
+		return args_refuse(args, err, "--kernel FILE is needed");
+	/* A reader of our output that has gone is an error of that write, not our end. */
+	signal(SIGPIPE, SIG_IGN);
+	set_accel(args_string(args, "accel"), &config);
+	rc = open_serial(args_string(args, "serial"), &config, &serial_fd, err);
+	return rc < 0 ? rc : run_machine(&config, err);
+}
+
+static const struct command vmm_run_command = {
+	.summary = "Run one virtual machine",
+	.description =
+		"Boots a kernel in a virtual machine of its own and ends when the guest powers "
+		"off. On a terminal, ctrl-a x ends it.",
+	.examples = "berth vmm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\t"
+		    "Boot Linux on this terminal\n",
+	.options = {OPTION_SET(run_options)},
+	.run = run,
+};
+
+static const struct command_entry entries[] = {
+	{"run", NULL, &vmm_run_command, NULL},
+	{0},
+};
+
+const struct command vmm_command = {
+	.summary = "Virtual machines without the engine",
+	.entries = entries,
+};

@@ -1,0 +1,284 @@
+/* machine: see machine.h. */
+#include "vmm/machine/machine_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "vmm/cpu/kvm.h"
+
+static int board_add_doorbell(struct board *board, gpa_t gpa, int fd)
+{
+	struct machine *machine = container_of(board, struct machine, board);
+
+	return machine->accel == &cpu_accel_kvm ? kvm_add_doorbell(machine->vm, gpa, fd) : -ENOTSUP;
+}
+
+static void board_remove_doorbell(struct board *board, gpa_t gpa, int fd)
+{
+	struct machine *machine = container_of(board, struct machine, board);
+
+	if (machine->accel == &cpu_accel_kvm)
+		kvm_remove_doorbell(machine->vm, gpa, fd);
+}
+
+static void board_written(struct board *board, gpa_t gpa, uint64_t size)
+{
+	struct machine *machine = container_of(board, struct machine, board);
+
+	machine->accel->written(machine->vm, gpa, size);
+}
+
+static const struct board_ops board_ops = {
+	.power = machine_power,
+	.written = board_written,
+	.add_doorbell = board_add_doorbell,
+	.remove_doorbell = board_remove_doorbell,
+};
+
+static int check_config(const struct machine_config *config, struct error *err)
+{
+	if (config->cpus < 1 || config->cpus > CPU_VCPUS_MAX)
+		return refuse(err, -EINVAL, "a machine has 1 to %d CPUs, not %u", CPU_VCPUS_MAX,
+			      config->cpus);
+	if (!config->kernel)
+		return refuse(err, -EINVAL, "no kernel was given");
+	return 0;
+}
+
+static int open_file(const char *path, int *ret_fd, struct error *err)
+{
+	if (!path)
+		return 0;
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? fail(err, -errno, "open %s", path) : 0;
+}
+
+static int open_accel(struct machine *machine, struct error *err)
+{
+	struct memory_part parts[MEMORY_PARTS_MAX];
+	struct cpu_region regions[MEMORY_PARTS_MAX];
+	struct cpu_vm_config config = {
+		.client = &machine->client,
+		.vcpus = machine->config.cpus,
+		.region_count = memory_parts(machine->board.memory, parts),
+		.regions = regions,
+	};
+
+	for (unsigned int i = 0; i < config.region_count; i++)
+		regions[i] = (struct cpu_region){
+			.gpa = parts[i].gpa, .size = parts[i].size, .host = parts[i].host};
+	machine->accel = machine_choose_accel(machine->config.accel, err);
+	if (!machine->accel)
+		return -ENOTSUP;
+	return machine->accel->open(&config, &machine->vm, err);
+}
+
+static int open_irqchip(struct machine *machine, struct error *err)
+{
+	struct board *board = &machine->board;
+	int rc;
+
+	if (machine->accel->flags & CPU_ACCEL_IRQCHIP) {
+		board->irq = kvm_irq(machine->vm);
+		return 0;
+	}
+	rc = irqchip_create(machine->config.cpus, &machine->irqchip_host, &board->timers,
+			    &board->ports, &board->mmio, &machine->irqchip);
+	if (rc < 0)
+		return fail(err, rc, "create the interrupt controllers");
+	machine->devices[machine->device_count++] = irqchip_device(machine->irqchip);
+	board->irq = irqchip_irq(machine->irqchip);
+	return 0;
+}
+
+static void on_timers(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
+		      void *data)
+{
+	struct machine *machine = data;
+
+	(void)loop;
+	(void)source;
+	(void)fd;
+	(void)events;
+	timer_queue_run(&machine->board.timers);
+}
+
+static int load_kernel(struct machine *machine, struct error *err)
+{
+	const struct boot_source source = {
+		.kernel_fd = machine->kernel_fd,
+		.kernel_name = machine->config.kernel,
+		.initrd_fd = machine->initrd_fd,
+		.initrd_name = machine->config.initrd,
+		.command_line = machine->config.command_line,
+		.rsdp = machine->rsdp,
+	};
+
+	return boot_load(machine->board.memory, &source, &machine->entry, err);
+}
+
+/* The guest has asked for it: everything as after power on, the kernel loaded anew. */
+static int restart(struct machine *machine, struct error *err)
+{
+	int rc = 0;
+
+	machine_cpus_set_mode(machine, MACHINE_PARKED);
+	for (unsigned int i = 0; i < machine->device_count; i++) {
+		struct device *device = machine->devices[i];
+
+		device_lock(device);
+		device->ops->reset(device);
+		device_unlock(device);
+	}
+	if (!machine->irqchip)
+		rc = kvm_reset(machine->vm);
+	if (rc < 0)
+		return fail(err, rc, "reset the interrupt controllers");
+	rc = load_kernel(machine, err);
+	if (rc < 0)
+		return rc;
+	machine->accel->written(machine->vm, 0, machine->board.memory->low_size);
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		machine->cpus[i].must_reset = true;
+	machine->power = BOARD_ON;
+	machine_cpus_set_mode(machine, MACHINE_RUNNING);
+	return 0;
+}
+
+static void on_wake(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
+		    void *data)
+{
+	struct machine *machine = data;
+	struct error err = {0};
+	uint64_t count;
+
+	(void)source;
+	(void)events;
+	if (read(fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+		return;
+	switch (machine->power) {
+	case BOARD_ON:
+		break;
+	case BOARD_RESET:
+		if (restart(machine, &err) < 0) {
+			log_failure(&err);
+			loop_stop(loop, err.code);
+		}
+		break;
+	case BOARD_OFF:
+		loop_stop(loop, 0);
+		break;
+	case BOARD_EXIT:
+		loop_stop(loop, machine->exit_code);
+		break;
+	case BOARD_FAILED:
+		loop_stop(loop, -EIO);
+		break;
+	}
+}
+
+static int open_board(struct machine *machine, struct error *err)
+{
+	struct board *board = &machine->board;
+	struct loop_source *source;
+	int rc = timer_queue_init(&board->timers);
+
+	if (rc == 0)
+		rc = loop_create(&board->loop);
+	if (rc < 0)
+		return fail(err, rc, "create the device thread's loop");
+	machine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (machine->wake_fd < 0)
+		return fail(err, -errno, "create an eventfd");
+	rc = loop_add_io(board->loop, board->timers.fd, EPOLLIN, on_timers, machine, &source);
+	if (rc == 0)
+		rc = loop_add_io(board->loop, machine->wake_fd, EPOLLIN, on_wake, machine, &source);
+	return rc < 0 ? fail(err, rc, "set up the device thread's loop") : 0;
+}
+
+static int set_up(struct machine *machine, struct error *err)
+{
+	const struct machine_config *config = &machine->config;
+	int rc = open_file(config->kernel, &machine->kernel_fd, err);
+
+	if (rc == 0)
+		rc = open_file(config->initrd, &machine->initrd_fd, err);
+	if (rc == 0)
+		rc = memory_create(config->memory_bytes, &machine->board.memory, err);
+	if (rc == 0)
+		rc = open_board(machine, err);
+	if (rc == 0)
+		rc = open_accel(machine, err);
+	if (rc == 0)
+		rc = open_irqchip(machine, err);
+	if (rc == 0)
+		rc = machine_devices_create(machine, err);
+	return rc;
+}
+
+int machine_create(const struct machine_config *config, struct machine **ret, struct error *err)
+{
+	own_machine struct machine *machine = NULL;
+	int rc = check_config(config, err);
+
+	if (rc < 0)
+		return rc;
+	machine = mem_new(sizeof(*machine));
+	machine->config = *config;
+	machine->kernel_fd = machine->initrd_fd = machine->wake_fd = -1;
+	machine->board.timers.fd = -1;
+	machine->board.ops = &board_ops;
+	machine->client.ops = &machine_client_ops;
+	machine->irqchip_host.ops = &machine_irqchip_ops;
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_cond_init(&machine->changed, NULL);
+	bus_init(&machine->board.ports);
+	bus_init(&machine->board.mmio);
+	rc = set_up(machine, err);
+	if (rc < 0)
+		return rc;
+	*ret = take(machine);
+	return 0;
+}
+
+int machine_run(struct machine *machine, struct error *err)
+{
+	int rc = load_kernel(machine, err);
+
+	if (rc == 0)
+		rc = machine_cpus_start(machine, err);
+	if (rc == 0) {
+		machine_cpus_set_mode(machine, MACHINE_RUNNING);
+		rc = loop_run(machine->board.loop);
+		if (rc < 0)
+			refuse(err, rc, "the virtual machine cannot go on");
+	}
+	machine_cpus_stop(machine);
+	return rc;
+}
+
+void machine_destroy(struct machine *machine)
+{
+	if (!machine)
+		return;
+	machine_devices_destroy(machine);
+	if (machine->vm)
+		machine->accel->close(machine->vm);
+	loop_destroy(machine->board.loop);
+	if (machine->board.timers.fd >= 0)
+		timer_queue_release(&machine->board.timers);
+	bus_release(&machine->board.ports);
+	bus_release(&machine->board.mmio);
+	memory_destroy(machine->board.memory);
+	fd_close(&machine->kernel_fd);
+	fd_close(&machine->initrd_fd);
+	fd_close(&machine->wake_fd);
+	pthread_mutex_destroy(&machine->lock);
+	pthread_cond_destroy(&machine->changed);
+	own_mem_release(&machine);
+}

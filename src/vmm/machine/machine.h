@@ -1,0 +1,46 @@
+/*
+ * machine: one virtual machine, built from a plain configuration.
+ *
+ * machine_create opens and builds everything, machine_run runs it on the calling thread, which becomes
+ * the device thread, and on one thread per vCPU. One machine per process.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+
+enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT };
+
+struct machine_disk {
+	const char *path;
+	bool read_only;
+};
+
+struct machine_config {
+	uint64_t memory_bytes;
+	unsigned int cpus;
+	enum machine_accel accel;
+	const char *kernel;
+	const char *initrd;        /* NULL: none */
+	const char *command_line;  /* NULL: empty */
+	int serial_in, serial_out; /* -1: none; stay the caller's */
+	bool debug_exit;
+	unsigned int disk_count;
+	const struct machine_disk *disks;
+	/* The virtio console's first port, instead of the serial line; -1: no such device. */
+	int console_in, console_out;
+};
+
+struct machine;
+
+int machine_create(const struct machine_config *config, struct machine **ret,
+		   struct error *err) must_check;
+/* Runs until the guest powers off (0), ends with a code (that code), or cannot go on (-errno). A guest
+ * that resets is started anew. */
+int machine_run(struct machine *machine, struct error *err) must_check;
+void machine_destroy(struct machine *machine);
+OWN_DEFINE(own_machine, struct machine *, machine_destroy);
+#define own_machine __attribute__((cleanup(own_machine_release)))

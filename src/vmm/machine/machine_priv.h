@@ -1,0 +1,87 @@
+/*
+ * machine_priv: what the files of the machine share.
+ *
+ * Threads: the device thread (the caller of machine_run) runs the loop; each vCPU has one. `lock` guards
+ * mode, power, exit_code, and the vCPUs' `parked` and `must_reset`; it is taken with device locks held, and nothing
+ * but an accelerator's request() is called under it.
+ *
+ * Invariants
+ *   M1  a vCPU thread is in run() only while mode was MACHINE_RUNNING when it last looked, and whoever
+ *       changes the mode kicks every vCPU afterwards.
+ *   M2  when every vCPU is parked and the device thread is not in a callback, nothing changes the
+ *       machine's state: that is when it is reset, saved and loaded.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "vmm/board.h"
+#include "vmm/boot/boot.h"
+#include "vmm/chip/chips.h"
+#include "vmm/chip/irqchip.h"
+#include "vmm/cpu/cpu.h"
+#include "vmm/input.h"
+#include "vmm/machine/machine.h"
+
+enum machine_mode { MACHINE_PARKED, MACHINE_RUNNING, MACHINE_ENDING };
+
+enum { MACHINE_DEVICES_MAX = 64 };
+
+struct machine_cpu {
+	struct machine *machine;
+	unsigned int index;
+	pthread_t thread;
+	bool started;    /* the thread exists */
+	bool parked;     /* it waits for a mode other than MACHINE_PARKED */
+	bool must_reset; /* it begins with its state after power on, or as the kernel is entered */
+	struct vcpu *vcpu;
+	struct error err; /* why it could not be created */
+	struct cpu_state power_on;
+};
+
+struct machine {
+	struct board board;
+	struct machine_config config;
+	struct cpu_client client;
+	struct irqchip_host irqchip_host;
+
+	const struct cpu_accel *accel;
+	struct cpu_vm *vm;
+	struct irqchip *irqchip; /* NULL: the accelerator's */
+	int kernel_fd, initrd_fd;
+	gpa_t rsdp;
+	struct boot_entry entry;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	enum machine_mode mode;
+	enum board_power power;
+	int exit_code;
+	int wake_fd; /* an eventfd: tells the device thread that `power` has changed */
+	struct machine_cpu cpus[CPU_VCPUS_MAX];
+
+	struct acpi_pm *pm;
+	struct serial *serial;
+	struct input serial_input;
+	unsigned int device_count;
+	struct device *devices[MACHINE_DEVICES_MAX]; /* in the order of their making */
+};
+
+/* machine_accel.c: NULL if it is not there, with a reason. */
+const struct cpu_accel *machine_choose_accel(enum machine_accel wanted, struct error *err);
+
+/* machine_cpus.c */
+extern const struct cpu_client_ops machine_client_ops;
+extern const struct irqchip_host_ops machine_irqchip_ops;
+/* Makes the threads and their vCPUs; all are parked on return. */
+int machine_cpus_start(struct machine *machine, struct error *err) must_check;
+/* Sets the mode; with MACHINE_PARKED it returns when all vCPUs are parked. Not on a vCPU's thread. */
+void machine_cpus_set_mode(struct machine *machine, enum machine_mode mode);
+/* Ends the threads. */
+void machine_cpus_stop(struct machine *machine);
+/* What a device asks for; any thread. */
+void machine_power(struct board *board, enum board_power what, int exit_code);
+
+/* machine_devices.c */
+int machine_devices_create(struct machine *machine, struct error *err) must_check;
+void machine_devices_destroy(struct machine *machine);
