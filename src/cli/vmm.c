@@ -23,7 +23,7 @@ static const struct option_spec run_options[] = {
 	{"disk", 0, OPTION_LIST, 0, "FILE[,ro]", "", "Add a disk from a raw file or block device"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE", "",
-	 "bzImage, vmlinux or multiboot ELF file to boot"},
+	 "Kernel to boot: a bzImage, a vmlinux or a multiboot ELF file"},
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
 	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
