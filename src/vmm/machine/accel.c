@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/log.h"
-#include "vmm/cpu/kvm.h"
+#include "vmm/cpu/kvm/kvm.h"
 
 static const struct cpu_accel *soft(struct error *err)
 {

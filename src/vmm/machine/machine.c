@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "vmm/cpu/kvm.h"
+#include "vmm/cpu/kvm/kvm.h"
 
 static int board_add_doorbell(struct board *board, gpa_t gpa, int fd)
 {

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-#include "vmm/cpu/kvm.h"
+#include "vmm/cpu/kvm/kvm.h"
 
 struct kvm_vcpu {
 	struct vcpu base;
@@ -40,9 +40,9 @@ static inline struct kvm_vcpu *kvm_vcpu_of(struct vcpu *vcpu)
 	return container_of(vcpu, struct kvm_vcpu, base);
 }
 
-/* kvm_state.c */
+/* state.c */
 int kvm_get_state(struct vcpu *vcpu, struct cpu_state *ret_state);
 int kvm_set_state(struct vcpu *vcpu, const struct cpu_state *state);
-/* kvm_chips.c */
+/* chips.c */
 extern const struct irq_ops kvm_irq_ops;
 int kvm_chips_create(struct kvm_vm *vm, struct error *err) must_check;

@@ -4,7 +4,7 @@
 #include <sys/ioctl.h>
 
 #include "base/mem.h"
-#include "vmm/cpu/kvm_priv.h"
+#include "vmm/cpu/kvm/kvm_priv.h"
 
 static void set_line(struct irq *irq, unsigned int line, bool level)
 {

@@ -4,7 +4,7 @@
 #include <sys/ioctl.h>
 
 #include "base/mem.h"
-#include "vmm/cpu/kvm_priv.h"
+#include "vmm/cpu/kvm/kvm_priv.h"
 
 /* Besides EFER and APIC_BASE, which travel in kvm_sregs. Those that the host's KVM does not know are
  * left out when reading. The order matters on writing: the TSC's value before its adjustment and before

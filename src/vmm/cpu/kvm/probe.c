@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
-#include "vmm/cpu/kvm.h"
+#include "vmm/cpu/kvm/kvm.h"
 
 enum { LOOPS = 2000, PAGE = 4096 };
 /* Hardware takes below 1 ns a loop and some microseconds for the entry. */

@@ -1,7 +1,7 @@
 /*
  * kvm: guests on hardware, through /dev/kvm.
  *
- * The interrupt controllers, the PIT and the clock are the kernel's (kvm_chips.c). A request from
+ * The interrupt controllers, the PIT and the clock are the kernel's (chips.c). A request from
  * another thread sets immediate_exit and sends the vCPU's thread a signal: if the signal comes before
  * KVM_RUN the flag ends it at once, if it comes during KVM_RUN it interrupts it, so none is lost (C2).
  */
@@ -14,7 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "vmm/cpu/kvm_priv.h"
+#include "vmm/cpu/kvm/kvm_priv.h"
 
 enum {
 	KICK_SIGNAL = SIGUSR1,
