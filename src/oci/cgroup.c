@@ -1,0 +1,480 @@
+/* cgroup: where the directories are, making them, joining. See cgroup.h. */
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "oci/cgroup_priv.h"
+#include "oci/cgroup_systemd.h"
+
+enum { PROC_TEXT_MAX = 16 << 20 };
+
+bool cgroup_has_word(const char *controllers, const char *name)
+{
+	const size_t len = strlen(name);
+
+	for (const char *p = controllers; p != NULL; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+		if (strncmp(p, name, len) == 0 && (p[len] == ',' || p[len] == '\0'))
+			return true;
+	return false;
+}
+
+const struct cgroup_dir *cgroup_unified(const struct cgroup *cg)
+{
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (cg->dirs[i].controllers[0] == '\0')
+			return &cg->dirs[i];
+	return NULL;
+}
+
+const char *cgroup_path(const struct cgroup *cg, const char *controller)
+{
+	if (cg->v2) {
+		const struct cgroup_dir *unified = cgroup_unified(cg);
+
+		return unified ? unified->path : NULL;
+	}
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (cgroup_has_word(cg->dirs[i].controllers, controller))
+			return cg->dirs[i].path;
+	return NULL;
+}
+
+void cgroup_free(struct cgroup *cg)
+{
+	if (cg == NULL)
+		return;
+	cgroup_close_join(cg);
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		free(cg->dirs[i].controllers);
+		free(cg->dirs[i].mount);
+		free(cg->dirs[i].path);
+	}
+	free(cg->relative);
+	free(cg->unit);
+	free(cg->slice);
+	free(cg);
+}
+
+static struct cgroup_dir *add_dir(struct cgroup *cg, char *controllers, char *mount, char *path)
+{
+	struct cgroup_dir *dir = &cg->dirs[cg->dir_count++];
+
+	*dir = (struct cgroup_dir){
+		.controllers = controllers,
+		.mount = mount,
+		.path = path,
+		.join_fd = -1,
+	};
+	return dir;
+}
+
+/* --- planning ----------------------------------------------------------------------------------- */
+
+/* Our own path in the hierarchy with these controllers, from the text of /proc/self/cgroup. */
+static char *own_path(const char *proc_cgroup, const char *controllers)
+{
+	for (const char *line = proc_cgroup; line != NULL && *line != '\0';) {
+		const char *end = strchrnul(line, '\n');
+		const char *first = strchr(line, ':');
+		const char *second = first ? strchr(first + 1, ':') : NULL;
+
+		if (second != NULL && second < end) {
+			own_mem char *names = str_copy_n(first + 1, (size_t)(second - first - 1));
+
+			if (str_eq(names, controllers))
+				return str_copy_n(second + 1, (size_t)(end - second - 1));
+		}
+		line = *end ? end + 1 : end;
+	}
+	return str_copy("/");
+}
+
+/* Where the container's directory is in one hierarchy. `mount_root` is the directory of the hierarchy
+ * that the mount shows: within a container it is not "/". */
+static char *place(const struct cgroup *cg, const char *mount, const char *mount_root,
+		   const char *own)
+{
+	const char *below = str_eq(mount_root, "/") ? own : str_after(own, mount_root);
+
+	if (cg->relative[0] == '/')
+		return str_format("%s%s", mount, cg->relative);
+	if (below == NULL || strstr(below, "/..") != NULL)
+		below = "";
+	return str_format("%s%s%s%s", mount, below, str_ends_with(below, "/") ? "" : "/",
+			  cg->relative);
+}
+
+/* The names in the super options of a v1 mount that are controllers, as /proc/self/cgroup has them. */
+static char *v1_controllers(const char *proc_cgroup, const char *super_options)
+{
+	for (const char *line = proc_cgroup; line != NULL && *line != '\0';) {
+		const char *end = strchrnul(line, '\n');
+		const char *first = strchr(line, ':');
+		const char *second = first ? strchr(first + 1, ':') : NULL;
+
+		if (second != NULL && second < end && second > first + 1) {
+			own_mem char *names = str_copy_n(first + 1, (size_t)(second - first - 1));
+			own_mem char *one = str_copy_n(names, strcspn(names, ","));
+
+			if (cgroup_has_word(super_options, one))
+				return str_copy(names);
+		}
+		line = *end ? end + 1 : end;
+	}
+	return NULL;
+}
+
+/* One line of /proc/self/mountinfo: "36 35 98:0 /root /mount opts - type source super". */
+static void plan_line(struct cgroup *cg, char *line, const char *proc_cgroup)
+{
+	char *save = NULL, *field[5] = {0}, *rest, *type, *super;
+	own_mem char *own = NULL;
+	char *controllers;
+
+	rest = strstr(line, " - ");
+	if (rest == NULL || cg->dir_count == CGROUP_DIRS_MAX)
+		return;
+	*rest = '\0';
+	type = strtok_r(rest + 3, " ", &save);
+	super = type && strtok_r(NULL, " ", &save) ? strtok_r(NULL, " ", &save) : NULL;
+	if (super == NULL || strncmp(type, "cgroup", 6) != 0)
+		return;
+	save = NULL;
+	for (int i = 0; i < 5; i++)
+		if ((field[i] = strtok_r(i ? NULL : line, " ", &save)) == NULL)
+			return;
+	controllers =
+		strcmp(type, "cgroup2") == 0 ? str_copy("") : v1_controllers(proc_cgroup, super);
+	if (controllers == NULL)
+		return;
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (str_eq(cg->dirs[i].controllers, controllers)) {
+			free(controllers);
+			return;
+		}
+	own = own_path(proc_cgroup, controllers);
+	add_dir(cg, controllers, str_copy(field[4]), place(cg, field[4], field[3], own));
+}
+
+static int plan_v1(struct cgroup *cg, const char *proc_cgroup, struct error *err)
+{
+	own_mem char *text = NULL;
+	size_t len;
+	char *save = NULL;
+	int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_TEXT_MAX, &text, &len, err);
+
+	if (rc < 0)
+		return rc;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		plan_line(cg, line, proc_cgroup);
+	return 0;
+}
+
+static void plan_v2(struct cgroup *cg, const char *proc_cgroup)
+{
+	own_mem char *own = own_path(proc_cgroup, "");
+	char *slash;
+
+	/* Our own directory has processes, so controllers cannot be enabled below it: the container
+	 * becomes its neighbour. */
+	if (cg->relative[0] != '/' && (slash = strrchr(own, '/')) != NULL)
+		slash[slash == own] = '\0';
+	add_dir(cg, str_copy(""), str_copy("/sys/fs/cgroup"),
+		place(cg, "/sys/fs/cgroup", "/", own));
+}
+
+/* "a/../b" must not lead out of the hierarchy. */
+static bool is_clean(const char *path)
+{
+	for (const char *p = path; *p != '\0'; p += strcspn(p, "/")) {
+		p += strspn(p, "/");
+		if ((p[0] == '.' && p[strspn(p, ".")] == '/') ||
+		    (p[0] == '.' && p[strspn(p, ".")] == '\0'))
+			return false;
+	}
+	return true;
+}
+
+int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const char *id,
+		struct cgroup **ret, struct error *err)
+{
+	own_cgroup struct cgroup *cg = mem_new(sizeof(*cg));
+	own_mem char *proc_cgroup = NULL;
+	struct statfs fs;
+	size_t len;
+	int rc;
+
+	cg->manager = manager;
+	cg->relative = str_copy(str_empty(cgroups_path) ? id : cgroups_path);
+	if (manager == OCI_CGROUP_NONE) {
+		*ret = take(cg);
+		return 0;
+	}
+	if (manager == OCI_CGROUP_SYSTEMD) {
+		rc = cgroup_systemd_names(cg, cgroups_path, id, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (!is_clean(cg->relative))
+		return refuse(err, -EINVAL, "linux.cgroupsPath: \"%s\" is not a plain path",
+			      cg->relative);
+	rc = file_read(AT_FDCWD, "/proc/self/cgroup", PROC_TEXT_MAX, &proc_cgroup, &len, err);
+	if (rc < 0)
+		return rc;
+	if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
+		cg->v2 = true;
+		plan_v2(cg, proc_cgroup);
+	} else {
+		rc = plan_v1(cg, proc_cgroup, err);
+		if (rc < 0)
+			return rc;
+		/* Only a unified hierarchy somewhere else: it has the controllers. */
+		cg->v2 = cg->dir_count == 1 && cg->dirs[0].controllers[0] == '\0';
+	}
+	*ret = take(cg);
+	return 0;
+}
+
+json_t *cgroup_save(const struct cgroup *cg)
+{
+	json_t *saved = json_pack("{s:i, s:b, s:s}", "manager", (int)cg->manager, "v2", cg->v2,
+				  "relative", cg->relative);
+	json_t *dirs = json_array();
+
+	json_set_string(saved, "unit", cg->unit);
+	json_set_string(saved, "slice", cg->slice);
+	for (size_t i = 0; i < cg->dir_count; i++)
+		json_array_append_new(dirs, json_pack("{s:s, s:s, s:s}", "controllers",
+						      cg->dirs[i].controllers, "mount",
+						      cg->dirs[i].mount, "path", cg->dirs[i].path));
+	json_object_set_new(saved, "dirs", dirs);
+	return saved;
+}
+
+int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err)
+{
+	own_cgroup struct cgroup *cg = mem_new(sizeof(*cg));
+	const char *relative, *unit = NULL, *slice = NULL;
+	json_t *dirs, *item;
+	int manager, v2;
+	size_t i;
+
+	if (json_unpack((json_t *)(uintptr_t)saved, "{s:i, s:b, s:s, s:o, s?s, s?s}", "manager",
+			&manager, "v2", &v2, "relative", &relative, "dirs", &dirs, "unit", &unit,
+			"slice", &slice) < 0)
+		return refuse(err, -EINVAL, "the state file has no valid cgroup");
+	cg->manager = (enum oci_cgroup_manager)manager;
+	cg->v2 = v2;
+	cg->relative = str_copy(relative);
+	cg->unit = str_copy(unit);
+	cg->slice = str_copy(slice);
+	json_array_foreach (dirs, i, item) {
+		const char *controllers, *mount, *path;
+
+		if (i >= CGROUP_DIRS_MAX ||
+		    json_unpack(item, "{s:s, s:s, s:s}", "controllers", &controllers, "mount",
+				&mount, "path", &path) < 0)
+			return refuse(err, -EINVAL, "the state file has no valid cgroup");
+		add_dir(cg, str_copy(controllers), str_copy(mount), str_copy(path));
+	}
+	*ret = take(cg);
+	return 0;
+}
+
+int cgroup_check_free(const struct cgroup *cg, struct error *err)
+{
+	if (cg->dir_count > 0 && cg->relative[strspn(cg->relative, "/")] == '\0')
+		return refuse(err, -EINVAL,
+			      "linux.cgroupsPath: \"%s\" is the root, not a container's",
+			      cg->relative);
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		own_mem char *procs = str_format("%s/cgroup.procs", cg->dirs[i].path);
+		own_mem char *text = NULL;
+		size_t len = 0;
+
+		if (file_read(AT_FDCWD, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
+			return refuse(err, -EBUSY,
+				      "linux.cgroupsPath: cgroup %s is in use by other processes",
+				      cg->dirs[i].path);
+	}
+	return 0;
+}
+
+/* --- making ------------------------------------------------------------------------------------- */
+
+/* A new v1 cpuset is empty and takes no process: what the parent has is copied. */
+static int inherit_cpuset(const char *dir)
+{
+	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
+
+	for (size_t i = 0; i < array_size(files); i++) {
+		own_mem char *own = str_format("%s/%s", dir, files[i]);
+		own_mem char *above = str_format("%s/../%s", dir, files[i]);
+		own_mem char *text = NULL;
+		size_t len;
+		int rc = file_read(AT_FDCWD, own, 65536, &text, &len, NULL);
+
+		if (rc < 0)
+			return rc;
+		if (len > 1)
+			continue;
+		free(take(text));
+		rc = file_read(AT_FDCWD, above, 65536, &text, &len, NULL);
+		if (rc == 0 && len > 1)
+			rc = file_put(AT_FDCWD, own, text);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Enables in the directory `dir` all controllers that it has, for its children. */
+static void enable_controllers(const char *dir)
+{
+	own_mem char *have_path = str_format("%s/cgroup.controllers", dir);
+	own_mem char *enabled_path = str_format("%s/cgroup.subtree_control", dir);
+	own_mem char *have = NULL, *enabled = NULL;
+	size_t len;
+	char *save = NULL;
+
+	if (file_read(AT_FDCWD, have_path, 4096, &have, &len, NULL) < 0 ||
+	    file_read(AT_FDCWD, enabled_path, 4096, &enabled, &len, NULL) < 0)
+		return;
+	for (char *p = enabled; *p != '\0'; p++)
+		*p = *p == ' ' || *p == '\n' ? ',' : *p;
+	/* One by one: one that cannot be enabled must not keep the others out. What is missing in the
+	 * end is noticed by whoever sets a limit that needs it. */
+	for (char *name = strtok_r(have, " \n", &save); name; name = strtok_r(NULL, " \n", &save)) {
+		own_mem char *text = str_format("+%s", name);
+
+		if (!cgroup_has_word(enabled, name) && file_put(AT_FDCWD, enabled_path, text) < 0)
+			continue;
+	}
+}
+
+/* Creates the directory with its parents. The mount point itself is the first that exists. */
+static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
+{
+	const bool cpuset = cgroup_has_word(dir->controllers, "cpuset");
+	own_mem char *partial = str_copy(dir->path);
+	size_t from = strlen(dir->mount);
+
+	/* The common case: only the last component is missing. */
+	if (!cg->v2 && mkdir(dir->path, 0755) == 0)
+		return cpuset ? inherit_cpuset(dir->path) : 0;
+	if (!cg->v2 && errno != ENOENT)
+		return errno == EEXIST ? 0 : -errno;
+	if (cg->v2)
+		enable_controllers(dir->mount);
+	while (partial[from] != '\0') {
+		size_t next = from + 1 + strcspn(partial + from + 1, "/");
+		char c = partial[next];
+		int rc = 0;
+
+		partial[next] = '\0';
+		if (mkdir(partial, 0755) < 0 && errno != EEXIST)
+			rc = -errno;
+		else if (cpuset)
+			rc = inherit_cpuset(partial);
+		if (rc < 0)
+			return rc;
+		if (cg->v2 && c != '\0')
+			enable_controllers(partial);
+		partial[next] = c;
+		from = next;
+	}
+	return 0;
+}
+
+static void drop_dir(struct cgroup *cg, size_t i)
+{
+	free(cg->dirs[i].controllers);
+	free(cg->dirs[i].mount);
+	free(cg->dirs[i].path);
+	memmove(&cg->dirs[i], &cg->dirs[i + 1], (--cg->dir_count - i) * sizeof(cg->dirs[0]));
+}
+
+int cgroup_make(struct cgroup *cg, bool optional, struct error *err)
+{
+	for (size_t i = 0; i < cg->dir_count;) {
+		int rc = make_one(cg, &cg->dirs[i]);
+
+		if (rc < 0 && optional && (rc == -EACCES || rc == -EPERM || rc == -EROFS)) {
+			drop_dir(cg, i);
+			continue;
+		}
+		if (rc < 0)
+			return fail(err, rc, "create cgroup %s", cg->dirs[i].path);
+		i++;
+	}
+	return 0;
+}
+
+/* --- joining ------------------------------------------------------------------------------------ */
+
+int cgroup_open_join(struct cgroup *cg, struct error *err)
+{
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		struct cgroup_dir *dir = &cg->dirs[i];
+		own_mem char *tasks = str_format("%s/tasks", dir->path);
+
+		if (dir->controllers[0] == '\0')
+			dir->join_fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		else
+			dir->join_fd = open(tasks, O_WRONLY | O_CLOEXEC);
+		if (dir->join_fd < 0)
+			return fail(err, -errno, "open cgroup %s", dir->path);
+	}
+	return 0;
+}
+
+void cgroup_close_join(struct cgroup *cg)
+{
+	for (size_t i = 0; i < cg->dir_count; i++)
+		fd_close(&cg->dirs[i].join_fd);
+}
+
+int cgroup_clone_fd(const struct cgroup *cg)
+{
+	const struct cgroup_dir *unified = cgroup_unified(cg);
+
+	return unified ? unified->join_fd : -1;
+}
+
+int cgroup_join_self(const struct cgroup *cg, struct error *err)
+{
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		const struct cgroup_dir *dir = &cg->dirs[i];
+
+		if (dir->controllers[0] != '\0' && write(dir->join_fd, "0", 1) < 0)
+			return fail(err, -errno, "join cgroup %s", dir->path);
+	}
+	return 0;
+}
+
+int cgroup_join_pid(const struct cgroup *cg, pid_t pid, struct error *err)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", (int)pid);
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		own_mem char *procs = str_format("%s/cgroup.procs", cg->dirs[i].path);
+		int rc = file_put(AT_FDCWD, procs, text);
+
+		if (rc < 0)
+			return fail(err, rc, "move process %s to cgroup %s", text,
+				    cg->dirs[i].path);
+	}
+	return 0;
+}

@@ -1,0 +1,555 @@
+/*
+ * cgroup_limits: writing linux.resources to the cgroup, and the access to its files.
+ *
+ * Both versions are tables in spirit: a field, the file, how the value is written. Where a value has
+ * another meaning on v2 the conversion is the one that other runtimes use, so that the same
+ * configuration gives the same limits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "oci/cgroup_priv.h"
+
+int cgroup_put(const struct cgroup *cg, const char *controller, const char *file, const char *text,
+	       const char *field, struct error *err)
+{
+	const struct cgroup_dir *unified = cgroup_unified(cg);
+	const char *dir =
+		controller[0] ? cgroup_path(cg, controller) : (unified ? unified->path : NULL);
+	own_mem char *path = NULL;
+	int rc;
+
+	if (dir == NULL)
+		return refuse(err, -ENOTSUP, "%s: this host has no %s cgroup controller", field,
+			      controller[0] ? controller : "unified");
+	path = str_format("%s/%s", dir, file);
+	rc = file_put(AT_FDCWD, path, text);
+	if (rc == -ENOENT)
+		return refuse(err, rc, "%s: this kernel has no %s", field, path);
+	return rc < 0 ? fail(err, rc, "%s: write \"%s\" to %s", field, text, path) : 0;
+}
+
+int cgroup_read(const struct cgroup *cg, const char *controller, const char *file, char **ret_text)
+{
+	const struct cgroup_dir *unified = cgroup_unified(cg);
+	const char *dir =
+		controller[0] ? cgroup_path(cg, controller) : (unified ? unified->path : NULL);
+	own_mem char *path = dir ? str_format("%s/%s", dir, file) : NULL;
+	size_t len;
+
+	return dir ? file_read(AT_FDCWD, path, 1 << 20, ret_text, &len, NULL) : -ENOENT;
+}
+
+int cgroup_read_number(const struct cgroup *cg, const char *controller, const char *file,
+		       const char *key, uint64_t *ret)
+{
+	own_mem char *text = NULL;
+	const char *p;
+	char *end;
+	int rc = cgroup_read(cg, controller, file, &text);
+
+	if (rc < 0)
+		return rc;
+	p = text;
+	if (key != NULL) {
+		const size_t len = strlen(key);
+
+		while (p != NULL && (strncmp(p, key, len) != 0 || p[len] != ' '))
+			p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL;
+		if (p == NULL)
+			return -ENOENT;
+		p += len + 1;
+	}
+	if (strncmp(p, "max", 3) == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	errno = 0;
+	*ret = strtoull(p, &end, 10);
+	return end == p || errno != 0 ? -EINVAL : 0;
+}
+
+static int put_number(const struct cgroup *cg, const char *controller, const char *file,
+		      int64_t value, const char *field, struct error *err)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	return cgroup_put(cg, controller, file, text, field, err);
+}
+
+/* The same; what is not given is not written. */
+static int put_given(const struct cgroup *cg, const char *controller, const char *file,
+		     struct config_number number, const char *field, struct error *err)
+{
+	return number.given ? put_number(cg, controller, file, number.value, field, err) : 0;
+}
+
+/* v2 writes "max" for what has no limit. */
+static int put_limit(const struct cgroup *cg, const char *file, int64_t value, const char *field,
+		     struct error *err)
+{
+	if (value < 0)
+		return cgroup_put(cg, "", file, "max", field, err);
+	return put_number(cg, "", file, value, field, err);
+}
+
+/* --- v1 ----------------------------------------------------------------------------------------- */
+
+static int devices_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	for (size_t i = 0; i < r->device_count; i++) {
+		const struct config_device_rule *d = &r->devices[i];
+		char text[80], major[24] = "*", minor[24] = "*";
+		int rc;
+
+		if (d->major >= 0)
+			snprintf(major, sizeof(major), "%" PRId64, d->major);
+		if (d->minor >= 0)
+			snprintf(minor, sizeof(minor), "%" PRId64, d->minor);
+		/* "a" alone means everything; the kernel ignores what follows it. */
+		if (d->type == 'a' && d->major < 0 && d->minor < 0)
+			snprintf(text, sizeof(text), "a");
+		else if (d->type == 'a')
+			return refuse(err, -EINVAL,
+				      "linux.resources.devices[%zu]: type a goes without numbers",
+				      i);
+		else
+			snprintf(text, sizeof(text), "%c %s:%s %s%s%s", d->type, major, minor,
+				 d->read ? "r" : "", d->write ? "w" : "", d->mknod ? "m" : "");
+		rc = cgroup_put(cg, "devices", d->allow ? "devices.allow" : "devices.deny", text,
+				"linux.resources.devices", err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int swap_v1(const struct cgroup *cg, int64_t swap, struct error *err)
+{
+	return put_number(cg, "memory", "memory.memsw.limit_in_bytes", swap,
+			  "linux.resources.memory.swap", err);
+}
+
+/* The kernel wants limit <= memory+swap at every moment, so the order depends on the direction. */
+static int memory_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	const struct config_number limit = r->memory.limit, swap = r->memory.swap;
+	uint64_t current = 0;
+	bool swap_first = false;
+	int rc = 0;
+
+	if (limit.given && swap.given &&
+	    cgroup_read_number(cg, "memory", "memory.memsw.limit_in_bytes", NULL, &current) == 0)
+		swap_first = swap.value < 0 || (uint64_t)swap.value > current;
+	if (limit.given && r->memory.check_before_update && limit.value >= 0 &&
+	    cgroup_read_number(cg, "memory", "memory.usage_in_bytes", NULL, &current) == 0 &&
+	    current > (uint64_t)limit.value)
+		return refuse(err, -EBUSY,
+			      "linux.resources.memory.limit: %" PRId64
+			      " is below the current use of %" PRIu64 " bytes",
+			      limit.value, current);
+	if (swap.given && swap_first)
+		rc = swap_v1(cg, swap.value, err);
+	if (rc == 0)
+		rc = put_given(cg, "memory", "memory.limit_in_bytes", limit,
+			       "linux.resources.memory.limit", err);
+	if (rc == 0 && swap.given && !swap_first)
+		rc = swap_v1(cg, swap.value, err);
+	if (rc < 0 ||
+	    (rc = put_given(cg, "memory", "memory.soft_limit_in_bytes", r->memory.reservation,
+			    "linux.resources.memory.reservation", err)) < 0 ||
+	    (rc = put_given(cg, "memory", "memory.kmem.tcp.limit_in_bytes", r->memory.kernel_tcp,
+			    "linux.resources.memory.kernelTCP", err)) < 0 ||
+	    (r->memory.swappiness.given && r->memory.swappiness.value >= 0 &&
+	     (rc = put_given(cg, "memory", "memory.swappiness", r->memory.swappiness,
+			     "linux.resources.memory.swappiness", err)) < 0))
+		return rc;
+	return r->memory.disable_oom_killer
+		       ? cgroup_put(cg, "memory", "memory.oom_control", "1",
+				    "linux.resources.memory.disableOOMKiller", err)
+		       : 0;
+}
+
+static int cpu_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc;
+
+	/* The period first, so that a quota is never above what the old period allows. */
+	if ((r->cpu.shares.value > 0 && (rc = put_given(cg, "cpu", "cpu.shares", r->cpu.shares,
+							"linux.resources.cpu.shares", err)) < 0) ||
+	    (r->cpu.period.value > 0 &&
+	     (rc = put_given(cg, "cpu", "cpu.cfs_period_us", r->cpu.period,
+			     "linux.resources.cpu.period", err)) < 0) ||
+	    (r->cpu.quota.value != 0 && (rc = put_given(cg, "cpu", "cpu.cfs_quota_us", r->cpu.quota,
+							"linux.resources.cpu.quota", err)) < 0) ||
+	    (rc = put_given(cg, "cpu", "cpu.cfs_burst_us", r->cpu.burst,
+			    "linux.resources.cpu.burst", err)) < 0 ||
+	    (r->cpu.rt_period.value > 0 &&
+	     (rc = put_given(cg, "cpu", "cpu.rt_period_us", r->cpu.rt_period,
+			     "linux.resources.cpu.realtimePeriod", err)) < 0) ||
+	    (r->cpu.rt_runtime.value != 0 &&
+	     (rc = put_given(cg, "cpu", "cpu.rt_runtime_us", r->cpu.rt_runtime,
+			     "linux.resources.cpu.realtimeRuntime", err)) < 0) ||
+	    (rc = put_given(cg, "cpu", "cpu.idle", r->cpu.idle, "linux.resources.cpu.idle", err)) <
+		    0)
+		return rc;
+	if (!str_empty(r->cpu.cpus) && (rc = cgroup_put(cg, "cpuset", "cpuset.cpus", r->cpu.cpus,
+							"linux.resources.cpu.cpus", err)) < 0)
+		return rc;
+	if (!str_empty(r->cpu.mems) && (rc = cgroup_put(cg, "cpuset", "cpuset.mems", r->cpu.mems,
+							"linux.resources.cpu.mems", err)) < 0)
+		return rc;
+	return 0;
+}
+
+static const char *const throttle_fields[THROTTLE_KINDS] = {
+	[THROTTLE_READ_BPS] = "linux.resources.blockIO.throttleReadBpsDevice",
+	[THROTTLE_WRITE_BPS] = "linux.resources.blockIO.throttleWriteBpsDevice",
+	[THROTTLE_READ_IOPS] = "linux.resources.blockIO.throttleReadIOPSDevice",
+	[THROTTLE_WRITE_IOPS] = "linux.resources.blockIO.throttleWriteIOPSDevice",
+};
+
+static int put_device_value(const struct cgroup *cg, const char *controller, const char *file,
+			    const struct config_device_value *v, const char *key, uint64_t value,
+			    const char *field, struct error *err)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%u:%u %s%" PRIu64, v->major, v->minor, key, value);
+	return cgroup_put(cg, controller, file, text, field, err);
+}
+
+/* The weight files exist under one of two names, depending on the I/O scheduler. */
+static const char *weight_file(const struct cgroup *cg, const char *plain, const char *bfq)
+{
+	own_mem char *text = NULL;
+
+	return cgroup_read(cg, "blkio", plain, &text) == 0 ? plain : bfq;
+}
+
+static int io_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	static const char *const files[THROTTLE_KINDS] = {
+		[THROTTLE_READ_BPS] = "blkio.throttle.read_bps_device",
+		[THROTTLE_WRITE_BPS] = "blkio.throttle.write_bps_device",
+		[THROTTLE_READ_IOPS] = "blkio.throttle.read_iops_device",
+		[THROTTLE_WRITE_IOPS] = "blkio.throttle.write_iops_device",
+	};
+	int rc = 0;
+
+	if (r->io.weight.given && r->io.weight.value != 0)
+		rc = put_given(cg, "blkio", weight_file(cg, "blkio.weight", "blkio.bfq.weight"),
+			       r->io.weight, "linux.resources.blockIO.weight", err);
+	if (rc == 0 && r->io.leaf_weight.given && r->io.leaf_weight.value != 0)
+		rc = put_given(cg, "blkio", "blkio.leaf_weight", r->io.leaf_weight,
+			       "linux.resources.blockIO.leafWeight", err);
+	for (size_t i = 0; rc == 0 && i < r->io.weight_device.count; i++) {
+		const struct config_device_value *v = &r->io.weight_device.items[i];
+
+		if (v->value != 0)
+			rc = put_device_value(
+				cg, "blkio",
+				weight_file(cg, "blkio.weight_device", "blkio.bfq.weight_device"),
+				v, "", v->value, "linux.resources.blockIO.weightDevice", err);
+		if (rc == 0 && v->leaf != 0)
+			rc = put_device_value(cg, "blkio", "blkio.leaf_weight_device", v, "",
+					      v->leaf, "linux.resources.blockIO.weightDevice", err);
+	}
+	for (size_t kind = 0; kind < THROTTLE_KINDS; kind++)
+		for (size_t i = 0; rc == 0 && i < r->io.throttle[kind].count; i++)
+			rc = put_device_value(
+				cg, "blkio", files[kind], &r->io.throttle[kind].items[i], "",
+				r->io.throttle[kind].items[i].value, throttle_fields[kind], err);
+	return rc;
+}
+
+static int rdma(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	for (size_t i = 0; i < r->rdma_count; i++) {
+		const struct config_rdma *d = &r->rdma[i];
+		own_buf struct buf text = {0};
+		int rc;
+
+		buf_format(&text, "%s", d->device);
+		if (d->handles.given)
+			buf_format(&text, " hca_handle=%" PRId64, d->handles.value);
+		if (d->objects.given)
+			buf_format(&text, " hca_object=%" PRId64, d->objects.value);
+		rc = cgroup_put(cg, "rdma", "rdma.max", text.data, "linux.resources.rdma", err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The unified map on a hybrid host goes to the unified directory, where few files exist. */
+static int unified(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	for (size_t i = 0; i < r->unified_count; i++) {
+		own_mem char *field = str_format("linux.resources.unified.%s", r->unified[i].key);
+		own_mem char *text = str_copy(r->unified[i].text);
+		char *save = NULL;
+
+		/* A file with one line per device takes one line per write. */
+		for (char *line = strtok_r(text, "\n", &save); line != NULL;
+		     line = strtok_r(NULL, "\n", &save)) {
+			int rc = cgroup_put(cg, "", r->unified[i].key, line, field, err);
+
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+static int others_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc = 0;
+
+	/* 0 and below mean no limit, as other runtimes read it. */
+	if (r->pids_limit.given && r->pids_limit.value > 0)
+		rc = put_given(cg, "pids", "pids.max", r->pids_limit, "linux.resources.pids.limit",
+			       err);
+	else if (r->pids_limit.given)
+		rc = cgroup_put(cg, "pids", "pids.max", "max", "linux.resources.pids.limit", err);
+	for (size_t i = 0; rc == 0 && i < r->hugepage_count; i++) {
+		own_mem char *file = str_format("hugetlb.%s.limit_in_bytes", r->hugepages[i].key);
+
+		rc = put_number(cg, "hugetlb", file, r->hugepages[i].value,
+				"linux.resources.hugepageLimits", err);
+	}
+	if (rc == 0)
+		rc = put_given(cg, "net_cls", "net_cls.classid", r->network_class,
+			       "linux.resources.network.classID", err);
+	for (size_t i = 0; rc == 0 && i < r->network_priority_count; i++) {
+		own_mem char *text = str_format("%s %" PRId64, r->network_priorities[i].key,
+						r->network_priorities[i].value);
+
+		rc = cgroup_put(cg, "net_prio", "net_prio.ifpriomap", text,
+				"linux.resources.network.priorities", err);
+	}
+	return rc;
+}
+
+int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc;
+
+	if ((rc = devices_v1(cg, r, err)) < 0 || (rc = memory_v1(cg, r, err)) < 0 ||
+	    (rc = cpu_v1(cg, r, err)) < 0 || (rc = io_v1(cg, r, err)) < 0 ||
+	    (rc = others_v1(cg, r, err)) < 0 || (rc = rdma(cg, r, err)) < 0)
+		return rc;
+	return unified(cg, r, err);
+}
+
+/* --- v2 ----------------------------------------------------------------------------------------- */
+
+static int memory_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	const struct config_number limit = r->memory.limit, swap = r->memory.swap;
+	uint64_t current = 0;
+	int rc = 0;
+
+	/* v1 counts memory and swap together, v2 swap alone. */
+	if (swap.given && swap.value > 0) {
+		if (!limit.given || limit.value <= 0 || swap.value < limit.value)
+			return refuse(
+				err, -EINVAL,
+				"linux.resources.memory.swap: is memory and swap together, so "
+				"it needs a memory limit that is not above it");
+		rc = put_limit(cg, "memory.swap.max", swap.value - limit.value,
+			       "linux.resources.memory.swap", err);
+	} else if (swap.given && swap.value < 0) {
+		rc = put_limit(cg, "memory.swap.max", -1, "linux.resources.memory.swap", err);
+	}
+	/* No swap on this host: there is nothing to limit. */
+	if (rc == -ENOENT) {
+		error_clear(err);
+		rc = 0;
+	}
+	if (rc < 0)
+		return rc;
+	if (limit.given && r->memory.check_before_update && limit.value >= 0 &&
+	    cgroup_read_number(cg, "", "memory.current", NULL, &current) == 0 &&
+	    current > (uint64_t)limit.value)
+		return refuse(err, -EBUSY,
+			      "linux.resources.memory.limit: %" PRId64
+			      " is below the current use of %" PRIu64 " bytes",
+			      limit.value, current);
+	if (limit.given && limit.value != 0)
+		rc = put_limit(cg, "memory.max", limit.value, "linux.resources.memory.limit", err);
+	if (rc == 0 && r->memory.reservation.given && r->memory.reservation.value != 0)
+		rc = put_limit(cg, "memory.low", r->memory.reservation.value,
+			       "linux.resources.memory.reservation", err);
+	if (rc == 0 && r->memory.kernel_tcp.given)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.memory.kernelTCP: does not exist on cgroup v2");
+	if (rc == 0 && r->memory.swappiness.given && r->memory.swappiness.value >= 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.memory.swappiness: does not exist on cgroup v2");
+	if (rc == 0 && r->memory.disable_oom_killer)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.memory.disableOOMKiller: does not exist on cgroup "
+			      "v2");
+	return rc;
+}
+
+static int cpu_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc = 0;
+
+	if (r->cpu.idle.given)
+		rc = put_number(cg, "", "cpu.idle", r->cpu.idle.value, "linux.resources.cpu.idle",
+				err);
+	/* 2..262144 to 1..10000, linearly. */
+	if (rc == 0 && r->cpu.shares.given && r->cpu.shares.value > 0 &&
+	    !(r->cpu.idle.given && r->cpu.idle.value)) {
+		int64_t shares = r->cpu.shares.value < 2        ? 2
+				 : r->cpu.shares.value > 262144 ? 262144
+								: r->cpu.shares.value;
+
+		rc = put_number(cg, "", "cpu.weight", 1 + (shares - 2) * 9999 / 262142,
+				"linux.resources.cpu.shares", err);
+	}
+	if (rc == 0 && (r->cpu.quota.given || r->cpu.period.given)) {
+		own_mem char *old = NULL;
+		own_mem char *quota = r->cpu.quota.given && r->cpu.quota.value > 0
+					      ? str_format("%" PRId64, r->cpu.quota.value)
+					      : str_copy("max");
+		own_mem char *text = NULL;
+
+		/* An update of the period alone keeps the quota. */
+		if (!r->cpu.quota.given && cgroup_read(cg, "", "cpu.max", &old) == 0) {
+			free(quota);
+			quota = str_copy_n(old, strcspn(old, " \n"));
+		}
+		text = r->cpu.period.value > 0
+			       ? str_format("%s %" PRId64, quota, r->cpu.period.value)
+			       : str_copy(quota);
+		rc = cgroup_put(cg, "", "cpu.max", text, "linux.resources.cpu.quota", err);
+	}
+	if (rc == 0 && r->cpu.burst.given)
+		rc = put_number(cg, "", "cpu.max.burst", r->cpu.burst.value,
+				"linux.resources.cpu.burst", err);
+	if (rc == 0 && ((r->cpu.rt_runtime.given && r->cpu.rt_runtime.value != 0) ||
+			(r->cpu.rt_period.given && r->cpu.rt_period.value != 0)))
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.cpu.realtimeRuntime: does not exist on cgroup v2");
+	if (rc == 0 && !str_empty(r->cpu.cpus))
+		rc = cgroup_put(cg, "", "cpuset.cpus", r->cpu.cpus, "linux.resources.cpu.cpus",
+				err);
+	if (rc == 0 && !str_empty(r->cpu.mems))
+		rc = cgroup_put(cg, "", "cpuset.mems", r->cpu.mems, "linux.resources.cpu.mems",
+				err);
+	return rc;
+}
+
+static int io_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	static const char *const keys[THROTTLE_KINDS] = {
+		[THROTTLE_READ_BPS] = "rbps=",
+		[THROTTLE_WRITE_BPS] = "wbps=",
+		[THROTTLE_READ_IOPS] = "riops=",
+		[THROTTLE_WRITE_IOPS] = "wiops=",
+	};
+	int rc = 0;
+
+	if (r->io.weight.given && r->io.weight.value != 0) {
+		/* 10..1000 to 1..10000; the bfq file keeps the old scale. */
+		int64_t weight = 1 + (r->io.weight.value - 10) * 9999 / 990;
+
+		rc = put_number(cg, "", "io.bfq.weight", r->io.weight.value,
+				"linux.resources.blockIO.weight", NULL);
+		if (rc < 0)
+			rc = put_number(cg, "", "io.weight", weight < 1 ? 1 : weight,
+					"linux.resources.blockIO.weight", err);
+	}
+	if (rc == 0 && r->io.leaf_weight.given && r->io.leaf_weight.value != 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.blockIO.leafWeight: does not exist on cgroup v2");
+	for (size_t i = 0; rc == 0 && i < r->io.weight_device.count; i++) {
+		const struct config_device_value *v = &r->io.weight_device.items[i];
+
+		if (v->leaf != 0)
+			return refuse(err, -ENOTSUP,
+				      "linux.resources.blockIO.weightDevice[%zu].leafWeight: does "
+				      "not exist on cgroup v2",
+				      i);
+		if (v->value != 0)
+			rc = put_device_value(cg, "", "io.bfq.weight", v, "", v->value,
+					      "linux.resources.blockIO.weightDevice", err);
+	}
+	for (size_t kind = 0; kind < THROTTLE_KINDS; kind++)
+		for (size_t i = 0; rc == 0 && i < r->io.throttle[kind].count; i++)
+			rc = put_device_value(cg, "", "io.max", &r->io.throttle[kind].items[i],
+					      keys[kind], r->io.throttle[kind].items[i].value,
+					      throttle_fields[kind], err);
+	return rc;
+}
+
+static int others_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc = 0;
+
+	if (r->pids_limit.given)
+		rc = put_limit(cg, "pids.max", r->pids_limit.value > 0 ? r->pids_limit.value : -1,
+			       "linux.resources.pids.limit", err);
+	for (size_t i = 0; rc == 0 && i < r->hugepage_count; i++) {
+		own_mem char *file = str_format("hugetlb.%s.max", r->hugepages[i].key);
+
+		rc = put_limit(cg, file, r->hugepages[i].value, "linux.resources.hugepageLimits",
+			       err);
+	}
+	if (rc == 0 && r->network_class.given && r->network_class.value != 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.network.classID: does not exist on cgroup v2");
+	if (rc == 0 && r->network_priority_count > 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.network.priorities: does not exist on cgroup v2");
+	return rc;
+}
+
+int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	int rc;
+
+	if ((rc = memory_v2(cg, r, err)) < 0 || (rc = cpu_v2(cg, r, err)) < 0 ||
+	    (rc = io_v2(cg, r, err)) < 0 || (rc = others_v2(cg, r, err)) < 0 ||
+	    (rc = rdma(cg, r, err)) < 0 || (rc = unified(cg, r, err)) < 0)
+		return rc;
+	if (r->device_count > 0) {
+		const struct cgroup_dir *dir = cgroup_unified(cg);
+		own_fd int fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0)
+			return fail(err, -errno, "open %s", dir->path);
+		return cgroup_attach_devices(fd, r->devices, r->device_count, err);
+	}
+	return 0;
+}
+
+static bool wants_anything(const struct config_resources *r)
+{
+	static const struct config_resources nothing;
+
+	return memcmp(r, &nothing, sizeof(nothing)) != 0;
+}
+
+int cgroup_apply(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
+	if (!wants_anything(r))
+		return 0;
+	if (cg->dir_count == 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.resources: the container has no cgroup of its own to limit");
+	return cg->v2 ? cgroup_apply_v2(cg, r, err) : cgroup_apply_v1(cg, r, err);
+}

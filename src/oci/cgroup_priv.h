@@ -1,0 +1,29 @@
+/* cgroup_priv: what the files of cgroup share. */
+#pragma once
+
+#include "oci/cgroup.h"
+#include "oci/config.h"
+
+/* True if `name` is one of the comma-separated `controllers`. */
+bool cgroup_has_word(const char *controllers, const char *name);
+/* The unified directory, or NULL. */
+const struct cgroup_dir *cgroup_unified(const struct cgroup *cg);
+
+/* Writes `text` to the file of the directory with `controller`; the error names `field`. */
+int cgroup_put(const struct cgroup *cg, const char *controller, const char *file, const char *text,
+	       const char *field, struct error *err) must_check;
+/* Reads a whole small file of the directory with `controller`. -ENOENT if there is none. */
+int cgroup_read(const struct cgroup *cg, const char *controller, const char *file,
+		char **ret_text) must_check;
+/* Reads a number ("max" is UINT64_MAX) from a file, or from the line of a file that begins with
+ * `key`. -ENOENT, -EINVAL. */
+int cgroup_read_number(const struct cgroup *cg, const char *controller, const char *file,
+		       const char *key, uint64_t *ret) must_check;
+
+int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r,
+		    struct error *err) must_check;
+int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r,
+		    struct error *err) must_check;
+/* Device rules on v2: an eBPF program attached to the directory, replacing an earlier one. */
+int cgroup_attach_devices(int dir_fd, const struct config_device_rule *rules, size_t count,
+			  struct error *err) must_check;

@@ -1,0 +1,199 @@
+/* container: see container.h. */
+#include "oci/container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "oci/config_file.h"
+
+enum { ID_MAX = 255, STATE_FILE_MAX = 4 << 20 };
+
+static int check_id(const char *id, struct error *err)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_+-.";
+	const size_t len = strlen(id);
+
+	/* A leading dot is kept for the library's own directories. */
+	if (len == 0 || len > ID_MAX || id[0] == '.' || strspn(id, allowed) != len)
+		return refuse(err, -EINVAL,
+			      "invalid container id \"%s\": it has letters, digits and _+-. only, "
+			      "does not begin with a dot, and is at most %d long",
+			      id, ID_MAX);
+	return 0;
+}
+
+void container_close(struct container *c)
+{
+	if (c == NULL)
+		return;
+	fd_close(&c->dir_fd);
+	fd_close(&c->root_fd);
+	json_decref(c->record);
+	free(c->id);
+	free(c);
+}
+
+static struct container *new_container(const char *id)
+{
+	struct container *c = mem_new(sizeof(*c));
+
+	c->id = str_copy(id);
+	c->root_fd = c->dir_fd = -1;
+	return c;
+}
+
+/* Opens the directory, locked if asked for. -EAGAIN: it was replaced while we waited. */
+static int open_dir(struct container *c, enum container_lock lock)
+{
+	struct stat held, named;
+
+	c->dir_fd = openat(c->root_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (c->dir_fd < 0)
+		return -errno;
+	if (lock == CONTAINER_LOOK)
+		return 0;
+	while (flock(c->dir_fd, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (fstat(c->dir_fd, &held) == 0 && fstatat(c->root_fd, c->id, &named, 0) == 0 &&
+	    held.st_ino == named.st_ino && held.st_dev == named.st_dev)
+		return 0;
+	fd_close(&c->dir_fd);
+	return -EAGAIN;
+}
+
+int container_create(const char *state_root, const char *id, struct container **ret,
+		     struct error *err)
+{
+	own_container struct container *c = new_container(id);
+	int rc = check_id(id, err);
+
+	if (rc < 0)
+		return rc;
+	c->root_fd = dir_open(AT_FDCWD, state_root, 0700, err);
+	if (c->root_fd < 0)
+		return c->root_fd;
+	if (mkdirat(c->root_fd, id, 0711) < 0) {
+		if (errno != EEXIST)
+			return fail(err, -errno, "create directory %s/%s", state_root, id);
+		return hint(err, refuse(err, -EEXIST, "container with id %s exists already", id),
+			    "choose another id, or delete it first");
+	}
+	rc = open_dir(c, CONTAINER_LOCK);
+	if (rc < 0)
+		return fail(err, rc, "open directory %s/%s", state_root, id);
+	c->record = json_object();
+	*ret = take(c);
+	return 0;
+}
+
+int container_open(const char *state_root, const char *id, enum container_lock lock,
+		   struct container **ret, struct error *err)
+{
+	own_container struct container *c = new_container(id);
+	int rc = check_id(id, err);
+
+	if (rc < 0)
+		return rc;
+	c->root_fd = open(state_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = c->root_fd < 0 ? -errno : -EAGAIN;
+	while (rc == -EAGAIN)
+		rc = open_dir(c, lock);
+	if (rc == -ENOENT)
+		return refuse(err, rc, "container %s does not exist", id);
+	if (rc < 0)
+		return fail(err, rc, "open %s/%s", state_root, id);
+	/* A runtime that was killed early leaves no file, or one that is cut short: R1. */
+	rc = json_read_file(c->dir_fd, CONTAINER_STATE, STATE_FILE_MAX, &c->record, NULL);
+	if (rc < 0 && rc != -ENOENT && rc != -EINVAL)
+		return fail(err, rc, "read the state of container %s", id);
+	if (!json_is_object(c->record)) {
+		json_decref(c->record);
+		c->record = json_object();
+	}
+	*ret = take(c);
+	return 0;
+}
+
+int container_save(struct container *c, bool fresh, struct error *err)
+{
+	own_mem char *text = json_text(c->record);
+
+	return file_write(c->dir_fd, CONTAINER_STATE, text, strlen(text), 0600,
+			  fresh ? FILE_WRITE_PLAIN : FILE_WRITE_ATOMIC, err);
+}
+
+int container_remove(struct container *c, struct error *err)
+{
+	static const char *const files[] = {CONTAINER_START_SOCKET, CONTAINER_CONFIG,
+					    CONTAINER_STATE};
+
+	/* The usual content first, without reading the directory. */
+	for (size_t i = 0; i < array_size(files); i++)
+		if (unlinkat(c->dir_fd, files[i], 0) < 0 && errno != ENOENT)
+			return fail(err, -errno, "remove %s of container %s", files[i], c->id);
+	if (unlinkat(c->root_fd, c->id, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	return tree_remove(c->root_fd, c->id, err);
+}
+
+pid_t container_pid(const struct container *c)
+{
+	const pid_t pid = (pid_t)json_integer_value(json_object_get(c->record, "pid"));
+	const uint64_t start =
+		(uint64_t)json_integer_value(json_object_get(c->record, "startTime"));
+
+	return pid > 0 && proc_is(pid, start) ? pid : 0;
+}
+
+static bool is_locked(const struct container *c)
+{
+	own_fd int fd = openat(c->root_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+enum oci_status container_status(const struct container *c)
+{
+	own_cgroup struct cgroup *cg = NULL;
+
+	if (json_object_get(c->record, "pid") == NULL)
+		return is_locked(c) ? OCI_CREATING : OCI_STOPPED;
+	if (container_pid(c) == 0)
+		return OCI_STOPPED;
+	if (faccessat(c->dir_fd, CONTAINER_START_SOCKET, F_OK, 0) == 0)
+		return OCI_CREATED;
+	if (container_cgroup(c, &cg, NULL) == 0 && cgroup_is_frozen(cg))
+		return OCI_PAUSED;
+	return OCI_RUNNING;
+}
+
+int container_cgroup(const struct container *c, struct cgroup **ret, struct error *err)
+{
+	const json_t *saved = json_object_get(c->record, "cgroup");
+
+	if (saved == NULL)
+		return refuse(err, -ENOENT, "container %s has no cgroup", c->id);
+	return cgroup_load(saved, ret, err);
+}
+
+int container_config(const struct container *c, struct config **ret, struct error *err)
+{
+	own_json json_t *json = NULL;
+	int rc = config_read_file(c->dir_fd, CONTAINER_CONFIG, &json, err);
+
+	if (rc < 0)
+		return rc;
+	return config_parse(json, ret, err);
+}

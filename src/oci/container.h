@@ -1,0 +1,58 @@
+/*
+ * container: the directory <state_root>/<id>/ of one container.
+ *
+ *     state.json    what is known of it (the record); replaced atomically
+ *     config.json   the configuration it was created from
+ *     start.sock    exists from creation to start: the waiting process listens on it
+ *
+ * The lock is flock(2) on the directory itself: it goes with the process that holds it and needs no
+ * file. Calls that change a container hold it, those that only look do not.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "oci/cgroup.h"
+#include "oci/config.h"
+#include "oci/runtime.h"
+
+#define CONTAINER_STATE "state.json"
+#define CONTAINER_CONFIG "config.json"
+#define CONTAINER_START_SOCKET "start.sock"
+#define OCI_VERSION "1.2.0"
+
+struct container {
+	char *id;
+	int root_fd; /* the state root */
+	int dir_fd;  /* its directory, the lock is held on it if asked for */
+	json_t *record;
+};
+
+enum container_lock { CONTAINER_LOOK, CONTAINER_LOCK };
+
+/* Makes the directory and locks it. -EEXIST if the id is in use, -EINVAL for what is no id. */
+int container_create(const char *state_root, const char *id, struct container **ret,
+		     struct error *err) must_check;
+/* Opens an existing one and reads its record (an empty one if a killed runtime left none).
+ * -ENOENT: "container X does not exist". */
+int container_open(const char *state_root, const char *id, enum container_lock lock,
+		   struct container **ret, struct error *err) must_check;
+void container_close(struct container *c);
+OWN_DEFINE(own_container, struct container *, container_close);
+#define own_container __attribute__((cleanup(own_container_release)))
+
+/* Writes the record; the first time (`fresh`) in place, later by replacing. */
+int container_save(struct container *c, bool fresh, struct error *err) must_check;
+/* Removes the directory; the id is free afterwards. */
+int container_remove(struct container *c, struct error *err) must_check;
+
+/* The pid of the living init process, 0 if it is gone or was never recorded. */
+pid_t container_pid(const struct container *c);
+enum oci_status container_status(const struct container *c);
+/* From the record; -ENOENT if it has none. */
+int container_cgroup(const struct container *c, struct cgroup **ret, struct error *err) must_check;
+/* The configuration that the container was created from. */
+int container_config(const struct container *c, struct config **ret, struct error *err) must_check;

@@ -1,0 +1,428 @@
+/*
+ * create: making a container, and starting a created one. See runtime.h.
+ *
+ * The order is that of invariant R1: directory and lock, record with the cgroup's paths, cgroup,
+ * process, record with the pid; and only then the process is told to carry on. A process whose runtime
+ * dies before that ends by itself, because the conversation ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "oci/config_file.h"
+#include "oci/container.h"
+#include "oci/hooks.h"
+#include "oci/init.h"
+#include "oci/launch.h"
+#include "oci/runtime.h"
+#include "oci/sync.h"
+#include "oci/terminal.h"
+#include "oci/userns.h"
+
+void oci_child_release(struct oci_child *child)
+{
+	fd_close(&child->pidfd);
+	fd_close(&child->console_fd);
+}
+
+/* --- the record --------------------------------------------------------------------------------- */
+
+static char *root_of(const struct config *c, const char *bundle)
+{
+	if (c->root_path == NULL)
+		return str_copy("");
+	return c->root_path[0] == '/' ? str_copy(c->root_path)
+				      : str_format("%s/%s", bundle, c->root_path);
+}
+
+static json_t *namespace_list(const struct config *c)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		if (c->linux_.namespaces[i].listed)
+			json_array_append_new(list, json_string(namespace_kinds[i].name));
+	return list;
+}
+
+static void fill_record(struct container *container, const struct config *c, const char *bundle,
+			const struct cgroup *cg)
+{
+	own_mem char *rootfs = root_of(c, bundle);
+	char now[CLOCK_TEXT_MAX];
+	json_t *record = container->record;
+
+	clock_format(clock_now_ns(), now);
+	json_object_set_new(record, "ociVersion", json_string(OCI_VERSION));
+	json_object_set_new(record, "id", json_string(container->id));
+	json_object_set_new(record, "bundle", json_string(bundle));
+	json_object_set_new(record, "rootfs", json_string(rootfs));
+	json_object_set_new(record, "created", json_string(now));
+	json_object_set_new(record, "owner", json_integer(geteuid()));
+	json_object_set_new(record, "namespaces", namespace_list(c));
+	if (c->annotations != NULL)
+		json_object_set(record, "annotations", c->annotations);
+	if (c->hooks[HOOK_POSTSTOP].count > 0)
+		json_object_set_new(record, "poststop", json_true());
+	json_object_set_new(record, "cgroup", cgroup_save(cg));
+}
+
+/* --- preparing ---------------------------------------------------------------------------------- */
+
+static int read_spec(const struct oci_create *o, json_t **ret, struct error *err)
+{
+	own_mem char *path = NULL;
+
+	if (o->spec != NULL) {
+		*ret = json_incref(o->spec);
+		return 0;
+	}
+	path = str_format("%s/config.json", o->bundle);
+	return config_read_file(AT_FDCWD, path, ret, err);
+}
+
+static int open_namespaces(struct launch *l, struct error *err)
+{
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
+		const struct config_namespace *n = &l->config->linux_.namespaces[i];
+
+		if (!n->listed)
+			continue;
+		if (n->path == NULL) {
+			/* These two the process makes for itself, at the right moment. */
+			if (i != NAMESPACE_CGROUP && i != NAMESPACE_TIME)
+				l->new_flags |= namespace_kinds[i].clone_flag;
+			continue;
+		}
+		l->namespace_fds[i] = open(n->path, O_RDONLY | O_CLOEXEC);
+		if (l->namespace_fds[i] < 0)
+			return fail(err, -errno, "linux.namespaces: open the %s namespace %s",
+				    namespace_kinds[i].name, n->path);
+	}
+	return 0;
+}
+
+static int connect_listener(struct launch *l, struct error *err)
+{
+	const char *path = l->config->linux_.seccomp.listener_path;
+
+	if (str_empty(path))
+		return 0;
+	l->listener_sock = sock_connect(AT_FDCWD, path, SOCK_STREAM);
+	if (l->listener_sock < 0)
+		return fail(err, l->listener_sock, "linux.seccomp.listenerPath: connect to %s",
+			    path);
+	return 0;
+}
+
+static int prepare(struct launch *l, struct container *container, const struct oci_create *o,
+		   struct error *err)
+{
+	const struct config *c = l->config;
+	int rc;
+
+	if (c->linux_.seccomp.given &&
+	    (rc = seccomp_compile(&c->linux_.seccomp, container->root_fd, &l->program, err)) < 0)
+		return rc;
+	if ((rc = connect_listener(l, err)) < 0 || (rc = open_namespaces(l, err)) < 0)
+		return rc;
+	l->rootfs = (struct rootfs){
+		.config = c,
+		.cgroup = l->cgroup,
+		.bundle = o->bundle,
+		.given_fd = o->root_mount_fd,
+		.null_fd = -1,
+		.root_fd = -1,
+		.no_pivot = o->flags & OCI_CREATE_NO_PIVOT,
+		.user_namespace = config_has_namespace(c, NAMESPACE_USER),
+	};
+	if (config_new_namespace(c, NAMESPACE_MOUNT) && (rc = rootfs_prepare(&l->rootfs, err)) < 0)
+		return rc;
+	if (!(o->flags & OCI_CREATE_RUN)) {
+		l->start_sock =
+			sock_listen(container->dir_fd, CONTAINER_START_SOCKET, SOCK_SEQPACKET);
+		if (l->start_sock < 0)
+			return fail(err, l->start_sock, "create %s", CONTAINER_START_SOCKET);
+	}
+	return 0;
+}
+
+static int check_options(const struct oci_create *o, const struct config *c, struct error *err)
+{
+	const bool terminal = c->process.terminal;
+
+	if (!c->has_process || c->process.args == NULL)
+		return refuse(err, -EINVAL, "process.args: is required but missing");
+	if (c->process.cwd == NULL)
+		return refuse(err, -EINVAL, "process.cwd: is required but missing");
+	if (terminal && o->console_socket == NULL && !(o->flags & OCI_CREATE_KEEP_TERMINAL))
+		return refuse(err, -EINVAL,
+			      "process.terminal: a terminal needs a console socket to send it to");
+	if (!terminal && o->console_socket != NULL)
+		return refuse(err, -EINVAL,
+			      "a console socket was given, but process.terminal is not set");
+	if (c->linux_.intel_rdt.given)
+		return refuse(err, -ENOTSUP,
+			      "linux.intelRdt: this host has no resctrl file system in use");
+	return launch_check_preserved(o->preserve_fds, err);
+}
+
+/* --- the conversation --------------------------------------------------------------------------- */
+
+struct creation {
+	const struct oci_create *options;
+	struct launch *launch;
+	struct container *container;
+	struct oci_child child;
+};
+
+static int run_runtime_hooks(struct creation *x, struct error *err)
+{
+	const struct config *c = x->launch->config;
+	struct hook_state state = {
+		.id = x->container->id,
+		.bundle = x->options->bundle,
+		.status = OCI_CREATING,
+		.pid = x->child.pid,
+		.annotations = c->annotations,
+	};
+	int rc = hooks_run(c, HOOK_PRESTART, &state, err);
+
+	if (rc == 0)
+		rc = hooks_run(c, HOOK_CREATE_RUNTIME, &state, err);
+	if (rc == 0 && (rc = sync_send(x->launch->parent_sock, SYNC_GO, -1)) < 0)
+		rc = fail(err, rc, "talk to the container's process");
+	return rc;
+}
+
+/* What the process cannot do for itself in its user namespace. */
+static int serve_user_namespace(struct creation *x, struct error *err)
+{
+	const struct config_linux *l = &x->launch->config->linux_;
+	int rc;
+
+	if (!config_new_namespace(x->launch->config, NAMESPACE_USER))
+		return 0;
+	if ((rc = userns_write_maps(x->child.pid, &l->uid_maps, &l->gid_maps, err)) < 0 ||
+	    (rc = process_set_limits(x->child.pid, x->launch->process, err)) < 0)
+		return rc;
+	rc = sync_send(x->launch->parent_sock, SYNC_GO, -1);
+	return rc < 0 ? fail(err, rc, "talk to the container's process") : 0;
+}
+
+/* Follows the process until it is ready. */
+static int follow(struct creation *x, struct error *err)
+{
+	int rc = serve_user_namespace(x, err);
+
+	while (rc == 0) {
+		own_fd int fd = -1;
+		int kind = sync_receive(x->launch->parent_sock, &fd, err);
+
+		if (kind < 0)
+			return kind;
+		switch (kind) {
+		case SYNC_READY:
+			return 0;
+		case SYNC_HOOKS:
+			rc = run_runtime_hooks(x, err);
+			break;
+		case SYNC_TERMINAL:
+			if (x->options->console_socket != NULL)
+				rc = terminal_send(x->options->console_socket, fd, err);
+			else
+				x->child.console_fd = take(fd);
+			break;
+		default:
+			return refuse(err, -ECHILD,
+				      "the container's process ended while it was set up (out of "
+				      "memory?)");
+		}
+	}
+	return rc;
+}
+
+static int write_pid_file(const char *path, pid_t pid, struct error *err)
+{
+	own_mem char *text = NULL;
+
+	if (path == NULL)
+		return 0;
+	text = str_format("%d", (int)pid);
+	return file_write(AT_FDCWD, path, text, strlen(text), 0644, FILE_WRITE_ATOMIC, err);
+}
+
+/* The process exists and is ready: makes it known, then lets it go on. */
+static int acknowledge(struct creation *x, struct error *err)
+{
+	uint64_t start;
+	int rc = proc_start_time(x->child.pid, &start);
+
+	if (rc < 0)
+		return fail(err, rc, "look at process %d", (int)x->child.pid);
+	json_object_set_new(x->container->record, "pid", json_integer(x->child.pid));
+	json_object_set_new(x->container->record, "startTime", json_integer((json_int_t)start));
+	if ((rc = container_save(x->container, false, err)) < 0 ||
+	    (rc = write_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
+		return rc;
+	rc = sync_send(x->launch->parent_sock, SYNC_GO, -1);
+	if (rc < 0)
+		return fail(err, rc, "talk to the container's process");
+	if (!(x->options->flags & OCI_CREATE_RUN))
+		return 0;
+	rc = sync_receive(x->launch->parent_sock, NULL, err);
+	return rc < 0 ? rc : 0;
+}
+
+static void run_poststart(const struct config *c, const char *id, const char *bundle, pid_t pid)
+{
+	struct hook_state state = {
+		.id = id,
+		.bundle = bundle,
+		.status = OCI_RUNNING,
+		.pid = pid,
+		.annotations = c->annotations,
+	};
+	struct error err = {0};
+
+	/* The specification: an error here is a warning, the lifecycle continues. */
+	if (hooks_run(c, HOOK_POSTSTART, &state, &err) < 0)
+		log_warn("%s", err.text);
+}
+
+/* --- creating ----------------------------------------------------------------------------------- */
+
+static void undo(struct creation *x, struct cgroup *cg, bool made_cgroup)
+{
+	if (x->child.pid > 0) {
+		if (proc_signal(x->child.pidfd, SIGKILL) == 0 &&
+		    !(x->options->flags & OCI_CREATE_SIBLING))
+			(void)!proc_wait(x->child.pidfd, NULL);
+	}
+	/* What cannot be removed here stays named by the record for oci_delete. */
+	if (!made_cgroup || cgroup_remove(cg, NULL) == 0)
+		(void)!container_remove(x->container, NULL);
+	if (x->options->pid_file != NULL && x->child.pid > 0)
+		unlink(x->options->pid_file);
+}
+
+static int save_config(struct container *container, json_t *json, struct error *err)
+{
+	own_mem char *text = json_text(json);
+
+	return file_write(container->dir_fd, CONTAINER_CONFIG, text, strlen(text), 0600,
+			  FILE_WRITE_PLAIN, err);
+}
+
+static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, struct error *err)
+{
+	const struct config *c = x->launch->config;
+	const bool rootless = geteuid() != 0;
+	int rc;
+
+	fill_record(x->container, c, x->options->bundle, cg);
+	if ((rc = container_save(x->container, true, err)) < 0 ||
+	    (rc = save_config(x->container, c->json, err)) < 0)
+		return rc;
+	*ret_made_cgroup = true;
+	if ((rc = cgroup_make(cg, rootless, err)) < 0 ||
+	    (rc = cgroup_apply(cg, &c->linux_.resources, err)) < 0 ||
+	    (rc = cgroup_open_join(cg, err)) < 0 ||
+	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||
+	    (rc = launch_spawn(x->launch, init_main, &x->child.pid, &x->child.pidfd, err)) < 0 ||
+	    (rc = follow(x, err)) < 0)
+		return rc;
+	return acknowledge(x, err);
+}
+
+int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *err)
+{
+	own_container struct container *container = NULL;
+	own_config struct config *c = NULL;
+	own_cgroup struct cgroup *cg = NULL;
+	own_json json_t *json = NULL;
+	own_launch struct launch l;
+	struct creation x = {.options = o, .launch = &l, .child = OCI_CHILD_EMPTY};
+	bool made_cgroup = false;
+	int rc;
+
+	launch_init(&l);
+	if ((rc = read_spec(o, &json, err)) < 0 || (rc = config_parse(json, &c, err)) < 0 ||
+	    (rc = check_options(o, c, err)) < 0 ||
+	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
+	    (rc = cgroup_check_free(cg, err)) < 0 ||
+	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)
+		return rc;
+	l.config = c;
+	l.process = &c->process;
+	l.cgroup = cg;
+	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
+	l.preserve_fds = o->preserve_fds;
+	l.sibling = o->flags & OCI_CREATE_SIBLING;
+	l.no_keyring = o->flags & OCI_CREATE_NO_KEYRING;
+	l.terminal = c->process.terminal;
+	l.id = o->id;
+	l.bundle = o->bundle;
+	x.container = container;
+	rc = make(&x, cg, &made_cgroup, err);
+	if (rc < 0) {
+		undo(&x, cg, made_cgroup);
+		oci_child_release(&x.child);
+		return rc;
+	}
+	if (o->flags & OCI_CREATE_RUN)
+		run_poststart(c, o->id, o->bundle, x.child.pid);
+	*ret = x.child;
+	return 0;
+}
+
+/* --- starting ----------------------------------------------------------------------------------- */
+
+int oci_start(const char *state_root, const char *id, struct error *err)
+{
+	own_container struct container *container = NULL;
+	own_config struct config *c = NULL;
+	own_fd int sock = -1;
+	enum oci_status status;
+	int rc = container_open(state_root, id, CONTAINER_LOCK, &container, err);
+
+	if (rc < 0)
+		return rc;
+	status = container_status(container);
+	if (status != OCI_CREATED)
+		return refuse(err, -EINVAL, "cannot start container %s: it is %s, not created", id,
+			      oci_status_name(status));
+	sock = sock_connect(container->dir_fd, CONTAINER_START_SOCKET, SOCK_SEQPACKET);
+	rc = sock < 0 ? sock : sync_send(sock, SYNC_GO, -1);
+	if (rc < 0)
+		return fail(err, rc, "start container %s", id);
+	/* It ends without a message when the program is executed. */
+	rc = sync_receive(sock, NULL, err);
+	unlinkat(container->dir_fd, CONTAINER_START_SOCKET, 0);
+	if (rc < 0)
+		return rc;
+	rc = container_config(container, &c, err);
+	if (rc < 0)
+		return rc;
+	if (c->hooks[HOOK_POSTSTART].count > 0)
+		run_poststart(c, id,
+			      json_string_value(json_object_get(container->record, "bundle")),
+			      container_pid(container));
+	return 0;
+}

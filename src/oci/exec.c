@@ -1,0 +1,298 @@
+/*
+ * exec: a further process in a running container. See runtime.h.
+ *
+ * The container's namespaces are joined through a descriptor of its first process, all at once, so
+ * that none of them can be swapped in between. The runtime visits the pid namespace itself while it
+ * creates the process, which is therefore a member from birth.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "oci/container.h"
+#include "oci/launch.h"
+#include "oci/runtime.h"
+#include "oci/sync.h"
+#include "oci/terminal.h"
+
+/* --- the process -------------------------------------------------------------------------------- */
+
+static int join(struct launch *l, struct error *err)
+{
+	const bool user = l->join_flags & CLONE_NEWUSER;
+
+	if (l->join_flags != 0 && setns(l->target_pidfd, (int)l->join_flags) < 0)
+		return fail(err, -errno, "join the container's namespaces");
+	/* In its user namespace we are nobody until we say who. */
+	if (user && ((setresgid(0, 0, 0) < 0 && errno != EINVAL) ||
+		     (setresuid(0, 0, 0) < 0 && errno != EINVAL)))
+		return fail(err, -errno, "become root of the user namespace");
+	return chdir("/") < 0 ? fail(err, -errno, "change to /") : 0;
+}
+
+static int set_up(struct launch *l, struct error *err)
+{
+	own_fd int terminal = -1, root = -1;
+	int rc;
+
+	if ((rc = launch_begin(l, err)) < 0 || (rc = process_set_limits(0, l->process, err)) < 0 ||
+	    (rc = process_set_scheduling(l->config, l->process, err)) < 0 ||
+	    (rc = process_open_labels(l->process, &l->labels, err)) < 0)
+		return rc;
+	if (setsid() < 0)
+		return fail(err, -errno, "create a session");
+	rc = join(l, err);
+	if (rc < 0)
+		return rc;
+	if (!l->terminal)
+		return launch_place_stdio(l, err);
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	terminal = root < 0 ? -errno : launch_open_terminal(l, root, err);
+	return terminal < 0 ? terminal : terminal_attach(terminal, err);
+}
+
+static void exec_main(struct launch *l)
+{
+	own_strv char **env = NULL;
+	own_mem char *path = NULL;
+	struct error err = {0};
+	int rc = set_up(l, &err);
+
+	if (rc == 0)
+		rc = launch_settle(l, &path, &env, &err);
+	if (rc == 0 && (rc = sync_send(l->child_sock, SYNC_READY, -1)) < 0)
+		fail(&err, rc, "talk to the runtime");
+	if (rc == 0)
+		rc = sync_wait_go(l->child_sock, &err);
+	if (rc == 0)
+		rc = launch_execute(l, path, env, &err);
+	if (rc < 0 && err.code == 0)
+		fail(&err, rc, "start the process");
+	sync_send_error(l->child_sock, &err);
+	_exit(err.exit_status ? err.exit_status : 1);
+}
+
+/* --- preparing ---------------------------------------------------------------------------------- */
+
+/* True if the target is in another namespace of that kind than we are. */
+static bool differs(pid_t pid, const char *name)
+{
+	own_mem char *theirs = str_format("/proc/%d/ns/%s", (int)pid, name);
+	own_mem char *ours = str_format("/proc/self/ns/%s", name);
+	struct stat a, b;
+
+	return stat(theirs, &a) < 0 || stat(ours, &b) < 0 || a.st_ino != b.st_ino ||
+	       a.st_dev != b.st_dev;
+}
+
+static int open_target(struct launch *l, const struct container *container, struct error *err)
+{
+	const pid_t pid = container_pid(container);
+
+	l->target_pidfd = pid > 0 ? proc_open(pid) : -ESRCH;
+	if (l->target_pidfd < 0 || container_pid(container) != pid) {
+		l->target_pidfd = -1;
+		return refuse(err, -ESRCH, "cannot exec in a container that is not running");
+	}
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
+		const struct namespace_kind *kind = &namespace_kinds[i];
+
+		if (!config_has_namespace(l->config, i) || !differs(pid, kind->proc_name))
+			continue;
+		if (i == NAMESPACE_PID) {
+			own_mem char *path = str_format("/proc/%d/ns/pid", (int)pid);
+
+			l->namespace_fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+			if (l->namespace_fds[i] < 0)
+				return fail(err, -errno, "open %s", path);
+			continue;
+		}
+		l->join_flags |= kind->clone_flag;
+	}
+	/* The descriptors were opened by number: the process must still be the same one. */
+	if (container_pid(container) != pid)
+		return refuse(err, -ESRCH, "cannot exec in a container that is not running");
+	return 0;
+}
+
+/* The container's own process, overlaid by what the caller gives. */
+static int parse_process(struct config *c, json_t *given, struct config_process *ret,
+			 struct error *err)
+{
+	struct json_at at = json_root(given);
+	int rc;
+
+	*ret = c->process;
+	ret->terminal = false;
+	ret->console_rows = ret->console_columns = 0;
+	ret->args = NULL;
+	ret->cpu_affinity_initial = ret->cpu_affinity_final = NULL;
+	/* Lists are replaced as a whole. */
+	if (json_object_get(given, "rlimits") != NULL)
+		ret->rlimit_count = 0;
+	if (json_object_get(given, "user") != NULL) {
+		ret->uid = ret->gid = 0;
+		ret->group_count = 0;
+		ret->has_umask = false;
+	}
+	rc = config_parse_process(c, &at, ret, err);
+	if (rc < 0)
+		return fail(err, rc, "process");
+	if (ret->args == NULL)
+		return refuse(err, -EINVAL, "process.args: is required but missing");
+	return 0;
+}
+
+/* The container's cgroup, or one below it. */
+static int open_cgroup(const struct container *container, const char *below, struct cgroup **ret,
+		       struct error *err)
+{
+	own_cgroup struct cgroup *cg = NULL;
+	int rc = container_cgroup(container, &cg, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; below != NULL && i < cg->dir_count; i++) {
+		char *path;
+
+		if (strstr(below, "..") != NULL)
+			return refuse(err, -EINVAL, "cgroup \"%s\" is not below the container's",
+				      below);
+		path = str_format("%s/%s", cg->dirs[i].path, below);
+		free(cg->dirs[i].path);
+		cg->dirs[i].path = path;
+	}
+	rc = cgroup_open_join(cg, err);
+	if (rc == 0)
+		*ret = take(cg);
+	return rc;
+}
+
+static int finish(struct launch *l, const struct oci_exec *o, struct oci_child *child,
+		  struct error *err)
+{
+	own_mem char *text = str_format("%d", (int)child->pid);
+	int rc;
+
+	for (;;) {
+		own_fd int fd = -1;
+		int kind = sync_receive(l->parent_sock, &fd, err);
+
+		if (kind < 0)
+			return kind;
+		if (kind == SYNC_READY)
+			break;
+		if (kind != SYNC_TERMINAL)
+			return refuse(err, -ECHILD, "the process ended while it was set up");
+		rc = 0;
+		if (o->console_socket != NULL)
+			rc = terminal_send(o->console_socket, fd, err);
+		else
+			child->console_fd = take(fd);
+		if (rc < 0)
+			return rc;
+	}
+	if (o->pid_file != NULL && (rc = file_write(AT_FDCWD, o->pid_file, text, strlen(text), 0644,
+						    FILE_WRITE_ATOMIC, err)) < 0)
+		return rc;
+	rc = sync_send(l->parent_sock, SYNC_GO, -1);
+	if (rc < 0)
+		return fail(err, rc, "talk to the process");
+	rc = sync_receive(l->parent_sock, NULL, err);
+	return rc < 0 ? rc : 0;
+}
+
+static int prepare(struct launch *l, struct container *container, const struct oci_exec *o,
+		   struct cgroup **ret_cgroup, struct error *err)
+{
+	const struct config_seccomp *s = &l->config->linux_.seccomp;
+	enum oci_status status = container_status(container);
+	int rc;
+
+	if (status == OCI_STOPPED || status == OCI_CREATING)
+		return refuse(err, -ESRCH,
+			      "cannot exec in a container that is not running: %s is %s", o->id,
+			      oci_status_name(status));
+	if (status == OCI_PAUSED && !(o->flags & OCI_EXEC_IGNORE_PAUSED))
+		return hint(err, refuse(err, -EBUSY, "cannot exec in a paused container"),
+			    "resume it first, or use --ignore-paused");
+	if (l->terminal && o->console_socket == NULL && !(o->flags & OCI_EXEC_KEEP_TERMINAL))
+		return refuse(err, -EINVAL,
+			      "process.terminal: a terminal needs a console socket to send it to");
+	if ((rc = launch_check_preserved(o->preserve_fds, err)) < 0 ||
+	    (rc = open_target(l, container, err)) < 0 ||
+	    (rc = open_cgroup(container, o->cgroup, ret_cgroup, err)) < 0)
+		return rc;
+	l->cgroup = *ret_cgroup;
+	if (s->given && (rc = seccomp_compile(s, container->root_fd, &l->program, err)) < 0)
+		return rc;
+	if (s->given && !str_empty(s->listener_path)) {
+		l->listener_sock = sock_connect(AT_FDCWD, s->listener_path, SOCK_STREAM);
+		if (l->listener_sock < 0)
+			return fail(err, l->listener_sock,
+				    "linux.seccomp.listenerPath: connect to %s", s->listener_path);
+	}
+	return 0;
+}
+
+int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
+{
+	own_container struct container *container = NULL;
+	own_config struct config *c = NULL;
+	own_cgroup struct cgroup *cg = NULL;
+	struct config_process process;
+	struct oci_child child = OCI_CHILD_EMPTY;
+	own_launch struct launch l;
+	own_mem char *bundle = NULL;
+	int rc;
+
+	launch_init(&l);
+	if ((rc = container_open(o->state_root, o->id, CONTAINER_LOOK, &container, err)) < 0 ||
+	    (rc = container_config(container, &c, err)) < 0 ||
+	    (rc = parse_process(c, o->process, &process, err)) < 0)
+		return rc;
+	bundle = str_copy(json_string_value(json_object_get(container->record, "bundle")));
+	l.config = c;
+	l.process = &process;
+	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
+	l.preserve_fds = o->preserve_fds;
+	l.sibling = o->flags & OCI_EXEC_SIBLING;
+	l.terminal = process.terminal;
+	l.id = o->id;
+	l.bundle = bundle;
+	rc = prepare(&l, container, o, &cg, err);
+	if (rc < 0)
+		return rc;
+	/* From its first instruction the process is in the container's pid namespace, where others may
+	 * be allowed to trace: it inherits that it cannot be. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return fail(err, -errno, "guard against tracing");
+	rc = launch_spawn(&l, exec_main, &child.pid, &child.pidfd, err);
+	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 && rc == 0)
+		rc = fail(err, -errno, "allow tracing again");
+	if (rc == 0)
+		rc = finish(&l, o, &child, err);
+	if (rc < 0) {
+		if (child.pid > 0 && proc_signal(child.pidfd, SIGKILL) == 0 &&
+		    !(o->flags & OCI_EXEC_SIBLING))
+			(void)!proc_wait(child.pidfd, NULL);
+		oci_child_release(&child);
+		return rc;
+	}
+	*ret = child;
+	return 0;
+}

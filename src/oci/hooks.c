@@ -1,0 +1,116 @@
+/* hooks: see hooks.h. */
+#include "oci/hooks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "oci/container.h"
+
+enum { OUTPUT_SHOWN = 256 };
+
+static char *state_text(const struct hook_state *s)
+{
+	own_json json_t *json = json_pack("{s:s, s:s, s:s}", "ociVersion", OCI_VERSION, "id", s->id,
+					  "status", oci_status_name(s->status));
+
+	if (s->pid > 0)
+		json_object_set_new(json, "pid", json_integer(s->pid));
+	json_object_set_new(json, "bundle", json_string(s->bundle));
+	if (s->annotations != NULL)
+		json_object_set_new(json, "annotations", json_deep_copy(s->annotations));
+	return json_text(json);
+}
+
+/* A file in memory with the text, at its beginning. */
+static int text_fd(const char *text)
+{
+	own_fd int fd = memfd_create("state", MFD_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = fd_write_full(fd, text, strlen(text));
+	if (rc == 0 && lseek(fd, 0, SEEK_SET) < 0)
+		rc = -errno;
+	return rc < 0 ? rc : take(fd);
+}
+
+/* The last bytes that the hook wrote, as one line. */
+static char *output_tail(int fd)
+{
+	char text[OUTPUT_SHOWN + 1];
+	const off_t size = lseek(fd, 0, SEEK_END);
+	ssize_t n = fd_read_full_at(fd, text, OUTPUT_SHOWN,
+				    size > OUTPUT_SHOWN ? size - OUTPUT_SHOWN : 0);
+
+	n = n < 0 ? 0 : n;
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
+		n--;
+	text[n] = '\0';
+	for (ssize_t i = 0; i < n; i++)
+		text[i] = text[i] == '\n' ? ' ' : text[i];
+	return str_copy(text);
+}
+
+static int run_one(const struct config_hook *hook, const char *state, struct error *err)
+{
+	own_fd int in = text_fd(state), out = memfd_create("output", MFD_CLOEXEC), pidfd = -1;
+	own_mem char *output = NULL;
+	struct proc_spawn spawn = {
+		.path = hook->path,
+		.argv = hook->args,
+		.env = hook->env,
+		.stdio = {in, out, out},
+	};
+	struct pollfd wait;
+	pid_t pid;
+	int rc;
+
+	if (in < 0 || out < 0)
+		return fail(err, in < 0 ? in : -errno, "create a file in memory");
+	rc = proc_spawn(&spawn, &pid, &pidfd, err);
+	if (rc < 0)
+		return rc;
+	wait = (struct pollfd){.fd = pidfd, .events = POLLIN};
+	do
+		rc = poll(&wait, 1, hook->timeout_seconds ? hook->timeout_seconds * 1000 : -1);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0) {
+		if (proc_signal(pidfd, SIGKILL) == 0 && proc_wait(pidfd, NULL) < 0)
+			return fail(err, -ECHILD, "wait for the hook");
+		return refuse(err, -ETIMEDOUT, "did not end within %d seconds",
+			      hook->timeout_seconds);
+	}
+	rc = proc_wait(pidfd, NULL);
+	if (rc < 0)
+		return fail(err, rc, "wait for the hook");
+	if (rc == 0)
+		return 0;
+	output = output_tail(out);
+	return refuse(err, -ECANCELED, "exit status %d%s%s", rc, output[0] ? ": " : "", output);
+}
+
+int hooks_run(const struct config *c, enum config_hook_kind kind, const struct hook_state *state,
+	      struct error *err)
+{
+	const struct config_hooks *list = &c->hooks[kind];
+	own_mem char *text = list->count > 0 ? state_text(state) : NULL;
+
+	for (size_t i = 0; i < list->count; i++) {
+		int rc = run_one(&list->items[i], text, err);
+
+		if (rc < 0)
+			return fail(err, rc, "hooks.%s[%zu]: error running hook %s",
+				    config_hook_names[kind], i, list->items[i].path);
+	}
+	return 0;
+}

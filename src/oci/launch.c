@@ -1,0 +1,256 @@
+/* launch: see launch.h. */
+#include "oci/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "oci/seccomp_listener.h"
+#include "oci/sync.h"
+#include "oci/terminal.h"
+
+void launch_init(struct launch *l)
+{
+	*l = (struct launch){
+		.labels = PROCESS_LABELS_EMPTY,
+		.rootfs = {.given_fd = -1, .null_fd = -1, .root_fd = -1},
+		.start_sock = -1,
+		.target_pidfd = -1,
+		.parent_sock = -1,
+		.child_sock = -1,
+		.listener_sock = -1,
+	};
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		l->namespace_fds[i] = -1;
+}
+
+void launch_release(struct launch *l)
+{
+	seccomp_program_release(&l->program);
+	fd_close(&l->labels.exec_fd);
+	fd_close(&l->labels.key_fd);
+	if (l->rootfs.config != NULL)
+		rootfs_release(&l->rootfs);
+	fd_close(&l->start_sock);
+	fd_close(&l->target_pidfd);
+	fd_close(&l->parent_sock);
+	fd_close(&l->child_sock);
+	fd_close(&l->listener_sock);
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		fd_close(&l->namespace_fds[i]);
+}
+
+int launch_check_preserved(unsigned int count, struct error *err)
+{
+	for (unsigned int fd = 3; fd < 3 + count; fd++)
+		if (fcntl((int)fd, F_GETFD) < 0)
+			return refuse(err, -EBADF, "descriptor %u is to be preserved but not open",
+				      fd);
+	return 0;
+}
+
+/* --- creating the process ----------------------------------------------------------------------- */
+
+/* Namespaces that the runtime itself visits while it creates the process. */
+static bool visits(enum config_namespace_kind kind)
+{
+	return kind != NAMESPACE_USER && kind != NAMESPACE_MOUNT;
+}
+
+static int open_own(enum config_namespace_kind kind)
+{
+	own_mem char *path = str_format("/proc/self/ns/%s", namespace_kinds[kind].proc_name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int visit(const struct launch *l, int own_fds[static NAMESPACE_KINDS], struct error *err)
+{
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
+		const struct namespace_kind *kind = &namespace_kinds[i];
+
+		if (!visits(i) || l->namespace_fds[i] < 0)
+			continue;
+		own_fds[i] = open_own(i);
+		if (own_fds[i] < 0)
+			return fail(err, own_fds[i], "open our own %s namespace", kind->name);
+		if (setns(l->namespace_fds[i], (int)kind->clone_flag) < 0)
+			return fail(err, -errno, "join the %s namespace %s", kind->name,
+				    l->config->linux_.namespaces[i].path);
+	}
+	return 0;
+}
+
+static int return_home(const int own_fds[static NAMESPACE_KINDS], struct error *err)
+{
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		if (own_fds[i] >= 0 && setns(own_fds[i], (int)namespace_kinds[i].clone_flag) < 0)
+			return fail(err, -errno, "return to our own %s namespace",
+				    namespace_kinds[i].name);
+	return 0;
+}
+
+static long clone_process(const struct launch *l, int *ret_pidfd)
+{
+	const int cgroup = l->cgroup ? cgroup_clone_fd(l->cgroup) : -1;
+	struct clone_args args = {
+		.flags = l->new_flags | CLONE_PIDFD | (l->sibling ? CLONE_PARENT : 0) |
+			 (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+		/* The kernel takes a sibling's from the caller's own. */
+		.exit_signal = l->sibling ? 0 : SIGCHLD,
+		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	return pid < 0 ? -errno : pid;
+}
+
+int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *ret_pidfd,
+		 struct error *err)
+{
+	int own_fds[NAMESPACE_KINDS], pidfd = -1, socks[2];
+	long pid;
+	int rc = sock_pair(SOCK_SEQPACKET, socks);
+
+	if (rc < 0)
+		return fail(err, rc, "create a socket pair");
+	l->parent_sock = socks[0];
+	l->child_sock = socks[1];
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		own_fds[i] = -1;
+	rc = visit(l, own_fds, err);
+	pid = rc < 0 ? rc : clone_process(l, &pidfd);
+	if (pid == 0) {
+		fd_close(&l->parent_sock);
+		child(l);
+		_exit(1);
+	}
+	if (pid < 0 && rc == 0)
+		rc = hint(err, fail(err, (int)pid, "create the container's process"),
+			  "the host may limit namespaces (user.max_*_namespaces) or processes");
+	if (return_home(own_fds, rc < 0 ? NULL : err) < 0 && rc == 0)
+		rc = -EPERM;
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+		fd_close(&own_fds[i]);
+	fd_close(&l->child_sock);
+	if (rc < 0 && pid > 0)
+		kill((pid_t)pid, SIGKILL);
+	if (rc < 0) {
+		fd_close(&pidfd);
+		return rc;
+	}
+	*ret_pid = (pid_t)pid;
+	*ret_pidfd = pidfd;
+	return 0;
+}
+
+/* --- steps of the new process ------------------------------------------------------------------- */
+
+static void reset_signals(void)
+{
+	struct sigaction fallback = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		sigaction(i, &fallback, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int launch_begin(struct launch *l, struct error *err)
+{
+	reset_signals();
+	/* Whatever the caller had open ends with the execution. Its preserved ones are let through at
+	 * the very end. */
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return fail(err, -errno, "mark descriptors close-on-exec");
+	/* Other processes of a pid namespace that is joined could trace us while we still have rights
+	 * and descriptors of the host. */
+	if ((l->target_pidfd >= 0 || l->namespace_fds[NAMESPACE_PID] >= 0) &&
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return fail(err, -errno, "guard against tracing");
+	return l->cgroup ? cgroup_join_self(l->cgroup, err) : 0;
+}
+
+int launch_open_terminal(struct launch *l, int root_fd, struct error *err)
+{
+	own_fd int master = -1, slave = -1;
+	int rc = terminal_open(root_fd, l->process, &master, &slave, err);
+
+	if (rc < 0)
+		return rc;
+	rc = sync_send(l->child_sock, SYNC_TERMINAL, master);
+	return rc < 0 ? fail(err, rc, "send the terminal to the runtime") : take(slave);
+}
+
+int launch_place_stdio(const struct launch *l, struct error *err)
+{
+	int copies[3];
+
+	/* First out of the way, so that none is overwritten before it is copied. */
+	for (int i = 0; i < 3; i++) {
+		copies[i] = l->stdio[i] == i ? i : fcntl(l->stdio[i], F_DUPFD_CLOEXEC, 3);
+		if (copies[i] < 0)
+			return fail(err, -errno, "use descriptor %d as descriptor %d", l->stdio[i],
+				    i);
+	}
+	for (int i = 0; i < 3; i++)
+		if (copies[i] != i && dup2(copies[i], i) < 0)
+			return fail(err, -errno, "set up descriptor %d", i);
+	return 0;
+}
+
+int launch_settle(struct launch *l, char **ret_path, char ***ret_env, struct error *err)
+{
+	int rc;
+
+	process_own_stdio(l->process);
+	if ((rc = process_become_user(l->process, err)) < 0 ||
+	    (rc = process_enter_cwd(l->process, err)) < 0)
+		return rc;
+	return process_find_program(l->process, ret_path, ret_env, err);
+}
+
+static int on_listener(int listener_fd, void *data, struct error *err)
+{
+	struct launch *l = data;
+
+	return seccomp_listener_send(l->listener_sock, listener_fd, &l->config->linux_.seccomp,
+				     l->id, l->bundle, l->host_pid, l->config->annotations, err);
+}
+
+/* Lets descriptors 3 .. 3+N-1 through the execution. */
+static int let_through(unsigned int count, struct error *err)
+{
+	for (unsigned int fd = 3; fd < 3 + count; fd++)
+		if (fcntl((int)fd, F_SETFD, 0) < 0)
+			return fail(err, -errno, "preserve descriptor %u", fd);
+	return 0;
+}
+
+int launch_execute(struct launch *l, const char *path, char *const *env, struct error *err)
+{
+	int rc;
+
+	if ((rc = let_through(l->preserve_fds, err)) < 0 ||
+	    (rc = process_confine(l->process, &l->labels, &l->program, &l->config->linux_.seccomp,
+				  on_listener, l, err)) < 0)
+		return rc;
+	return process_execute(path, l->process, env, err);
+}

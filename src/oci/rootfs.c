@@ -1,0 +1,515 @@
+/* rootfs: root, mounts, pivot. See rootfs.h; devices are in rootfs_dev.c, cgroups in rootfs_cgroup.c. */
+#include "oci/rootfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "oci/rootfs_priv.h"
+#include "oci/tmpfs_copy.h"
+#include "oci/userns.h"
+
+/* --- before the process exists ------------------------------------------------------------------ */
+
+static int open_null(struct error *err)
+{
+	own_fd int fd = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(err, -errno, "open /dev/null");
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return refuse(err, -ENODEV, "/dev/null of this host is not the null device");
+	return take(fd);
+}
+
+/* A relative source is below the bundle. */
+static char *source_path(const struct rootfs *r, const struct config_mount *m)
+{
+	return m->source[0] == '/' ? str_copy(m->source)
+				   : str_format("%s/%s", r->bundle, m->source);
+}
+
+static int open_source(const struct rootfs *r, const struct config_mount *m, size_t i,
+		       struct error *err)
+{
+	own_mem char *path = source_path(r, m);
+	int fd = open(path, O_PATH | O_CLOEXEC | (m->copy_symlink ? O_NOFOLLOW : 0));
+
+	return fd < 0 ? fail(err, -errno, "mounts[%zu]: open source %s", i, path) : fd;
+}
+
+/* The description of a bind mount without its source. */
+static struct mount_bind bind_of(const struct config_mount *m)
+{
+	return (struct mount_bind){
+		.recursive = m->recursive,
+		.attr_set = m->attr_set,
+		.attr_clear = m->attr_clear,
+		.attr_set_rec = m->attr_set_rec,
+		.attr_clear_rec = m->attr_clear_rec,
+		.idmap_fd = -1,
+		.idmap_recursive = m->idmap_recursive,
+	};
+}
+
+static int detach_source(const struct rootfs *r, const struct config_mount *m, size_t i,
+			 struct error *err)
+{
+	const struct config_linux *l = &r->config->linux_;
+	own_fd int source = open_source(r, m, i, err), idmap = -1;
+	struct mount_bind bind = bind_of(m);
+	int fd;
+
+	if (source < 0)
+		return source;
+	if (m->idmap) {
+		bool own = m->uid_maps.count > 0;
+
+		if (!own && l->uid_maps.count == 0)
+			return refuse(err, -EINVAL,
+				      "mounts[%zu]: there is no mapping for an id-mapped mount", i);
+		idmap = userns_open(own ? &m->uid_maps : &l->uid_maps,
+				    own ? &m->gid_maps : &l->gid_maps, err);
+		if (idmap < 0)
+			return fail(err, idmap, "mounts[%zu]", i);
+	}
+	bind.source_fd = source;
+	bind.idmap_fd = idmap;
+	fd = mount_detach(&bind, err);
+	if (fd < 0)
+		return fail(err, fd, "mounts[%zu]: %s", i, m->source);
+	/* A copy made here is a peer of the host's mount; it must not let the container's mounts out. */
+	(void)!mount_propagation(fd, MS_SLAVE | MS_REC);
+	return fd;
+}
+
+int rootfs_prepare(struct rootfs *r, struct error *err)
+{
+	const struct config *c = r->config;
+
+	r->root_fd = -1;
+	r->source_fds = mem_new_array(c->mount_count + 1, sizeof(int));
+	for (size_t i = 0; i < c->mount_count; i++)
+		r->source_fds[i] = -1;
+	r->null_fd = open_null(err);
+	if (r->null_fd < 0)
+		return r->null_fd;
+	for (size_t i = 0; i < c->mount_count; i++) {
+		const struct config_mount *m = &c->mounts[i];
+		const bool rootless = geteuid() != 0;
+
+		if (!m->bind || m->copy_symlink || !(m->idmap || (r->user_namespace && !rootless)))
+			continue;
+		r->source_fds[i] = detach_source(r, m, i, err);
+		if (r->source_fds[i] < 0)
+			return r->source_fds[i];
+	}
+	return 0;
+}
+
+void rootfs_release(struct rootfs *r)
+{
+	for (size_t i = 0; r->source_fds != NULL && i < r->config->mount_count; i++)
+		fd_close(&r->source_fds[i]);
+	free(r->source_fds);
+	r->source_fds = NULL;
+	fd_close(&r->null_fd);
+	fd_close(&r->root_fd);
+}
+
+/* --- the root ----------------------------------------------------------------------------------- */
+
+/* Shows the root path to itself, so that it is a mount that can become the root. */
+static int show_root(struct rootfs *r, const char *path, struct error *err)
+{
+	own_fd int source = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), here = -1;
+	struct mount_bind bind = {.recursive = true, .idmap_fd = -1};
+	struct mount_target target;
+
+	if (source < 0)
+		return fail(err, -errno, "root.path: open %s", path);
+	here = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (here < 0)
+		return fail(err, -errno, "open /");
+	bind.source_fd = source;
+	target = (struct mount_target){.fd = source, .root_fd = here, .path = path};
+	r->root_fd = mount_show(&bind, &target, err);
+	return r->root_fd < 0 ? fail(err, r->root_fd, "root.path: %s", path) : 0;
+}
+
+/* A detached mount is attached on top of our own root: what we look up still starts below it, so
+ * nothing is in its way and no directory is needed. */
+static int attach_root(struct rootfs *r, struct error *err)
+{
+	own_fd int here = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int rc = here < 0 ? -errno : mount_attach(r->given_fd, here);
+
+	if (rc < 0)
+		return fail(err, rc, "attach the root file system");
+	r->root_fd = fcntl(r->given_fd, F_DUPFD_CLOEXEC, 3);
+	return r->root_fd < 0 ? -errno : 0;
+}
+
+int rootfs_enter(struct rootfs *r, struct error *err)
+{
+	const unsigned long asked = r->config->linux_.rootfs_propagation;
+	own_mem char *path = NULL;
+	int rc;
+
+	/* Our mounts must not reach the host; the host's reach us unless the configuration says that
+	 * they must not. A shared or unbindable root is made at the end. */
+	if (mount(NULL, "/", NULL, (asked & MS_PRIVATE ? MS_PRIVATE : MS_SLAVE) | MS_REC, NULL) < 0)
+		return fail(err, -errno, "separate the mounts from the host's");
+	if (r->given_fd >= 0) {
+		rc = attach_root(r, err);
+	} else {
+		if (r->config->root_path == NULL)
+			return refuse(err, -EINVAL, "root.path: is required but missing");
+		path = r->config->root_path[0] == '/'
+			       ? str_copy(r->config->root_path)
+			       : str_format("%s/%s", r->bundle, r->config->root_path);
+		rc = show_root(r, path, err);
+	}
+	return rc;
+}
+
+/* --- mounts ------------------------------------------------------------------------------------- */
+
+int rootfs_target(const struct rootfs *r, const char *path, bool directory, struct error *err)
+{
+	own_fd int fd = beneath_open(r->root_fd, path, O_PATH, 0), parent = -1;
+	const char *name;
+
+	if (fd != -ENOENT)
+		return fd < 0 ? fail(err, fd, "open %s in the container", path) : take(fd);
+	if (directory) {
+		fd = beneath_make_dir(r->root_fd, path, 0755);
+		return fd < 0 ? fail(err, fd, "create %s in the container", path) : take(fd);
+	}
+	parent = beneath_parent(r->root_fd, path, true, 0755, &name);
+	if (parent < 0)
+		return fail(err, parent, "create %s in the container", path);
+	fd = openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0644);
+	/* A dangling link: where it leads must be beneath the root as well. */
+	if (fd < 0 && errno == EEXIST)
+		fd = beneath_open(r->root_fd, path, O_CREAT | O_WRONLY, 0644);
+	if (fd < 0)
+		return fail(err, fd < -1 ? fd : -errno, "create %s in the container", path);
+	fd_close(&fd);
+	fd = beneath_open(r->root_fd, path, O_PATH, 0);
+	return fd < 0 ? fail(err, fd, "open %s in the container", path) : take(fd);
+}
+
+static bool is_type(const struct config_mount *m, const char *type)
+{
+	return strcmp(m->type, type) == 0;
+}
+
+/* Copies the link itself. */
+static int copy_link(const struct rootfs *r, const struct config_mount *m, int source,
+		     struct error *err)
+{
+	own_fd int parent = -1;
+	const char *name;
+	char to[PATH_MAX];
+	ssize_t n = readlinkat(source, "", to, sizeof(to) - 1);
+
+	if (n < 0)
+		return fail(err, -errno, "read the link %s", m->source);
+	to[n] = '\0';
+	parent = beneath_parent(r->root_fd, m->destination, true, 0755, &name);
+	if (parent < 0)
+		return fail(err, parent, "create %s in the container", m->destination);
+	if (symlinkat(to, parent, name) < 0 && errno != EEXIST)
+		return fail(err, -errno, "create the link %s in the container", m->destination);
+	return 0;
+}
+
+/* Returns the new mount's descriptor, or 0x7fffffff if a link was made instead of a mount. */
+enum { MADE_LINK = INT_MAX };
+
+static int mount_bind_entry(const struct rootfs *r, const struct config_mount *m, size_t i,
+			    struct error *err)
+{
+	struct mount_bind bind = bind_of(m);
+	own_fd int source = -1, target = -1;
+	struct mount_target where;
+	struct stat st;
+	int rc;
+
+	if (r->source_fds[i] >= 0) {
+		bind.source_fd = r->source_fds[i];
+		bind.detached = true;
+	} else {
+		source = open_source(r, m, i, err);
+		if (source < 0)
+			return source;
+		bind.source_fd = source;
+	}
+	if (fstat(bind.source_fd, &st) < 0)
+		return fail(err, -errno, "look at %s", m->source);
+	if (S_ISLNK(st.st_mode)) {
+		rc = copy_link(r, m, source, err);
+		return rc < 0 ? rc : MADE_LINK;
+	}
+	target = rootfs_target(r, m->destination, S_ISDIR(st.st_mode), err);
+	if (target < 0)
+		return target;
+	where = (struct mount_target){target, r->root_fd, m->destination};
+	return mount_show(&bind, &where, err);
+}
+
+/* Where a user namespace may not mount a kernel file system (its namespace is not ours, or parts of
+ * the host's are covered), the host's is shown instead, as other runtimes do. */
+static int mount_host_copy(const struct rootfs *r, const struct config_mount *m,
+			   const struct mount_target *target, struct error *err)
+{
+	static const struct {
+		const char *type, *path;
+	} copies[] = {{"sysfs", "/sys"}, {"proc", "/proc"}, {"mqueue", "/dev/mqueue"}};
+
+	for (size_t i = 0; i < array_size(copies); i++) {
+		struct mount_bind bind = bind_of(m);
+		own_fd int source = -1;
+
+		if (!is_type(m, copies[i].type))
+			continue;
+		source = open(copies[i].path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (source < 0)
+			return -EPERM;
+		error_clear(err);
+		bind.source_fd = source;
+		bind.recursive = true;
+		return mount_show(&bind, target, err);
+	}
+	(void)r;
+	return -EPERM;
+}
+
+/* These have no backing store: "ro" is a matter of the mount. */
+static bool is_kernel_fs(const char *type)
+{
+	static const char *const types[] = {"proc",     "sysfs",       "tmpfs",   "devpts",
+					    "mqueue",   "cgroup",      "cgroup2", "securityfs",
+					    "debugfs",  "tracefs",     "bpf",     "configfs",
+					    "devtmpfs", "binfmt_misc", "ramfs"};
+
+	for (size_t i = 0; i < array_size(types); i++)
+		if (strcmp(types[i], type) == 0)
+			return true;
+	return false;
+}
+
+static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, struct error *err)
+{
+	struct mount_fs fs = {
+		.type = m->type,
+		.source = m->source,
+		.data = m->data,
+		.super_flags = m->super_flags,
+		.attr = (m->attr_set | m->attr_set_rec),
+		.label = str_empty(r->config->linux_.mount_label) || is_type(m, "proc") ||
+					 is_type(m, "sysfs")
+				 ? NULL
+				 : r->config->linux_.mount_label,
+	};
+	own_fd int target = rootfs_target(r, m->destination, true, err), fd = -1;
+	struct mount_target where = {target, r->root_fd, m->destination};
+	int rc;
+
+	if (target < 0)
+		return target;
+	if ((is_type(m, "cgroup") || is_type(m, "cgroup2")) && r->cgroup != NULL &&
+	    r->cgroup->dir_count > 0)
+		return rootfs_mount_cgroup(r, m, target, err);
+	if (fs.attr & MOUNT_ATTR_RDONLY && !is_kernel_fs(m->type))
+		fs.super_flags |= MS_RDONLY;
+	/* What is copied up has to be written first. */
+	if (m->copy_up)
+		fs.attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	fd = mount_new(&fs, &where, err);
+	if (fd == -EPERM && r->user_namespace)
+		return mount_host_copy(r, m, &where, err);
+	if (fd < 0 || !m->copy_up)
+		return take(fd);
+	rc = tmpfs_copy_up(target, fd, err);
+	if (rc == 0 && m->attr_set & MOUNT_ATTR_RDONLY)
+		rc = mount_set_attr(fd, false, MOUNT_ATTR_RDONLY, 0);
+	return rc < 0 ? fail(err, rc, "copy what %s covers", m->destination) : take(fd);
+}
+
+static int mount_entry(const struct rootfs *r, size_t i, struct error *err)
+{
+	const struct config_mount *m = &r->config->mounts[i];
+	own_fd int fd = -1;
+	int rc = m->bind ? mount_bind_entry(r, m, i, err) : mount_fs_entry(r, m, err);
+
+	if (rc < 0)
+		return fail(err, rc, "mounts[%zu]: mount %s on %s", i,
+			    m->bind ? m->source : m->type, m->destination);
+	if (rc == MADE_LINK)
+		return 0;
+	fd = rc;
+	for (size_t k = 0; k < m->propagation_count; k++) {
+		rc = mount_propagation(fd, m->propagation[k]);
+		if (rc < 0)
+			return fail(err, rc, "mounts[%zu]: propagation of %s", i, m->destination);
+	}
+	return 0;
+}
+
+int rootfs_mount_all(struct rootfs *r, struct error *err)
+{
+	for (size_t i = 0; i < r->config->mount_count; i++) {
+		int rc = mount_entry(r, i, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return rootfs_devices(r, err);
+}
+
+int rootfs_console(struct rootfs *r, int terminal_fd, struct error *err)
+{
+	struct mount_bind bind = {.source_fd = terminal_fd, .idmap_fd = -1};
+	own_fd int target = -1, fd = -1;
+	struct mount_target where;
+	struct stat st;
+
+	/* A link there could lead the terminal to another file, which would then be hidden by it. */
+	target = beneath_open(r->root_fd, "dev/console", O_PATH | O_NOFOLLOW, 0);
+	if (target >= 0 && (fstat(target, &st) < 0 || S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode)))
+		return refuse(err, -ELOOP, "/dev/console in the container is not a plain file");
+	if (target == -ENOENT)
+		target = rootfs_target(r, "/dev/console", false, err);
+	if (target < 0)
+		return fail(err, target, "open /dev/console in the container");
+	where = (struct mount_target){target, r->root_fd, "dev/console"};
+	fd = mount_show(&bind, &where, err);
+	return fd < 0 ? fail(err, fd, "mount the terminal on /dev/console") : 0;
+}
+
+/* --- the end ------------------------------------------------------------------------------------ */
+
+static int protect_paths(const struct rootfs *r, struct error *err)
+{
+	char **paths = r->config->linux_.readonly_paths;
+
+	for (size_t i = 0; paths != NULL && paths[i] != NULL; i++) {
+		own_fd int target = beneath_open(r->root_fd, paths[i], O_PATH, 0), fd = -1;
+		struct mount_bind bind = {
+			.source_fd = target,
+			.recursive = true,
+			.attr_set_rec = MOUNT_ATTR_RDONLY,
+			.idmap_fd = -1,
+		};
+		struct mount_target where = {target, r->root_fd, paths[i]};
+
+		if (target == -ENOENT || target == -ENOTDIR)
+			continue;
+		if (target < 0)
+			return fail(err, target, "linux.readonlyPaths[%zu]: %s", i, paths[i]);
+		fd = mount_show(&bind, &where, err);
+		if (fd == -ENOSYS) { /* no mount_setattr: the path itself only */
+			error_clear(err);
+			bind.attr_set = MOUNT_ATTR_RDONLY;
+			bind.attr_set_rec = 0;
+			fd = mount_show(&bind, &where, err);
+		}
+		if (fd < 0)
+			return fail(err, fd, "linux.readonlyPaths[%zu]: %s", i, paths[i]);
+	}
+	return 0;
+}
+
+/* Hides directories below one empty, read-only tmpfs, files below the host's verified /dev/null:
+ * nothing that the container could have put in the place of either is used. */
+static int mask_paths(const struct rootfs *r, struct error *err)
+{
+	char **paths = r->config->linux_.masked_paths;
+	own_fd int empty_fd = -1;
+
+	for (size_t i = 0; paths != NULL && paths[i] != NULL; i++) {
+		own_fd int target = beneath_open(r->root_fd, paths[i], O_PATH, 0);
+		struct mount_target where = {target, r->root_fd, paths[i]};
+		struct mount_bind bind = {.source_fd = r->null_fd, .idmap_fd = -1};
+		struct mount_fs empty = {
+			.type = "tmpfs",
+			.attr = MOUNT_ATTR_RDONLY,
+			.data = (char *[]){"nr_inodes=1", NULL},
+		};
+		struct stat st;
+		int fd;
+
+		if (target == -ENOENT || target == -ENOTDIR)
+			continue;
+		if (target < 0 || fstat(target, &st) < 0)
+			return fail(err, target < 0 ? target : -errno, "linux.maskedPaths[%zu]: %s",
+				    i, paths[i]);
+		bind.source_fd = S_ISDIR(st.st_mode) ? empty_fd : r->null_fd;
+		bind.attr_set = S_ISDIR(st.st_mode) ? MOUNT_ATTR_RDONLY : 0;
+		fd = bind.source_fd < 0 ? mount_new(&empty, &where, err)
+					: mount_show(&bind, &where, err);
+		if (fd < 0)
+			return fail(err, fd, "linux.maskedPaths[%zu]: %s", i, paths[i]);
+		if (bind.source_fd < 0)
+			empty_fd = fd;
+		else
+			fd_close(&fd);
+	}
+	return 0;
+}
+
+static int pivot(const struct rootfs *r, struct error *err)
+{
+	/* The old root lands on top of the new one at the same place and is taken off again: no
+	 * directory for it is needed. Being a slave of the host's, its removal does not reach that. */
+	if (fchdir(r->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+		return fail(err, -errno, "change the root (pivot_root)");
+	if (umount2(".", MNT_DETACH) < 0)
+		return fail(err, -errno, "take off the old root");
+	return chdir("/") < 0 ? fail(err, -errno, "change to /") : 0;
+}
+
+/* For a root that cannot be pivoted from (an initial ramfs): move the new root over the old one. */
+static int move_root(const struct rootfs *r, struct error *err)
+{
+	if (fchdir(r->root_fd) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+	    chdir("/") < 0)
+		return fail(err, -errno, "change the root (move)");
+	return 0;
+}
+
+int rootfs_finish(struct rootfs *r, struct error *err)
+{
+	const unsigned long asked = r->config->linux_.rootfs_propagation;
+	int rc;
+
+	if ((rc = protect_paths(r, err)) < 0 || (rc = mask_paths(r, err)) < 0)
+		return rc;
+	if (r->config->root_readonly) {
+		rc = mount_set_attr(r->root_fd, false, MOUNT_ATTR_RDONLY, 0);
+		if (rc < 0)
+			return fail(err, rc, "root.readonly");
+	}
+	rc = r->no_pivot ? move_root(r, err) : pivot(r, err);
+	if (rc < 0)
+		return rc;
+	if (asked != 0 && mount(NULL, "/", NULL, asked, NULL) < 0)
+		return fail(err, -errno, "linux.rootfsPropagation");
+	return 0;
+}

@@ -1,0 +1,96 @@
+/*
+ * rootfs_cgroup: the mount of type cgroup, made of the container's own directories.
+ *
+ * On v2 the container's directory is shown at the destination. On v1 the destination becomes a tmpfs
+ * with one directory per hierarchy, and links for the controllers that share one. Showing a directory
+ * is what mounting the hierarchy from within a cgroup namespace would give, without depending on one,
+ * and it keeps the rest of the host's groups out of sight.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/str.h"
+#include "oci/cgroup_priv.h"
+#include "oci/rootfs_priv.h"
+
+static int show_dir(const struct rootfs *r, const struct config_mount *m, const char *path,
+		    int target_fd, const char *target_path, struct error *err)
+{
+	own_fd int source = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mount_bind bind = {
+		.source_fd = source,
+		.attr_set = m->attr_set,
+		.idmap_fd = -1,
+	};
+	struct mount_target where = {target_fd, r->root_fd, target_path};
+
+	if (source < 0)
+		return fail(err, -errno, "open %s", path);
+	return mount_show(&bind, &where, err);
+}
+
+/* "cpu,cpuacct" is the directory of both; "name=systemd" is "systemd". */
+static const char *dir_name(const struct cgroup_dir *dir)
+{
+	const char *named = str_after(dir->controllers, "name=");
+
+	if (dir->controllers[0] == '\0')
+		return "unified";
+	return named ? named : dir->controllers;
+}
+
+static int link_controllers(int tmpfs, const char *controllers, struct error *err)
+{
+	own_strv char **names = strv_split(controllers, ',');
+
+	for (size_t i = 0; names[i] != NULL && names[1] != NULL; i++)
+		if (symlinkat(controllers, tmpfs, names[i]) < 0 && errno != EEXIST)
+			return fail(err, -errno, "link the controller %s", names[i]);
+	return 0;
+}
+
+static int show_v1(const struct rootfs *r, const struct config_mount *m, int tmpfs,
+		   const struct cgroup_dir *dir, struct error *err)
+{
+	own_mem char *path = str_format("%s/%s", m->destination, dir_name(dir));
+	own_fd int target = -1, fd = -1;
+
+	if (mkdirat(tmpfs, dir_name(dir), 0755) < 0 && errno != EEXIST)
+		return fail(err, -errno, "create %s", path);
+	target = openat(tmpfs, dir_name(dir), O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (target < 0)
+		return fail(err, -errno, "open %s", path);
+	fd = show_dir(r, m, dir->path, target, path, err);
+	return fd < 0 ? fd : link_controllers(tmpfs, dir->controllers, err);
+}
+
+int rootfs_mount_cgroup(const struct rootfs *r, const struct config_mount *m, int target_fd,
+			struct error *err)
+{
+	struct mount_fs base = {
+		.type = "tmpfs",
+		.data = (char *[]){"mode=755", NULL},
+		.attr = m->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY,
+	};
+	struct mount_target where = {target_fd, r->root_fd, m->destination};
+	const struct cgroup_dir *unified = cgroup_unified(r->cgroup);
+	own_fd int tmpfs = -1;
+	int rc;
+
+	if (r->cgroup->v2 || (strcmp(m->type, "cgroup2") == 0 && unified != NULL))
+		return show_dir(r, m, unified->path, target_fd, m->destination, err);
+	tmpfs = mount_new(&base, &where, err);
+	if (tmpfs < 0)
+		return tmpfs;
+	for (size_t i = 0; i < r->cgroup->dir_count; i++) {
+		rc = show_v1(r, m, tmpfs, &r->cgroup->dirs[i], err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = mount_set_attr(tmpfs, false, m->attr_set & MOUNT_ATTR_RDONLY, 0);
+	return rc < 0 ? fail(err, rc, "write-protect %s", m->destination) : take(tmpfs);
+}

@@ -1,0 +1,171 @@
+/*
+ * rootfs_dev: device files and links below /dev of the container.
+ *
+ * The parent directory is opened beneath the root, and the file made in it by name with mknodat,
+ * which follows no link: an image cannot move a device elsewhere. Where mknod is not permitted (a user
+ * namespace), the host's device is bind-mounted on an empty file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "oci/rootfs_priv.h"
+
+static const struct config_device standard[] = {
+	{"/dev/null", 'c', 1, 3, 0666, 0, 0},    {"/dev/zero", 'c', 1, 5, 0666, 0, 0},
+	{"/dev/full", 'c', 1, 7, 0666, 0, 0},    {"/dev/random", 'c', 1, 8, 0666, 0, 0},
+	{"/dev/urandom", 'c', 1, 9, 0666, 0, 0}, {"/dev/tty", 'c', 5, 0, 0666, 0, 0},
+};
+
+static const char *const links[][2] = {
+	{"/proc/self/fd", "fd"},
+	{"/proc/self/fd/0", "stdin"},
+	{"/proc/self/fd/1", "stdout"},
+	{"/proc/self/fd/2", "stderr"},
+};
+
+static mode_t type_of(const struct config_device *d)
+{
+	return d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+}
+
+static bool is_device(const struct stat *st, const struct config_device *d)
+{
+	return (st->st_mode & S_IFMT) == type_of(d) &&
+	       (d->type == 'p' || st->st_rdev == makedev(d->major, d->minor));
+}
+
+/* Bind-mounts the host's device. */
+static int show_device(const struct rootfs *r, const struct config_device *d, struct error *err)
+{
+	own_fd int source = open(d->path, O_PATH | O_CLOEXEC), target = -1, fd = -1;
+	struct mount_bind bind = {.source_fd = source, .idmap_fd = -1};
+	struct mount_target where;
+	struct stat st;
+
+	if (source < 0 || fstat(source, &st) < 0)
+		return fail(err, -errno, "open %s of the host", d->path);
+	if (!is_device(&st, d))
+		return refuse(err, -ENODEV, "%s of the host is another device than %u:%u", d->path,
+			      d->major, d->minor);
+	target = rootfs_target(r, d->path, false, err);
+	if (target < 0)
+		return target;
+	where = (struct mount_target){target, r->root_fd, d->path};
+	fd = mount_show(&bind, &where, err);
+	return fd < 0 ? fd : 0;
+}
+
+/* Owner and mode through the descriptor of what was made, which is checked to be just that. */
+static int dress(int parent, const char *name, const struct config_device *d)
+{
+	own_fd int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!is_device(&st, d))
+		return -ENODEV;
+	if ((st.st_uid != d->uid || st.st_gid != d->gid) &&
+	    fchownat(fd, "", d->uid, d->gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if ((st.st_mode & 07777) != d->mode && chmod(fd_path(fd).text, d->mode) < 0)
+		return -errno;
+	return 0;
+}
+
+static int make_device(const struct rootfs *r, const struct config_device *d, struct error *err)
+{
+	const char *name;
+	own_fd int parent = beneath_parent(r->root_fd, d->path, true, 0755, &name);
+	const dev_t dev = d->type == 'p' ? 0 : makedev(d->major, d->minor);
+	struct stat st;
+
+	if (parent < 0)
+		return fail(err, parent, "create the directory of %s", d->path);
+	if (r->user_namespace && d->type != 'p')
+		return show_device(r, d, err);
+	if (mknodat(parent, name, type_of(d) | d->mode, dev) < 0) {
+		if (errno == EPERM)
+			return show_device(r, d, err);
+		if (errno != EEXIST)
+			return fail(err, -errno, "create device %s", d->path);
+		/* Something of the image or of a mount is in the place. */
+		if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(err, -errno, "create device %s", d->path);
+		if (is_device(&st, d))
+			return 0;
+		if (unlinkat(parent, name, 0) < 0 ||
+		    mknodat(parent, name, type_of(d) | d->mode, dev) < 0)
+			return fail(err, -errno, "replace %s by the device", d->path);
+	}
+	return dress(parent, name, d);
+}
+
+static bool is_listed(const struct config_linux *l, const char *path)
+{
+	for (size_t i = 0; i < l->device_count; i++)
+		if (str_eq(l->devices[i].path, path))
+			return true;
+	return false;
+}
+
+/* A /dev that is the host's, or a volume's, is left as it is. */
+static bool dev_is_bound(const struct config *c)
+{
+	bool bound = false;
+
+	for (size_t i = 0; i < c->mount_count; i++)
+		if (str_eq(c->mounts[i].destination, "/dev") ||
+		    str_eq(c->mounts[i].destination, "/dev/"))
+			bound = c->mounts[i].bind;
+	return bound;
+}
+
+static int make_links(const struct rootfs *r, struct error *err)
+{
+	own_fd int dev = beneath_make_dir(r->root_fd, "dev", 0755);
+	struct stat st;
+
+	if (dev < 0)
+		return fail(err, dev, "open /dev in the container");
+	for (size_t i = 0; i < array_size(links); i++)
+		if (symlinkat(links[i][0], dev, links[i][1]) < 0 && errno != EEXIST)
+			return fail(err, -errno, "create the link /dev/%s", links[i][1]);
+	if (fstatat(r->root_fd, "proc/kcore", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    symlinkat("/proc/kcore", dev, "core") < 0 && errno != EEXIST)
+		return fail(err, -errno, "create the link /dev/core");
+	/* The multiplexer of the container's own devpts, never one of the image. */
+	if (fstatat(dev, "pts/ptmx", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	if (unlinkat(dev, "ptmx", 0) < 0 && errno != ENOENT && errno != EISDIR && errno != EBUSY &&
+	    errno != EPERM)
+		return fail(err, -errno, "replace /dev/ptmx");
+	if (symlinkat("pts/ptmx", dev, "ptmx") < 0 && errno != EEXIST)
+		return fail(err, -errno, "create the link /dev/ptmx");
+	return 0;
+}
+
+int rootfs_devices(const struct rootfs *r, struct error *err)
+{
+	const struct config_linux *l = &r->config->linux_;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < l->device_count; i++) {
+		rc = make_device(r, &l->devices[i], err);
+		if (rc < 0)
+			return fail(err, rc, "linux.devices[%zu]", i);
+	}
+	if (dev_is_bound(r->config))
+		return 0;
+	for (size_t i = 0; rc == 0 && i < array_size(standard); i++)
+		if (!is_listed(l, standard[i].path))
+			rc = make_device(r, &standard[i], err);
+	return rc < 0 ? rc : make_links(r, err);
+}

@@ -1,0 +1,16 @@
+/* rootfs_priv: what the files of rootfs share. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "oci/mount.h"
+#include "oci/rootfs.h"
+
+/* Opens (O_PATH) the place to mount on, creating a directory or an empty file as needed. */
+int rootfs_target(const struct rootfs *r, const char *path, bool directory,
+		  struct error *err) must_check;
+/* Devices of the configuration, the standard ones, and the links of /dev. */
+int rootfs_devices(const struct rootfs *r, struct error *err) must_check;
+/* The cgroup mount, which is put together from the container's directories. */
+int rootfs_mount_cgroup(const struct rootfs *r, const struct config_mount *m, int target_fd,
+			struct error *err) must_check;

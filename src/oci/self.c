@@ -1,0 +1,90 @@
+/*
+ * self: the running program's own file, out of reach of the container. See runtime.h.
+ *
+ * A container's process can get at the file that it was created from: by executing /proc/self/exe, or
+ * by opening /proc/PID/exe of a process that joins it. If that file can be written, so can the
+ * runtime, once nobody executes it (CVE-2019-5736). So the runtime runs from a read-only mount of its
+ * file that exists in no namespace; where mounting is not permitted, from a sealed copy in memory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/own.h"
+#include "oci/mount.h"
+#include "oci/runtime.h"
+
+enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+/* True if nobody can write to it through the descriptor's mount. */
+static bool is_protected(int fd)
+{
+	struct statvfs fs;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals >= 0)
+		return (seals & SEALS) == SEALS;
+	return fstatvfs(fd, &fs) == 0 && fs.f_flag & ST_RDONLY;
+}
+
+static int read_only_mount(void)
+{
+	own_fd int fd = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = mount_set_attr(fd, false, MOUNT_ATTR_RDONLY, 0);
+	return rc < 0 ? rc : take(fd);
+}
+
+static int sealed_copy(struct error *err)
+{
+	own_fd int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	own_fd int to = memfd_create("berth", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int64_t n;
+
+	if (from < 0 || to < 0)
+		return fail(err, -errno, "copy the program");
+	n = fd_copy(from, to, UINT64_MAX);
+	if (n < 0)
+		return fail(err, (int)n, "copy the program");
+	if (fchmod(to, 0500) < 0 || fcntl(to, F_ADD_SEALS, SEALS) < 0)
+		return fail(err, -errno, "seal the copy of the program");
+	return take(to);
+}
+
+int oci_protected_exe_fd(struct error *err)
+{
+	own_fd int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(err, -errno, "open the program's file");
+	if (is_protected(fd))
+		return take(fd);
+	fd_close(&fd);
+	fd = read_only_mount();
+	return fd >= 0 ? take(fd) : sealed_copy(err);
+}
+
+int oci_self_protect(char *const argv[], struct error *err)
+{
+	own_fd int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(err, -errno, "open the program's file");
+	if (is_protected(fd))
+		return 0;
+	fd_close(&fd);
+	fd = oci_protected_exe_fd(err);
+	if (fd < 0)
+		return fd;
+	execveat(fd, "", argv, environ, AT_EMPTY_PATH);
+	return fail(err, -errno, "execute the protected program");
+}
