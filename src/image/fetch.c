@@ -11,11 +11,10 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/garbage.h"
 #include "image/record.h"
 #include "image/store_priv.h"
-
-enum { READ_SIZE = 256 << 10 };
 
 struct work {
 	size_t layer;
@@ -41,30 +40,6 @@ static int add_metered(const void *data, size_t len, void *context, struct error
 
 	metered->meter->done_bytes += len;
 	return ingest_add(metered->ingest, data, len, err);
-}
-
-/* A blob of the store as a source. */
-static int stream_kept(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
-		       void *out_context, struct error *err)
-{
-	own_fd int fd =
-		openat(store->blobs_fd, digest_hex(blob), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	own_mem char *chunk = mem_new(READ_SIZE);
-
-	if (fd < 0)
-		return fail(err, -errno, "open the blob %s", blob->text);
-	for (;;) {
-		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
-		int rc;
-
-		if (n < 0)
-			return fail(err, (int)n, "read the blob %s", blob->text);
-		if (n == 0)
-			return 0;
-		rc = out(chunk, (size_t)n, out_context, err);
-		if (rc < 0)
-			return rc;
-	}
 }
 
 static struct ingest_expect expect_of(const struct image_fetch *fetch, size_t layer)
@@ -96,7 +71,8 @@ static int run(size_t i, struct image_job_meter *meter, void *result, void *cont
 	if (expect.blob_size != UINT64_MAX)
 		meter->total_bytes = expect.blob_size;
 	if (work->mode == INGEST_KEPT)
-		rc = stream_kept(fetch->session->store, &expect.blob, add_metered, &metered, err);
+		rc = image_blob_stream(fetch->session->store, &expect.blob, add_metered, &metered,
+				       err);
 	else
 		rc = fetch->stream(work->layer, add_metered, &metered, fetch->context, err);
 	if (rc == 0)

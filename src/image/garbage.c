@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "image/blob.h"
 #include "image/layer.h"
 #include "image/session.h"
 #include "image/store_priv.h"

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "image/blob.h"
 #include "image/compress.h"
 #include "image/store_priv.h"
 
@@ -172,4 +173,21 @@ void ingest_close(struct ingest *ingest)
 	/* An unnamed blob file is the session's to remove. */
 	fd_close(&ingest->blob_fd);
 	free(ingest);
+}
+
+static int add_piece(const void *data, size_t len, void *context, struct error *err)
+{
+	return ingest_add(context, data, len, err);
+}
+
+int ingest_kept_blob(struct image_session *session, const struct layer_format *format,
+		     const struct ingest_expect *expect, struct ingest_result *ret,
+		     struct error *err)
+{
+	own_ingest struct ingest *ingest = NULL;
+	int rc = ingest_begin(session, format, INGEST_KEPT, expect, &ingest, err);
+
+	if (rc == 0)
+		rc = image_blob_stream(session->store, &expect->blob, add_piece, ingest, err);
+	return rc < 0 ? rc : ingest_finish(ingest, ret, err);
 }

@@ -43,6 +43,10 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error *err) must_check;
 /* Compares, makes blob and layer durable, names them. -EBADMSG: a digest or the size differs. */
 int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error *err) must_check;
+/* The layer of a blob that is in the store, all at once. */
+int ingest_kept_blob(struct image_session *session, const struct layer_format *format,
+		     const struct ingest_expect *expect, struct ingest_result *ret,
+		     struct error *err) must_check;
 void ingest_close(struct ingest *ingest);
 OWN_DEFINE(own_ingest, struct ingest *, ingest_close);
 #define own_ingest __attribute__((cleanup(own_ingest_release)))

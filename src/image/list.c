@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/manifest.h"
 #include "image/session.h"
 #include "image/store_priv.h"
@@ -231,36 +232,12 @@ int image_usage(struct image_store *store, struct image_usage *ret, struct error
 	return 0;
 }
 
-int image_read_blob(struct image_store *store, const struct digest *digest, size_t max,
-		    char **ret_text, size_t *ret_len, struct error *err)
-{
-	own_mem char *text = NULL;
-	struct digest is;
-	size_t len;
-	int rc, blobs_fd = image_store_blobs_fd(store, err);
-
-	if (blobs_fd < 0)
-		return blobs_fd;
-	rc = file_read(blobs_fd, digest_hex(digest), max, &text, &len, err);
-	if (rc < 0)
-		return refuse(err, rc, "read the blob %s", digest->text);
-	is = digest_of(text, len);
-	if (!digest_eq(&is, digest))
-		return hint(err,
-			    refuse(err, -EBADMSG, "the blob %s is damaged: its digest is %s",
-				   digest->text, is.text),
-			    "berth system check --repair");
-	*ret_len = len;
-	*ret_text = take(text);
-	return 0;
-}
-
 int image_read_document(struct image_store *store, const struct digest *id,
 			struct image_document *ret, struct error *err)
 {
 	own_mem char *text = NULL;
 	size_t len;
-	int rc = image_read_blob(store, id, CONFIG_SIZE_MAX, &text, &len, err);
+	int rc = image_blob_read(store, id, CONFIG_SIZE_MAX, &text, &len, err);
 
 	return rc < 0 ? rc : image_document_parse(text, len, ret, err);
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/fetch.h"
 #include "image/record.h"
 #include "image/registries.h"
@@ -105,7 +106,7 @@ static int fetch_config(struct pull *pull, struct error *err)
 	int rc = image_have_blob(pull->session.store, &config->digest, &size, err);
 
 	if (rc > 0)
-		rc = image_read_blob(pull->session.store, &config->digest, CONFIG_SIZE_MAX,
+		rc = image_blob_read(pull->session.store, &config->digest, CONFIG_SIZE_MAX,
 				     &d->config_text, &d->config_len, err);
 	else if (rc == 0)
 		rc = registry_blob(pull->registry, &config->digest, config->size_bytes, add_text,

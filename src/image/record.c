@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/store_priv.h"
 
 static int insert_blob(struct image_store *store, const struct digest *digest, uint64_t size,

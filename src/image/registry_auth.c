@@ -100,7 +100,10 @@ static char *scope_of(const struct registry *r)
 static int ask_token(struct registry *r, const char *realm, const char *service, struct buf *answer,
 		     struct http_response *response, struct error *err)
 {
-	own_mem char *scope = scope_of(r), *escaped_scope = http_escape(scope);
+	/* Without a repository it is only a question of who we are. */
+	own_mem char *scope = scope_of(r), *escaped = http_escape(scope);
+	own_mem char *scope_query =
+		r->repository[0] ? str_format("&scope=%s", escaped) : str_copy("");
 	own_mem char *escaped_service = http_escape(service ? service : "");
 	own_mem char *url = NULL, *form = NULL, *authorization = NULL, *token = NULL;
 	char content_type[] = "Content-Type: application/x-www-form-urlencoded";
@@ -110,9 +113,9 @@ static int ask_token(struct registry *r, const char *realm, const char *service,
 
 	if (r->credentials.identity_token != NULL) {
 		token = http_escape(r->credentials.identity_token);
-		form = str_format("grant_type=refresh_token&client_id=berth&service=%s&scope=%s&"
+		form = str_format("grant_type=refresh_token&client_id=berth&service=%s%s&"
 				  "refresh_token=%s",
-				  escaped_service, escaped_scope, token);
+				  escaped_service, scope_query, token);
 		q.method = "POST";
 		q.headers = headers;
 		q.url = realm;
@@ -120,8 +123,8 @@ static int ask_token(struct registry *r, const char *realm, const char *service,
 		q.body_size = strlen(form);
 		return http_perform(r->http, &q, response, err);
 	}
-	url = str_format("%s%sservice=%s&scope=%s", realm, strchr(realm, '?') ? "&" : "?",
-			 escaped_service, escaped_scope);
+	url = str_format("%s%sservice=%s%s", realm, strchr(realm, '?') ? "&" : "?", escaped_service,
+			 scope_query);
 	if (r->credentials.user != NULL)
 		authorization = basic_value(&r->credentials);
 	q.url = url;

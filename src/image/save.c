@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/archive.h"
+#include "image/blob.h"
 #include "image/manifest.h"
 #include "image/session.h"
 #include "image/store_priv.h"
@@ -40,22 +41,6 @@ static int put_bytes(const void *data, size_t len, void *context, struct error *
 	int rc = fd_write_full(*(int *)context, data, len);
 
 	return rc < 0 ? fail(err, rc, "write the archive") : 0;
-}
-
-static int open_blob(struct image_store *store, const struct digest *digest, uint64_t *ret_size,
-		     struct error *err)
-{
-	int blobs_fd = image_store_blobs_fd(store, err), fd;
-	struct stat st;
-
-	if (blobs_fd < 0)
-		return blobs_fd;
-	fd = openat(blobs_fd, digest_hex(digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return hint(err, fail(err, -errno, "open the blob %s", digest->text),
-			    "fetch the image again: berth pull");
-	*ret_size = (uint64_t)st.st_size;
-	return fd;
 }
 
 /* Pushes a blob as it is or unpacked. */
@@ -157,7 +142,7 @@ static int put_blob(struct save *s, const struct digest *digest, struct error *e
 
 	if (written(&s->target, name))
 		return 0;
-	from = open_blob(s->store, digest, &size, err);
+	from = image_blob_open(s->store, digest, &size, err);
 	if (from < 0)
 		return from;
 	rc = begin_file(&s->target, name, size, &fd, err);
@@ -175,7 +160,7 @@ static int put_tar(struct save *s, const struct digest *blob, const char *name, 
 
 	if (written(&s->target, name))
 		return 0;
-	from = open_blob(s->store, blob, &size, err);
+	from = image_blob_open(s->store, blob, &size, err);
 	if (from < 0)
 		return from;
 	rc = unpack_blob(from, count_bytes, &unpacked, err);
@@ -193,7 +178,7 @@ static int read_manifest(struct image_store *store, const struct image *image, s
 			 uint64_t *ret_size, struct error *err)
 {
 	own_mem char *text = NULL;
-	own_fd int fd = open_blob(store, &image->manifest, ret_size, err);
+	own_fd int fd = image_blob_open(store, &image->manifest, ret_size, err);
 	size_t len;
 	int rc;
 
@@ -248,7 +233,7 @@ static int save_docker(struct save *s, const struct image *image, struct error *
 
 	if (rc < 0)
 		return rc;
-	fd = open_blob(s->store, &image->id, &size, err);
+	fd = image_blob_open(s->store, &image->id, &size, err);
 	if (fd < 0)
 		return fd;
 	rc = fd_read_all(fd, CONFIG_SIZE_MAX, &config, &len);

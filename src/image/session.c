@@ -13,16 +13,10 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/store_priv.h"
 
 static const char lock_suffix[] = ".lock";
-
-int image_store_blobs_fd(struct image_store *store, struct error *err)
-{
-	if (store->blobs_fd < 0)
-		store->blobs_fd = dir_open(store->root_fd, "blobs/sha256", 0700, err);
-	return store->blobs_fd;
-}
 
 /* Clears one session away if it is dead. 1 if it was, 0 if it lives. */
 static int recover_one(int ingest_fd, const char *name, bool report, struct error *err)

@@ -29,8 +29,6 @@ void image_session_end(struct image_session *session);
 /* Removes what dead sessions left. Returns how many there were. With `report` only counts. */
 int image_session_recover(struct image_store *store, bool report, struct error *err) must_check;
 
-/* The directory of the blobs, created if it is missing. Borrowed. */
-int image_store_blobs_fd(struct image_store *store, struct error *err) must_check;
 /* A new temporary file of the session, with its name in `name`. Returns the descriptor. */
 int image_session_file(struct image_session *session, char name[static 17],
 		       struct error *err) must_check;

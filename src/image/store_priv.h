@@ -21,9 +21,6 @@ int image_read_layers(struct image_store *store, struct image *image, struct err
 /* Gives the name, moving it if another image has it. No transaction of its own. */
 int image_set_name(struct image_store *store, const char *name, const struct digest *id,
 		   const struct digest *manifest, struct error *err) must_check;
-/* Reads a small blob and verifies its digest. */
-int image_read_blob(struct image_store *store, const struct digest *digest, size_t max,
-		    char **ret_text, size_t *ret_len, struct error *err) must_check;
 struct image_document;
 /* Reads an image's configuration from its blob. */
 int image_read_document(struct image_store *store, const struct digest *id,

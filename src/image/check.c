@@ -1,0 +1,426 @@
+/*
+ * check: the tables against the files, and mending.
+ *
+ *     a session of a dead command                 removed
+ *     a file that no row speaks of                removed
+ *     a layer file that is missing or differs     made again from its blob, else as below
+ *     a manifest or configuration that is         the images that need it are removed, unless they
+ *       missing or differs                        are in use
+ *     another blob that is missing or differs     forgotten: the image still runs, and the next pull
+ *                                                 fetches the blob
+ *
+ * Files without a row are only looked for under the exclusive store lock: while somebody is adding,
+ * files have their name shortly before their row.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/blob.h"
+#include "image/garbage.h"
+#include "image/record.h"
+#include "image/store_priv.h"
+
+struct check {
+	struct image_store *store;
+	enum image_check_flags flags;
+	image_problem_fn *fn;
+	void *data;
+	int open; /* problems that are not repaired */
+};
+
+static void problem(struct check *c, bool repaired, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void problem(struct check *c, bool repaired, const char *fmt, ...)
+{
+	own_mem char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	text = str_format_va(fmt, ap);
+	va_end(ap);
+	c->open += !repaired;
+	if (c->fn != NULL)
+		c->fn(text, repaired, c->data);
+}
+
+static bool repairing(const struct check *c)
+{
+	return c->flags & IMAGE_CHECK_REPAIR;
+}
+
+/* What is wrong with the file of a blob, as a phrase; NULL: nothing. */
+static char *blob_fault(struct check *c, const struct digest *digest, int64_t size)
+{
+	own_fd int fd = openat(c->store->blobs_fd, digest_hex(digest),
+			       O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct digest is;
+	struct stat st;
+
+	if (fd < 0)
+		return str_copy(errno == ENOENT ? "is missing" : strerror(errno));
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return str_copy("is not a regular file");
+	if (st.st_size != size)
+		return str_format("has %lld bytes instead of %lld", (long long)st.st_size,
+				  (long long)size);
+	if (!(c->flags & IMAGE_CHECK_CONTENT))
+		return NULL;
+	if (digest_of_fd(fd, &is) < 0)
+		return str_copy("cannot be read");
+	return digest_eq(&is, digest) ? NULL : str_format("has the digest %s", is.text);
+}
+
+/* Rows that a query gives as texts: key and two numbers or texts more. */
+struct row {
+	struct digest key, file_digest;
+	int64_t size;
+	char format[16];
+};
+struct rows {
+	struct row *items;
+	size_t count;
+};
+static void rows_release(struct rows *rows)
+{
+	free(rows->items);
+}
+#define own_rows __attribute__((cleanup(rows_release)))
+
+static int read_rows(struct check *c, const char *sql, struct rows *rows, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	size_t capacity = 0;
+	int rc = db_query(c->store->db, &q, err, sql, "");
+
+	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
+		struct row *row;
+
+		rows->items = mem_grow(rows->items, rows->count, &capacity, sizeof(*row));
+		row = &rows->items[rows->count++];
+		snprintf(row->key.text, sizeof(row->key.text), "%s", db_text(q, 0));
+		row->size = db_int(q, 1);
+		snprintf(row->file_digest.text, sizeof(row->file_digest.text), "%s", db_text(q, 2));
+		snprintf(row->format, sizeof(row->format), "%s", db_text(q, 3));
+	}
+	return rc;
+}
+
+/* Removes the images that `sql` names for `key`. 1 if all could be, 0 if one is in use. */
+static int drop_images(struct check *c, const char *sql, const char *key, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	own_strv char **ids = NULL;
+	int rc = db_query(c->store->db, &q, err, sql, "t", key);
+
+	while (rc >= 0 && (rc = db_next(q, err)) > 0)
+		strv_push(&ids, db_text(q, 0));
+	db_query_close(take(q));
+	for (size_t i = 0; rc >= 0 && ids != NULL && ids[i] != NULL; i++) {
+		own_db_tx struct db_tx tx = {0};
+
+		rc = db_begin(c->store->db, DB_DURABLE, &tx, err);
+		if (rc == 0)
+			rc = db_run(c->store->db, err,
+				    "DELETE FROM image_name WHERE image = ?1 AND NOT EXISTS "
+				    "(SELECT 1 FROM image_use WHERE image = ?1)",
+				    "t", ids[i]);
+		if (rc >= 0)
+			rc = image_garbage_condemn(c->store, ids[i], err);
+		if (rc >= 0)
+			rc = db_run(c->store->db, err, "DELETE FROM image_image WHERE id = ?", "t",
+				    ids[i]);
+		/* Its users hold it by a foreign key. */
+		if (rc == -EEXIST) {
+			error_clear(err);
+			return 0;
+		}
+		if (rc >= 0)
+			rc = db_commit(&tx, err);
+	}
+	return rc < 0 ? rc : 1;
+}
+
+/* Takes a blob out of the tables; a bad file goes first of all. */
+static int forget_blob(struct check *c, const struct digest *digest, struct error *err)
+{
+	own_db_tx struct db_tx tx = {0};
+	int rc = db_begin(c->store->db, DB_DURABLE, &tx, err);
+
+	if (rc == 0)
+		rc = db_run(c->store->db, err, "DELETE FROM image_part WHERE blob = ?", "t",
+			    digest->text);
+	if (rc >= 0)
+		rc = db_run(c->store->db, err, "DELETE FROM image_blob WHERE digest = ?", "t",
+			    digest->text);
+	if (rc >= 0)
+		rc = db_commit(&tx, err);
+	if (rc < 0)
+		return rc;
+	if (unlinkat(c->store->blobs_fd, digest_hex(digest), 0) < 0 && errno != ENOENT)
+		return fail(err, -errno, "remove the blob %s", digest->text);
+	return 0;
+}
+
+static int repair_blob(struct check *c, const struct digest *digest, struct error *err)
+{
+	int rc = drop_images(c, "SELECT id FROM image_image WHERE id = ?1 OR manifest = ?1",
+			     digest->text, err);
+
+	if (rc <= 0)
+		return rc;
+	rc = forget_blob(c, digest, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int check_blobs(struct check *c, struct error *err)
+{
+	own_rows struct rows rows = {0};
+	int rc = read_rows(c, "SELECT digest, size, '', '' FROM image_blob", &rows, err);
+
+	if (rc >= 0 && rows.count > 0)
+		rc = image_store_blobs_fd(c->store, err);
+	for (size_t i = 0; rc >= 0 && i < rows.count; i++) {
+		own_mem char *fault = blob_fault(c, &rows.items[i].key, rows.items[i].size);
+
+		if (fault == NULL)
+			continue;
+		rc = repairing(c) ? repair_blob(c, &rows.items[i].key, err) : 0;
+		if (rc >= 0)
+			problem(c, rc > 0, "the blob %s %s", rows.items[i].key.text, fault);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static char *layer_fault(struct check *c, const struct row *row)
+{
+	struct layer_info is, expected = {
+				      .format = layer_format_find(row->format),
+				      .digest = row->file_digest,
+				      .size_bytes = (uint64_t)row->size,
+			      };
+	struct error why = {0};
+	int rc = layer_stat(c->store->layers_fd, &row->key, &is, &why);
+
+	if (rc == 0)
+		return str_copy("is missing");
+	if (rc > 0 && is.size_bytes != expected.size_bytes)
+		return str_format("has %llu bytes instead of %llu",
+				  (unsigned long long)is.size_bytes,
+				  (unsigned long long)expected.size_bytes);
+	/* A row without a digest is of a layer that was in use when its image was removed. */
+	if (rc > 0 && (c->flags & IMAGE_CHECK_CONTENT) && row->file_digest.text[0] != '\0')
+		rc = layer_verify(c->store->layers_fd, &row->key, &expected, &why);
+	return rc < 0 ? str_format("is damaged: %s", why.text) : NULL;
+}
+
+/* Makes a layer again from its blob: 1, or 0 if there is no blob. */
+static int rebuild_layer(struct check *c, const struct digest *diffid, struct error *err)
+{
+	own_image_session struct image_session session = {0};
+	struct ingest_result result;
+	struct ingest_expect expect = INGEST_EXPECT_NOTHING;
+	int rc = image_blob_of_layer(c->store, diffid, &expect.blob, &expect.blob_size, err);
+
+	if (rc <= 0)
+		return rc;
+	expect.diffid = *diffid;
+	rc = layer_remove(c->store->layers_fd, c->store->state_fd, diffid, err);
+	if (rc == 0)
+		rc = image_session_begin(c->store, &session, err);
+	if (rc == 0)
+		rc = ingest_kept_blob(&session, layer_format_best(c->store->layers_fd), &expect,
+				      &result, err);
+	if (rc == 0)
+		rc = image_record_layer(&session, &result, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int forget_layer(struct check *c, const struct digest *diffid, struct error *err)
+{
+	int rc = db_run(c->store->db, err, "DELETE FROM image_layer WHERE diffid = ?", "t",
+			diffid->text);
+
+	if (rc == -EEXIST) {
+		error_clear(err);
+		return 0;
+	}
+	if (rc >= 0)
+		rc = layer_remove(c->store->layers_fd, c->store->state_fd, diffid, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int repair_layer(struct check *c, const struct digest *diffid, struct error *err)
+{
+	struct error why = {0};
+	int rc = rebuild_layer(c, diffid, &why);
+
+	/* In use, or no blob to make it from, or that is bad too. */
+	if (rc == -EBUSY)
+		return 0;
+	if (rc == -ENOSPC || rc == -EINTR) {
+		if (err != NULL)
+			*err = why;
+		return rc;
+	}
+	if (rc > 0)
+		return 1;
+	rc = drop_images(c, "SELECT image FROM image_stack WHERE diffid = ?", diffid->text, err);
+	return rc <= 0 ? rc : forget_layer(c, diffid, err);
+}
+
+static int check_layers(struct check *c, struct error *err)
+{
+	own_rows struct rows rows = {0};
+	int rc = read_rows(c, "SELECT diffid, size, digest, format FROM image_layer", &rows, err);
+
+	if (rc >= 0 && rows.count > 0) {
+		/* Without the directory every layer is missing: there is no way to say it shorter. */
+		rc = dir_make(c->store->root_fd, "layers", 0700, err);
+		if (rc >= 0)
+			rc = image_store_layers_fd(c->store, err);
+	}
+	for (size_t i = 0; rc >= 0 && i < rows.count; i++) {
+		own_mem char *fault = layer_fault(c, &rows.items[i]);
+
+		if (fault == NULL)
+			continue;
+		rc = repairing(c) ? repair_layer(c, &rows.items[i].key, err) : 0;
+		if (rc >= 0)
+			problem(c, rc > 0, "the layer %s %s", rows.items[i].key.text, fault);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int has_row(struct check *c, const char *sql, const struct digest *key, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	int rc = db_query(c->store->db, &q, err, sql, "t", key->text);
+
+	return rc < 0 ? rc : db_next(q, err);
+}
+
+static int check_blob_file(struct check *c, int dir_fd, const char *name, struct error *err)
+{
+	own_mem char *text = str_format("sha256:%s", name);
+	struct digest digest;
+	int rc = digest_parse(text, &digest, NULL);
+
+	if (rc == 0)
+		rc = has_row(c, "SELECT 1 FROM image_blob WHERE digest = ?", &digest, err);
+	else
+		rc = 0;
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	if (repairing(c)) {
+		rc = tree_remove(dir_fd, name, err);
+		if (rc < 0)
+			return rc;
+	}
+	problem(c, repairing(c), "the file blobs/sha256/%s belongs to nothing", name);
+	return 0;
+}
+
+static int check_blob_files(struct check *c, struct error *err)
+{
+	own_fd int fd =
+		openat(c->store->root_fd, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	const struct dirent *entry;
+	int rc = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : fail(err, -errno, "read the directory of the blobs");
+	while (rc >= 0 && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			rc = check_blob_file(c, fd, entry->d_name, err);
+	return rc;
+}
+
+static int check_layer_file(const struct digest *diffid, const struct layer_info *info, void *data,
+			    struct error *err)
+{
+	struct check *c = data;
+	int rc = has_row(c, "SELECT 1 FROM image_layer WHERE diffid = ?", diffid, err);
+	bool repaired = false;
+
+	(void)info;
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	if (repairing(c)) {
+		rc = layer_remove(c->store->layers_fd, c->store->state_fd, diffid, err);
+		if (rc < 0 && rc != -EBUSY)
+			return rc;
+		repaired = rc == 0;
+	}
+	problem(c, repaired, "the file of the layer %s belongs to nothing", diffid->text);
+	return 0;
+}
+
+static int check_files(struct check *c, struct error *err)
+{
+	own_fd int lock_fd = -1;
+	int rc;
+
+	if (faccessat(c->store->root_fd, "images.lock", F_OK, 0) < 0)
+		return 0;
+	lock_fd = file_lock(c->store->root_fd, "images.lock", FILE_LOCK_EXCLUSIVE, false);
+	if (lock_fd == -EWOULDBLOCK)
+		return 0;
+	if (lock_fd < 0)
+		return fail(err, lock_fd, "lock the image store");
+	rc = check_blob_files(c, err);
+	if (rc == 0 && image_store_layers_fd(c->store, NULL) >= 0)
+		rc = layer_list(c->store->layers_fd, check_layer_file, c, err);
+	return rc;
+}
+
+static int check_sessions(struct check *c, struct error *err)
+{
+	struct layer_leftovers left = {0};
+	int dead = image_session_recover(c->store, !repairing(c), err), rc = 0;
+
+	if (dead < 0)
+		return dead;
+	if (dead > 0)
+		problem(c, repairing(c), "temporary files of %d command%s that died", dead,
+			dead == 1 ? "" : "s");
+	if (image_store_layers_fd(c->store, NULL) >= 0)
+		rc = layer_recover(c->store->layers_fd, c->store->state_fd,
+				   repairing(c) ? 0 : LAYER_RECOVER_REPORT, &left, err);
+	if (rc < 0)
+		return rc;
+	if (left.writes > 0)
+		problem(c, repairing(c), "%u unfinished layer%s of commands that died", left.writes,
+			left.writes == 1 ? "" : "s");
+	if (left.mounts > 0)
+		problem(c, repairing(c), "%u mounted layer%s that nothing uses", left.mounts,
+			left.mounts == 1 ? "" : "s");
+	return 0;
+}
+
+int image_store_check(struct image_store *store, enum image_check_flags flags, image_problem_fn *fn,
+		      void *data, struct error *err)
+{
+	struct check c = {.store = store, .flags = flags, .fn = fn, .data = data};
+	int rc = check_sessions(&c, err);
+
+	/* Layers first: a blob that is needed to make one again must still be known. */
+	if (rc == 0)
+		rc = check_layers(&c, err);
+	if (rc == 0)
+		rc = check_blobs(&c, err);
+	if (rc == 0)
+		rc = check_files(&c, err);
+	if (rc == 0 && repairing(&c))
+		rc = image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err);
+	return rc < 0 ? refuse(err, rc, "check the images") : c.open;
+}

@@ -1,0 +1,217 @@
+/*
+ * push: an image to a registry, byte for byte as it came: what the registry lacks is sent, several blobs
+ * at once, and the manifest last.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/blob.h"
+#include "image/jobs.h"
+#include "image/manifest.h"
+#include "image/registries.h"
+#include "image/registry.h"
+#include "image/store_priv.h"
+
+static const struct image_remote default_remote;
+
+struct push {
+	struct image_store *store;
+	const struct image_remote *remote;
+	const char *registry_name; /* as in references */
+	struct registry *registry;
+	struct manifest manifest;
+	struct digest *blobs; /* the configuration last */
+	char **others;        /* repositories of that registry which know this image */
+};
+
+/* A job: one blob. */
+static int send_blob(size_t i, struct image_job_meter *meter, void *result, void *context,
+		     struct error *err)
+{
+	struct push *push = context;
+	const struct digest *digest = &push->blobs[i];
+	own_fd int fd = -1;
+	uint64_t size;
+	int rc = registry_reconnect(push->registry, err);
+
+	(void)result;
+	if (rc == 0)
+		rc = registry_has_blob(push->registry, digest, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	for (size_t k = 0; push->others != NULL && push->others[k] != NULL; k++) {
+		rc = registry_mount(push->registry, digest, push->others[k], NULL);
+		if (rc > 0)
+			return 0;
+	}
+	fd = image_blob_open(push->store, digest, &size, err);
+	if (fd < 0)
+		return fd;
+	meter->total_bytes = size;
+	rc = registry_upload(push->registry, digest, fd, size, &meter->done_bytes, err);
+	return rc < 0 ? refuse(err, rc, "send %s", digest->text) : 0;
+}
+
+static int sent(size_t i, const void *result, void *context, struct error *err)
+{
+	(void)i;
+	(void)result;
+	(void)context;
+	(void)err;
+	return 0;
+}
+
+static const char *blob_name(size_t i, void *context)
+{
+	const struct push *push = context;
+
+	return push->blobs[i].text;
+}
+
+/* Other repositories of the same registry from which blobs can be mounted. */
+static int find_others(struct push *push, const struct digest *id, const char *target,
+		       struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	own_mem char *prefix = str_format("%s/", push->registry_name);
+	int rc = db_query(push->store->db, &q, err,
+			  "SELECT DISTINCT repository FROM image_digest WHERE image = ?", "t",
+			  id->text);
+
+	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
+		const char *repository = str_after(db_text(q, 0), prefix);
+
+		if (repository != NULL && !str_eq(repository, target))
+			strv_push(&push->others, repository);
+	}
+	return rc;
+}
+
+/* The blobs to be sent, each once. */
+static size_t list_blobs(struct push *push)
+{
+	const struct manifest *m = &push->manifest;
+	size_t count = 0;
+
+	push->blobs = mem_new_array(m->layers_count + 1, sizeof(*push->blobs));
+	for (size_t i = 0; i <= m->layers_count; i++) {
+		const struct digest *d =
+			i < m->layers_count ? &m->layers[i].digest : &m->config.digest;
+		bool known = false;
+
+		for (size_t k = 0; k < count; k++)
+			known = known || digest_eq(&push->blobs[k], d);
+		if (!known)
+			push->blobs[count++] = *d;
+	}
+	return count;
+}
+
+static int push_image(struct push *push, const struct image *image, const char *tag,
+		      struct error *err)
+{
+	own_mem char *text = NULL;
+	struct image_jobs jobs = {
+		.context = push,
+		.run = send_blob,
+		.done = sent,
+		.name = blob_name,
+		.progress = push->remote->progress,
+		.progress_data = push->remote->progress_data,
+	};
+	size_t len;
+	int rc =
+		image_blob_read(push->store, &image->manifest, MANIFEST_SIZE_MAX, &text, &len, err);
+
+	if (rc == 0)
+		rc = manifest_parse(text, len, NULL, &push->manifest, err);
+	/* The processes inherit the authorization that this gets. */
+	if (rc == 0)
+		rc = registry_has_blob(push->registry, &push->manifest.config.digest, err);
+	if (rc < 0)
+		return rc;
+	jobs.count = list_blobs(push);
+	rc = image_jobs_run(&jobs, err);
+	return rc < 0 ? rc
+		      : registry_put_manifest(push->registry, tag, push->manifest.media_type, text,
+					      len, err);
+}
+
+static int record_digest(struct image_store *store, const struct reference *target,
+			 const struct image *image, struct error *err)
+{
+	char repository[REFERENCE_TEXT_MAX];
+	int rc;
+
+	reference_format_name(target, repository);
+	rc = db_run(store->db, err,
+		    "INSERT OR IGNORE INTO image_digest (repository, digest, image) "
+		    "VALUES (?, ?, ?)",
+		    "ttt", repository, image->manifest.text, image->id.text);
+	return rc < 0 ? rc : 0;
+}
+
+static int push_to(struct push *push, const struct image *image, const struct reference *target,
+		   struct error *err)
+{
+	own_registry_candidates struct registry_candidates places = {0};
+	struct reference full = *target;
+	const struct registry_endpoint *e;
+	int rc;
+
+	/* Where a short name is sent is not a matter of search lists. */
+	full.short_name = false;
+	rc = registries_resolve(&full, &places, err);
+	if (rc < 0)
+		return rc;
+	e = &places.items[0].endpoints[places.items[0].endpoints_count - 1];
+	push->registry_name = e->registry;
+	rc = registry_open(e->registry, e->repository, e->insecure, REGISTRY_PUSH, push->remote,
+			   &push->registry, err);
+	if (rc == 0)
+		rc = find_others(push, &image->id, e->repository, err);
+	if (rc == 0)
+		rc = push_image(push, image, target->tag, err);
+	return rc < 0 ? rc : record_digest(push->store, target, image, err);
+}
+
+int image_push(struct image_store *store, const char *name, const char *target,
+	       const struct image_remote *remote, struct digest *ret_manifest, struct error *err)
+{
+	struct push push = {.store = store, .remote = remote ? remote : &default_remote};
+	own_image struct image *image = NULL;
+	own_fd int lock_fd = -1;
+	struct reference reference;
+	int rc = image_find(store, name, &image, err);
+
+	if (rc == 0 && target == NULL && image->name == NULL)
+		rc = hint(err, refuse(err, -EINVAL, "\"%s\" does not say where to", name),
+			  "berth push %s registry/name:tag", name);
+	if (rc == 0)
+		rc = reference_parse(target ? target : image->name, &reference, err);
+	if (rc == 0 && reference_has_digest(&reference))
+		rc = refuse(err, -EINVAL, "\"%s\" has a digest: an image is pushed to a tag",
+			    target);
+	if (rc < 0)
+		return rc;
+	/* Nothing is deleted while it is being read. */
+	lock_fd = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
+	if (lock_fd < 0)
+		return fail(err, lock_fd, "lock the image store");
+	rc = push_to(&push, image, &reference, err);
+	registry_close(push.registry);
+	manifest_release(&push.manifest);
+	free(push.blobs);
+	strv_free(push.others);
+	if (rc < 0)
+		return refuse(err, rc, "push %s", name);
+	*ret_manifest = image->manifest;
+	return 0;
+}

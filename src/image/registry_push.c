@@ -1,0 +1,138 @@
+/* registry_push: the requests that write (OCI distribution specification 1.1, "Push"). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "image/registry_priv.h"
+
+int registry_has_blob(struct registry *r, const struct digest *digest, struct error *err)
+{
+	own_mem char *path = str_format("%s/blobs/%s", r->repository, digest->text);
+	own_http_response struct http_response response = {0};
+	struct http_request q = {.method = "HEAD"};
+	int rc = registry_send(r, &q, NULL, path, &response, err);
+
+	if (rc < 0 || response.status == 404)
+		return rc;
+	return response.status == 200 ? 1 : registry_status(r, &response, r->repository, err);
+}
+
+int registry_mount(struct registry *r, const struct digest *digest, const char *from,
+		   struct error *err)
+{
+	own_mem char *escaped = http_escape(from);
+	own_mem char *path = str_format("%s/blobs/uploads/?mount=%s&from=%s", r->repository,
+					digest->text, escaped);
+	own_http_response struct http_response response = {0};
+	struct http_request q = {.method = "POST", .no_redirects = true};
+	int rc = registry_send(r, &q, NULL, path, &response, err);
+
+	/* 202: it has opened an upload instead, which it will forget. */
+	return rc < 0 ? rc : response.status == 201;
+}
+
+struct upload {
+	int fd;
+	uint64_t offset;
+	uint64_t *sent;
+};
+
+static int64_t read_upload(void *data, size_t len, void *context)
+{
+	struct upload *u = context;
+	ssize_t n = fd_read_full_at(u->fd, data, len, (off_t)u->offset);
+
+	if (n > 0)
+		u->offset += (uint64_t)n;
+	if (n > 0 && u->sent != NULL)
+		*u->sent = u->offset;
+	return n;
+}
+
+/* The address for the upload as an absolute one, with the digest in its query. */
+static char *upload_url(struct registry *r, const char *location, const struct digest *digest)
+{
+	const char *separator = strchr(location, '?') ? "&" : "?";
+
+	if (location[0] == '/')
+		return str_format("%s://%s%s%sdigest=%s", r->scheme, r->api_host, location,
+				  separator, digest->text);
+	return str_format("%s%sdigest=%s", location, separator, digest->text);
+}
+
+static int upload_once(struct registry *r, const struct digest *digest, struct upload *u,
+		       uint64_t size, struct error *err)
+{
+	own_mem char *path = str_format("%s/blobs/uploads/", r->repository), *url = NULL;
+	own_http_response struct http_response opened = {0}, done = {0};
+	char type[] = "Content-Type: application/octet-stream";
+	char *headers[] = {type, NULL};
+	struct http_request q = {.method = "POST", .no_redirects = true};
+	int rc = registry_send(r, &q, NULL, path, &opened, err);
+
+	if (rc == 0 && (opened.status != 202 || opened.location == NULL))
+		rc = registry_status(r, &opened, r->repository, err);
+	if (rc < 0)
+		return rc;
+	url = upload_url(r, opened.location, digest);
+	/* A secure registry must not have us send the image, or credentials, in the clear. */
+	if (str_eq(r->scheme, "https") && !str_after(url, "https://"))
+		return refuse(err, -EPROTO, "%s wants the upload without encryption", r->host);
+	q = (struct http_request){
+		.method = "PUT",
+		.headers = headers,
+		.read = read_upload,
+		.read_context = u,
+		.body_size = size,
+	};
+	rc = registry_send(r, &q, url, NULL, &done, err);
+	if (rc == 0 && done.status != 201)
+		rc = registry_status(r, &done, digest->text, err);
+	return rc;
+}
+
+int registry_upload(struct registry *r, const struct digest *digest, int fd, uint64_t size,
+		    uint64_t *sent, struct error *err)
+{
+	unsigned int tries = 0;
+
+	for (;;) {
+		struct upload u = {.fd = fd, .sent = sent};
+		struct error why = {0};
+		int rc = upload_once(r, digest, &u, size, &why);
+
+		if (rc == 0)
+			return 0;
+		if ((!registry_may_retry(rc) && rc != -EREMOTEIO && rc != -EAGAIN) ||
+		    ++tries >= r->tries) {
+			if (err != NULL)
+				*err = why;
+			return rc;
+		}
+		registry_wait(tries - 1, 0);
+	}
+}
+
+int registry_put_manifest(struct registry *r, const char *which, const char *type, const void *text,
+			  size_t len, struct error *err)
+{
+	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
+	own_mem char *type_header = str_format("Content-Type: %s", type);
+	own_http_response struct http_response response = {0};
+	char *headers[] = {type_header, NULL};
+	struct http_request q = {
+		.method = "PUT", .headers = headers, .body = text, .body_size = len};
+	struct digest is = digest_of(text, len), said;
+	int rc = registry_send(r, &q, NULL, path, &response, err);
+
+	if (rc == 0 && response.status != 201)
+		rc = registry_status(r, &response, path, err);
+	if (rc == 0 && response.digest != NULL && digest_parse(response.digest, &said, NULL) == 0 &&
+	    !digest_eq(&is, &said))
+		return refuse(err, -EBADMSG, "%s has stored the manifest as %s instead of %s",
+			      r->host, said.text, is.text);
+	return rc;
+}
