@@ -191,7 +191,7 @@ static void read_flags(const struct args *args, struct workload_config *config)
 static int read_namespaces(const struct args *args, struct workload_config *config,
 			   struct error *err)
 {
-	const char *pid = args_string(args, "pid"), *network = args_string(args, "network");
+	const char *pid = args_string(args, "pid");
 
 	if (strcmp(args_string(args, "isolation"), "vm") == 0)
 		return args_refuse(args, err,
@@ -208,7 +208,7 @@ static int read_namespaces(const struct args *args, struct workload_config *conf
 		config->flags |= WORKLOAD_IPC_HOST;
 	if (strcmp(args_string(args, "uts"), "host") == 0)
 		config->flags |= WORKLOAD_UTS_HOST;
-	return network ? workload_config_parse_network(config, network, err) : 0;
+	return 0;
 }
 
 typedef int parse_fn(struct workload_config *config, const char *text, struct error *err);
@@ -229,6 +229,7 @@ static int read_parsed(const struct args *args, struct workload_config *config, 
 		{"security-opt", workload_config_parse_security, true},
 		{"log-driver", workload_config_parse_log_driver, false},
 		{"log-opt", workload_config_parse_log_option, true},
+		{"network", workload_config_parse_network, false},
 		{"restart", workload_config_parse_restart, false},
 	};
 
@@ -244,7 +245,7 @@ static int read_parsed(const struct args *args, struct workload_config *config, 
 			int rc = parsed[i].parse(config, *texts, err);
 
 			if (rc < 0)
-				return rc;
+				return refuse(err, rc, "--%s", parsed[i].option);
 		}
 	}
 	return 0;
