@@ -383,6 +383,26 @@ static int fn_pad(const struct call *call, json_t **ret)
 	return give_text(&text, call, ret);
 }
 
+/* label row "key": of a row's "Labels", which is an object or "a=1,b=2". */
+static int fn_label(const struct call *call, json_t **ret)
+{
+	const json_t *labels = json_object_get(call->args[0], "Labels");
+	const char *key = json_string_value(call->args[1]);
+	own_strv char **pairs = NULL;
+	const char *value = NULL;
+
+	if (key == NULL || labels == NULL)
+		return wrong(call, "something that has labels, and a key");
+	if (json_is_string(labels)) {
+		pairs = strv_split(json_string_value(labels), ',');
+		value = env_get(pairs, key);
+	} else {
+		value = json_string_value(json_object_get(labels, key));
+	}
+	*ret = json_string(value ? value : "");
+	return 0;
+}
+
 /* One directive of printf, whose flags, width and precision are in *spec behind the "%". */
 static int print_directive(const struct call *call, const char **spec, const json_t *value,
 			   struct buf *out)
@@ -459,14 +479,30 @@ static const struct function {
 	uint8_t min, max;
 	function_fn *call;
 } functions[] = {
-	{"and", 1, 99, fn_and},          {"eq", 2, 99, fn_eq},         {"ge", 2, 2, fn_order},
-	{"gt", 2, 2, fn_order},          {"index", 1, 99, fn_index},   {"join", 2, 2, fn_join},
-	{"json", 1, 1, fn_json},         {"le", 2, 2, fn_order},       {"len", 1, 1, fn_len},
-	{"lower", 1, 1, fn_case},        {"lt", 2, 2, fn_order},       {"ne", 2, 2, fn_ne},
-	{"not", 1, 1, fn_not},           {"or", 1, 99, fn_or},         {"pad", 3, 3, fn_pad},
-	{"print", 0, 99, fn_print},      {"printf", 1, 99, fn_printf}, {"println", 0, 99, fn_print},
-	{"slice", 1, 3, fn_slice},       {"split", 2, 2, fn_split},    {"title", 1, 1, fn_case},
-	{"truncate", 2, 2, fn_truncate}, {"upper", 1, 1, fn_case},
+	{"and", 1, 99, fn_and},
+	{"eq", 2, 99, fn_eq},
+	{"ge", 2, 2, fn_order},
+	{"gt", 2, 2, fn_order},
+	{"index", 1, 99, fn_index},
+	{"join", 2, 2, fn_join},
+	{"json", 1, 1, fn_json},
+	{"le", 2, 2, fn_order},
+	{"len", 1, 1, fn_len},
+	{"label", 2, 2, fn_label},
+	{"lower", 1, 1, fn_case},
+	{"lt", 2, 2, fn_order},
+	{"ne", 2, 2, fn_ne},
+	{"not", 1, 1, fn_not},
+	{"or", 1, 99, fn_or},
+	{"pad", 3, 3, fn_pad},
+	{"print", 0, 99, fn_print},
+	{"printf", 1, 99, fn_printf},
+	{"println", 0, 99, fn_print},
+	{"slice", 1, 3, fn_slice},
+	{"split", 2, 2, fn_split},
+	{"title", 1, 1, fn_case},
+	{"truncate", 2, 2, fn_truncate},
+	{"upper", 1, 1, fn_case},
 };
 
 static const struct function *find_function(const char *name)

@@ -293,6 +293,30 @@ static bool at_call_end(struct parser *parser)
 	       at_close(parser, &len);
 }
 
+/* `.Label "key"`, a method in docker's rows: the call of the function "label" on what stands before. */
+static bool is_label(const struct template_operand *operand)
+{
+	const size_t count = strv_len(operand->fields);
+
+	return operand->kind == OPERAND_DOT && count > 0 &&
+	       strcmp(operand->fields[count - 1], "Label") == 0;
+}
+
+static void make_label(struct template_call *call)
+{
+	struct template_operand *first;
+	const size_t fields = strv_len(call->operands[0].fields);
+
+	free(call->operands[0].fields[fields - 1]);
+	call->operands[0].fields[fields - 1] = NULL;
+	call->operands =
+		mem_grow(call->operands, call->count, &call->capacity, sizeof(*call->operands));
+	first = &call->operands[0];
+	memmove(first + 1, first, call->count * sizeof(*first));
+	call->count++;
+	*first = (struct template_operand){.kind = OPERAND_FUNCTION, .name = str_copy("label")};
+}
+
 static int parse_call(struct parser *parser, struct template_call *call)
 {
 	if (at_call_end(parser))
@@ -311,6 +335,8 @@ static int parse_call(struct parser *parser, struct template_call *call)
 		if (!isspace((unsigned char)*parser->p) && !at_call_end(parser))
 			return bad(parser, "expected a space");
 	} while (!at_call_end(parser));
+	if (call->count == 2 && is_label(&call->operands[0]))
+		make_label(call);
 	if (call->count > 1 && call->operands[0].kind != OPERAND_FUNCTION)
 		return bad(parser, "only a function takes arguments");
 	return 0;

@@ -91,6 +91,8 @@ static void gives_what_go_gives(void **state)
 		{"{{printf \"%.12s|%5d|%-5s|%05d|%q|%v|%%|%x\" .ID .Size .Name .Size .Name .Up 255}}",
 		 "0123456789ab|   42|web  |00042|\"web\"|true|%|ff"},
 		{"{{-3}}", "-3"},
+		{"{{.Config.Label \"app\"}}|{{.Config.Label \"none\"}}|", "shop||"},
+		{"{{(.Config.Label \"app\") | upper}}", "SHOP"},
 		{"{{true}} {{nil | json}}", "true null"},
 	};
 
@@ -144,6 +146,7 @@ static void refuses_with_the_place(void **state)
 		{"{{printf \"%9999999d\" 1}}", "reasonable width", ""},
 		{"{{/* open", "comment without an end", ""},
 		{"{{.Name..ID}}", "expected a name after the dot", ""},
+		{"{{.Label \"x\"}}", "label expects something that has labels", ""},
 		{"{{.Name)}}", "expected \"}}\"", ""},
 	};
 
