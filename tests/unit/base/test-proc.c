@@ -71,10 +71,12 @@ static void descriptors_are_exactly_those_given(void **state)
 	(void)state;
 	assert_int_equal(shell((struct proc_spawn){.keep = keep, .keep_count = 3},
 			       "for f in 0 3 4 5; do readlink /proc/$$/fd/$f; done; "
-			       "ls /proc/$$/fd | tr '\\n' ' '",
+			       /* No pipe: the shell would have its ends open for a moment. */
+			       "ls /proc/$$/fd; :",
 			       &output),
 			 0);
-	assert_string_equal(output, "/dev/null\n/dev/full\n/dev/null\n/dev/zero\n0 1 2 3 4 5 ");
+	assert_string_equal(output,
+			    "/dev/null\n/dev/full\n/dev/null\n/dev/zero\n0\n1\n2\n3\n4\n5\n");
 	close(leak);
 	close(high);
 	close(keep[0]);
