@@ -23,7 +23,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "image/build.h"
-#include "image/ustar.h"
+#include "image/tar_write.h"
 
 enum {
 	BUSYBOX_SIZE_MAX = 16 << 20,
@@ -180,42 +180,43 @@ static int busybox_list(char *path, struct busybox *b, struct error *err)
 	return b->applets ? 0 : refuse(err, -EPROTO, "%s lists no applets", path);
 }
 
+static int put_file(struct tar_writer *w, const char *path, uint32_t mode, int64_t mtime,
+		    const void *data, size_t len, struct error *err)
+{
+	const struct tar_entry entry = {
+		.type = TAR_FILE, .path = path, .mode = mode, .mtime = mtime, .size = len};
+	int rc = tar_write_entry(w, &entry, err);
+
+	return rc < 0 ? rc : tar_write_data(w, data, len, err);
+}
+
 static int produce_busybox(image_bytes_fn *out, void *out_context, void *context, struct error *err)
 {
 	const struct busybox *b = context;
-	struct ustar_entry entry = {.mtime_s = b->mtime_s};
+	struct tar_writer w = {.fn = out, .data = out_context};
+	struct tar_entry entry = {.type = TAR_DIR, .mtime = b->mtime_s};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < array_size(busybox_dirs); i++) {
-		entry.name = busybox_dirs[i].name;
+		entry.path = busybox_dirs[i].name;
 		entry.mode = busybox_dirs[i].mode;
-		entry.type = '5';
-		rc = ustar_header(&entry, out, out_context, err);
+		rc = tar_write_entry(&w, &entry, err);
 	}
-	entry = (struct ustar_entry){.name = "etc/passwd",
-				     .type = '0',
-				     .mode = 0644,
-				     .mtime_s = b->mtime_s,
-				     .size_bytes = sizeof(busybox_passwd) - 1};
 	if (rc == 0)
-		rc = ustar_file(&entry, busybox_passwd, out, out_context, err);
-	entry.name = "etc/group";
-	entry.size_bytes = sizeof(busybox_group) - 1;
+		rc = put_file(&w, "etc/passwd", 0644, b->mtime_s, busybox_passwd,
+			      sizeof(busybox_passwd) - 1, err);
 	if (rc == 0)
-		rc = ustar_file(&entry, busybox_group, out, out_context, err);
-	entry.name = "bin/busybox";
-	entry.mode = 0755;
-	entry.size_bytes = b->size;
+		rc = put_file(&w, "etc/group", 0644, b->mtime_s, busybox_group,
+			      sizeof(busybox_group) - 1, err);
 	if (rc == 0)
-		rc = ustar_file(&entry, b->program, out, out_context, err);
-	entry.link = entry.name;
-	entry.type = '1';
-	entry.size_bytes = 0;
+		rc = put_file(&w, "bin/busybox", 0755, b->mtime_s, b->program, b->size, err);
+	entry = (struct tar_entry){
+		.type = TAR_HARD_LINK, .link = "bin/busybox", .mode = 0755, .mtime = b->mtime_s};
 	for (size_t i = 0; rc == 0 && b->applets[i] != NULL; i++) {
-		entry.name = b->applets[i];
-		rc = ustar_header(&entry, out, out_context, err);
+		entry.path = b->applets[i];
+		rc = tar_write_entry(&w, &entry, err);
 	}
-	return rc < 0 ? rc : ustar_end(out, out_context, err);
+	return rc < 0 ? rc : tar_write_end(&w, err);
 }
 
 /* {"Env": [PATH], "Cmd": [command]} */

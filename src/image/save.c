@@ -19,13 +19,14 @@
 #include "image/manifest.h"
 #include "image/session.h"
 #include "image/store_priv.h"
-#include "image/ustar.h"
+#include "image/tar_write.h"
 
-enum { READ_SIZE = 256 << 10, FILE_MODE = 0644 };
+enum { FILE_MODE = 0644 };
 
 /* Where files go: into a tar, or below a directory. */
 struct target {
-	int fd;
+	struct tar_writer tar;
+	int fd;     /* of the tar, or of the file that is being written */
 	int dir_fd; /* -1 for a tar */
 	char **written;
 };
@@ -38,45 +39,35 @@ struct save {
 
 static int put_bytes(const void *data, size_t len, void *context, struct error *err)
 {
-	int rc = fd_write_full(*(int *)context, data, len);
+	const struct target *t = context;
+	int rc = fd_write_full(t->fd, data, len);
 
 	return rc < 0 ? fail(err, rc, "write the archive") : 0;
 }
 
-/* Pushes a blob as it is or unpacked. */
-static int push_blob(int fd, image_bytes_fn *out, void *context, struct error *err)
+/* The content of the file that begin_file has begun. */
+static int put_data(const void *data, size_t len, void *context, struct error *err)
 {
-	own_mem char *chunk = mem_new(READ_SIZE);
+	struct target *t = context;
 
-	for (;;) {
-		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
-		int rc;
-
-		if (n <= 0)
-			return n < 0 ? fail(err, (int)n, "read a blob") : 0;
-		rc = out(chunk, (size_t)n, context, err);
-		if (rc < 0)
-			return rc;
-	}
+	return t->dir_fd < 0 ? tar_write_data(&t->tar, data, len, err)
+			     : put_bytes(data, len, t, err);
 }
 
-static int unpack_blob(int fd, image_bytes_fn *out, void *context, struct error *err)
+static int add_packed(const void *data, size_t len, void *context, struct error *err)
+{
+	return decompressor_add(context, data, len, err);
+}
+
+static int unpack_blob(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
+		       void *context, struct error *err)
 {
 	own_decompressor struct decompressor *d = NULL;
-	own_mem char *chunk = mem_new(READ_SIZE);
-	int rc = 0;
+	int rc;
 
 	decompressor_create(out, context, &d);
-	for (;;) {
-		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
-
-		if (n < 0)
-			return fail(err, (int)n, "read a blob");
-		rc = n > 0 ? decompressor_add(d, chunk, (size_t)n, err)
-			   : decompressor_finish(d, err);
-		if (n == 0 || rc < 0)
-			return rc;
-	}
+	rc = image_blob_stream(store, blob, add_packed, d, err);
+	return rc < 0 ? rc : decompressor_finish(d, err);
 }
 
 static int count_bytes(const void *data, size_t len, void *context, struct error *err)
@@ -87,28 +78,23 @@ static int count_bytes(const void *data, size_t len, void *context, struct error
 	return 0;
 }
 
-/* Opens the file `name` of the target for its content: the descriptor to write to. */
-static int begin_file(struct target *t, const char *name, uint64_t size, int *ret_fd,
-		      struct error *err)
+/* Begins the file `name`, whose content of `size` bytes follows with put_data. */
+static int begin_file(struct target *t, const char *name, uint64_t size, struct error *err)
 {
-	const struct ustar_entry entry = {
-		.name = name, .type = '0', .mode = FILE_MODE, .size_bytes = size};
+	const struct tar_entry entry = {
+		.type = TAR_FILE, .path = name, .mode = FILE_MODE, .size = size};
 
-	if (t->dir_fd < 0) {
-		*ret_fd = t->fd;
-		return ustar_header(&entry, put_bytes, &t->fd, err);
-	}
-	*ret_fd = openat(t->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-			 FILE_MODE);
-	return *ret_fd < 0 ? fail(err, -errno, "create %s", name) : 0;
+	if (t->dir_fd < 0)
+		return tar_write_entry(&t->tar, &entry, err);
+	t->fd = openat(t->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		       FILE_MODE);
+	return t->fd < 0 ? fail(err, -errno, "create %s", name) : 0;
 }
 
-static int end_file(struct target *t, uint64_t size, int *fd, struct error *err)
+static void end_file(struct target *t)
 {
-	if (t->dir_fd < 0)
-		return ustar_pad(size, put_bytes, &t->fd, err);
-	fd_close(fd);
-	return 0;
+	if (t->dir_fd >= 0)
+		fd_close(&t->fd);
 }
 
 /* 1 if that file has been written already; else notes it. */
@@ -123,14 +109,15 @@ static bool written(struct target *t, const char *name)
 static int put_text(struct target *t, const char *name, const char *text, struct error *err)
 {
 	size_t len = strlen(text);
-	int fd, rc;
+	int rc;
 
 	if (written(t, name))
 		return 0;
-	rc = begin_file(t, name, len, &fd, err);
+	rc = begin_file(t, name, len, err);
 	if (rc == 0)
-		rc = put_bytes(text, len, &fd, err);
-	return rc < 0 ? rc : end_file(t, len, &fd, err);
+		rc = put_data(text, len, t, err);
+	end_file(t);
+	return rc;
 }
 
 static int put_blob(struct save *s, const struct digest *digest, struct error *err)
@@ -138,56 +125,45 @@ static int put_blob(struct save *s, const struct digest *digest, struct error *e
 	own_mem char *name = str_format("blobs/sha256/%s", digest_hex(digest));
 	own_fd int from = -1;
 	uint64_t size;
-	int fd, rc;
+	int rc;
 
 	if (written(&s->target, name))
 		return 0;
 	from = image_blob_open(s->store, digest, &size, err);
 	if (from < 0)
 		return from;
-	rc = begin_file(&s->target, name, size, &fd, err);
+	rc = begin_file(&s->target, name, size, err);
 	if (rc == 0)
-		rc = push_blob(from, put_bytes, &fd, err);
-	return rc < 0 ? rc : end_file(&s->target, size, &fd, err);
+		rc = image_blob_stream(s->store, digest, put_data, &s->target, err);
+	end_file(&s->target);
+	return rc;
 }
 
 /* A layer as a plain tar, <diffid>.tar. */
 static int put_tar(struct save *s, const struct digest *blob, const char *name, struct error *err)
 {
-	own_fd int from = -1;
-	uint64_t size, unpacked = 0;
-	int fd, rc;
+	uint64_t unpacked = 0;
+	int rc;
 
 	if (written(&s->target, name))
 		return 0;
-	from = image_blob_open(s->store, blob, &size, err);
-	if (from < 0)
-		return from;
-	rc = unpack_blob(from, count_bytes, &unpacked, err);
-	if (rc == 0 && lseek(from, 0, SEEK_SET) < 0)
-		rc = fail(err, -errno, "read a blob");
+	rc = unpack_blob(s->store, blob, count_bytes, &unpacked, err);
 	if (rc == 0)
-		rc = begin_file(&s->target, name, unpacked, &fd, err);
+		rc = begin_file(&s->target, name, unpacked, err);
 	if (rc == 0)
-		rc = unpack_blob(from, put_bytes, &fd, err);
-	return rc < 0 ? rc : end_file(&s->target, unpacked, &fd, err);
+		rc = unpack_blob(s->store, blob, put_data, &s->target, err);
+	end_file(&s->target);
+	return rc;
 }
 
 /* Reads the image's manifest from its blob. */
 static int read_manifest(struct image_store *store, const struct image *image, struct manifest *ret,
-			 uint64_t *ret_size, struct error *err)
+			 size_t *ret_size, struct error *err)
 {
 	own_mem char *text = NULL;
-	own_fd int fd = image_blob_open(store, &image->manifest, ret_size, err);
-	size_t len;
-	int rc;
+	int rc = image_blob_read(store, &image->manifest, MANIFEST_SIZE_MAX, &text, ret_size, err);
 
-	if (fd < 0)
-		return fd;
-	rc = fd_read_all(fd, MANIFEST_SIZE_MAX, &text, &len);
-	if (rc < 0)
-		return fail(err, rc, "read the manifest %s", image->manifest.text);
-	return manifest_parse(text, len, NULL, ret, err);
+	return rc < 0 ? rc : manifest_parse(text, *ret_size, NULL, ret, err);
 }
 
 /* One image into an OCI layout. */
@@ -195,7 +171,7 @@ static int save_oci(struct save *s, const struct image *image, struct error *err
 {
 	own_manifest struct manifest manifest = {0};
 	json_t *descriptor, *annotations;
-	uint64_t size;
+	size_t size;
 	int rc = read_manifest(s->store, image, &manifest, &size, err);
 
 	if (rc == 0)
@@ -225,20 +201,14 @@ static int save_docker(struct save *s, const struct image *image, struct error *
 {
 	own_manifest struct manifest manifest = {0};
 	own_mem char *config_name = str_format("%s.json", digest_hex(&image->id)), *config = NULL;
-	own_fd int fd = -1;
 	json_t *entry, *tags, *layers;
-	uint64_t size;
 	size_t len;
-	int rc = read_manifest(s->store, image, &manifest, &size, err);
+	int rc = read_manifest(s->store, image, &manifest, &len, err);
 
+	if (rc == 0)
+		rc = image_blob_read(s->store, &image->id, CONFIG_SIZE_MAX, &config, &len, err);
 	if (rc < 0)
 		return rc;
-	fd = image_blob_open(s->store, &image->id, &size, err);
-	if (fd < 0)
-		return fd;
-	rc = fd_read_all(fd, CONFIG_SIZE_MAX, &config, &len);
-	if (rc < 0)
-		return fail(err, rc, "read the configuration %s", image->id.text);
 	rc = put_text(&s->target, config_name, config, err);
 	layers = json_array();
 	for (size_t i = 0; rc == 0 && i < manifest.layers_count && i < image->layers_count; i++) {
@@ -328,11 +298,12 @@ static int save_locked(struct save *s, char *const *names, enum image_archive fo
 	if (lock_fd < 0)
 		return fail(err, lock_fd, "lock the image store");
 	s->list = json_array();
+	s->target.tar = (struct tar_writer){.fn = put_bytes, .data = &s->target};
 	rc = save_all(s, names, format, err);
 	if (rc == 0)
 		rc = format == IMAGE_ARCHIVE_OCI ? finish_oci(s, err) : finish_docker(s, err);
 	if (rc == 0 && s->target.dir_fd < 0)
-		rc = ustar_end(put_bytes, &s->target.fd, err);
+		rc = tar_write_end(&s->target.tar, err);
 	json_decref(s->list);
 	strv_free(s->target.written);
 	return rc;
