@@ -108,6 +108,8 @@ static const struct command_entry entries[] = {
 	{"load", NULL, &load_command, NULL},
 	{"save", NULL, &save_command, NULL},
 	{"import", NULL, &import_command, NULL},
+	{"login", NULL, &login_command, "Registries"},
+	{"logout", NULL, &logout_command, NULL},
 	{"container", NULL, &container_command, "Groups"},
 	{"image", NULL, &image_command, NULL},
 	{"system", NULL, &system_command, NULL},

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "cli/suggest.h"
+#include "image/toml.h"
 
 enum { FILE_SIZE_MAX = 1 << 16 };
 
@@ -52,82 +53,47 @@ static int apply_environment(struct args *args, struct error *err)
 	return 0;
 }
 
-static const struct option_spec *find_setting(const struct args *args, const char *key,
-					      struct suggest *suggest)
+static bool is_known(const struct args *args, const char *key, struct suggest *suggest)
 {
 	const struct option_set *set = &args_command(top_of(args))->options[0];
+	bool known = false;
 
 	for (size_t i = 0; i < set->count; i++) {
 		if (!is_setting(&set->options[i]))
 			continue;
 		suggest_offer(suggest, set->options[i].name);
-		if (strcmp(set->options[i].name, key) == 0)
-			return &set->options[i];
+		known |= strcmp(set->options[i].name, key) == 0;
 	}
-	return NULL;
+	return known;
 }
 
-/* The value behind the "=": a quoted string, or a bare word. What follows must be a comment. */
-static int parse_value(char *text, const char **ret, struct error *err)
+static int apply_member(struct args *args, const char *key, const json_t *value, struct error *err)
 {
-	char *end;
+	struct suggest suggest = suggest_for(key);
+	own_mem char *text = NULL;
 
-	if (*text == '"' || *text == '\'') {
-		end = strchr(text + 1, *text);
-		if (end == NULL || memchr(text, '\\', (size_t)(end - text)) != NULL)
-			return refuse(err, -EINVAL, "a string without an end, or with a backslash");
-		*ret = text + 1;
-		*end++ = '\0';
-	} else {
-		end = text + strcspn(text, " \t#");
-		*ret = text;
-		if (*end == '#')
-			return refuse(err, -EINVAL, "a comment without a space before it");
-		if (*end != '\0')
-			*end++ = '\0';
-	}
-	end += strspn(end, " \t");
-	if (*end != '\0' && *end != '#')
-		return refuse(err, -EINVAL, "unexpected text behind the value: \"%s\"", end);
-	if (**ret == '\0')
-		return refuse(err, -EINVAL, "the value is missing");
-	return 0;
-}
-
-static int parse_line(struct args *args, char *line, struct error *err)
-{
-	char *equals, *key = line + strspn(line, " \t\r");
-	struct suggest suggest;
-	const char *value = NULL;
-	size_t len = strlen(key);
-	int rc;
-
-	while (len > 0 && isspace((unsigned char)key[len - 1]))
-		key[--len] = '\0';
-	if (*key == '\0' || *key == '#')
-		return 0;
-	equals = strchr(key, '=');
-	if (*key == '[' || equals == NULL)
-		return refuse(err, -EINVAL, "expected: name = value");
-	for (char *p = equals; p > key && (isspace((unsigned char)p[-1]));)
-		*--p = '\0';
-	*equals = '\0';
-	suggest = suggest_for(key);
-	if (find_setting(args, key, &suggest) == NULL) {
+	if (!is_known(args, key, &suggest)) {
 		if (suggest.best != NULL)
 			hint(err, 0, "did you mean \"%s\"?", suggest.best);
 		return refuse(err, -EINVAL, "unknown setting \"%s\"", key);
 	}
-	equals++;
-	rc = parse_value(equals + strspn(equals, " \t"), &value, err);
-	return rc < 0 ? rc : args_supply(args, key, value, err);
+	if (json_is_string(value))
+		text = str_copy(json_string_value(value));
+	else if (json_is_boolean(value) || json_is_integer(value))
+		text = json_text(value);
+	if (str_empty(text))
+		return refuse(err, -EINVAL,
+			      "setting \"%s\": expected a text, a number, true or false", key);
+	return args_supply(args, key, text, err);
 }
 
 /* A file that does not exist is an empty one unless it was asked for. */
 static int apply_file(struct args *args, const char *path, bool required, struct error *err)
 {
 	own_mem char *text = NULL;
-	unsigned int number = 1;
+	own_json json_t *settings = NULL;
+	const char *key;
+	json_t *value;
 	size_t len;
 	int rc = file_read(AT_FDCWD, path, FILE_SIZE_MAX, &text, &len, required ? err : NULL);
 
@@ -135,15 +101,13 @@ static int apply_file(struct args *args, const char *path, bool required, struct
 		return 0;
 	if (rc < 0)
 		return required ? rc : fail(err, rc, "read %s", path);
-	for (char *line = text; line != NULL; number++) {
-		char *end = strchr(line, '\n');
-
-		if (end != NULL)
-			*end = '\0';
-		rc = parse_line(args, line, err);
+	rc = toml_parse(text, len, path, &settings, err);
+	if (rc < 0)
+		return rc;
+	json_object_foreach (settings, key, value) {
+		rc = apply_member(args, key, value, err);
 		if (rc < 0)
-			return refuse(err, rc, "%s line %u", path, number);
-		line = end ? end + 1 : NULL;
+			return refuse(err, rc, "%s", path);
 	}
 	return 0;
 }

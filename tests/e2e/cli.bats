@@ -123,7 +123,7 @@ assert any(l["level"] == "error" and "nothing" in l["msg"] and l["time"] for l i
 	echo "rot = 1" >"$TEST_DIR/config/berth/berth.toml"
 	run_split "$BERTH" ps
 	expect "$status" 125
-	expect_in "$stderr" 'line 1: unknown setting "rot"'
+	expect_in "$stderr" 'unknown setting "rot"'
 	expect_in "$stderr" 'did you mean "root"?'
 }
 

@@ -87,7 +87,7 @@ static void reads_the_file(void **state)
 
 	(void)state;
 	write_config(
-		"# settings\n\n  root = \"/from/file\"  # here\nstate='/s p'\nlog-level = info\r\n"
+		"# settings\n\n  root = \"/from/file\"  # here\nstate='/s p'\nlog-level = \"info\"\r\n"
 		"debug = true");
 	assert_int_equal(apply("berth ps", &args, &err), 0);
 	assert_string_equal(args_string(args, "root"), "/from/file");
@@ -117,17 +117,16 @@ static void refuses_with_the_place(void **state)
 	static const struct {
 		const char *config, *text, *hint;
 	} cases[] = {
-		{"root", "line 1: expected: name = value", ""},
-		{"\nrot = \"x\"", "line 2: unknown setting \"rot\"", "did you mean \"root\"?"},
+		{"root", "line 1: ", ""},
+		{"\nrot = \"x\"", "unknown setting \"rot\"", "did you mean \"root\"?"},
 		{"version = true", "unknown setting \"version\"", ""},
-		{"[section]", "expected: name = value", ""},
-		{"root = \"x", "a string without an end", ""},
-		{"root = \"a\\b\"", "with a backslash", ""},
-		{"root = \"x\" y", "unexpected text behind the value: \"y\"", ""},
-		{"root =", "the value is missing", ""},
-		{"root = \"\"", "the value is missing", ""},
-		{"debug = maybe", "invalid value \"maybe\" for debug: expected true or false", ""},
-		{"log-level = loud", "expected error|warn|info|debug", ""},
+		{"[section]", "unknown setting \"section\"", ""},
+		{"root = \"x", "line 1: ", ""},
+		{"root = [1]", "setting \"root\": expected a text", ""},
+		{"root = \"\"", "setting \"root\": expected a text", ""},
+		{"debug = \"maybe\"", "invalid value \"maybe\" for debug: expected true or false",
+		 ""},
+		{"log-level = \"loud\"", "expected error|warn|info|debug", ""},
 	};
 
 	(void)state;
@@ -138,7 +137,7 @@ static void refuses_with_the_place(void **state)
 		write_config(cases[i].config);
 		if (apply("berth ps", &args, &err) >= 0 ||
 		    strstr(err.text, cases[i].text) == NULL ||
-		    strstr(err.text, "berth.toml line ") == NULL ||
+		    strstr(err.text, "berth.toml") == NULL ||
 		    strstr(err.hint, cases[i].hint) == NULL)
 			fail_msg("%s: got \"%s\" \"%s\"", cases[i].config, err.text, err.hint);
 	}
