@@ -185,11 +185,14 @@ struct cpu_vm_config {
 struct cpu_vm {
 	const struct cpu_accel *accel;
 	struct cpu_client *client;
+	uint32_t tsc_khz; /* the rate of the host's and so of the guests' time-stamp counters */
 };
 
 struct vcpu {
 	struct cpu_vm *vm;
 	unsigned int index; /* is its APIC id too */
+	uint64_t
+		tsc_offset; /* guest's TSC minus host's; only for accelerators without an IRQCHIP */
 };
 
 enum cpu_accel_flags {
