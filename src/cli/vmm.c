@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@ static const struct option_spec run_options[] = {
 	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
 	 "What executes the guest's instructions"},
 	{"append", 0, OPTION_STRING, 0, "STRING", "", "The kernel's command line"},
+	{"console", 0, OPTION_ENUM, 0, "stdio|none", "none",
+	 "Where the virtio console (hvc0) goes"},
 	{"cpus", 0, OPTION_INT, 0, "N", "1", "Number of virtual CPUs"},
 	{"debug-exit", 0, OPTION_FLAG, 0, "", "",
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
@@ -75,6 +78,42 @@ static int run_machine(const struct machine_config *config, struct error *err)
 	return rc;
 }
 
+/* FILE[,ro] */
+static int parse_disk(const char *text, struct machine_disk *ret, struct error *err)
+{
+	own_strv char **words = strv_split(text, ',');
+
+	if (strv_len(words) < 1 || !*words[0])
+		return refuse(err, -EINVAL, "--disk \"%s\" names no file", text);
+	for (char **word = words + 1; *word; word++) {
+		if (str_eq(*word, "ro"))
+			ret->read_only = true;
+		else if (!str_eq(*word, "format=raw"))
+			return hint(err,
+				    refuse(err, -EINVAL, "--disk does not know the option \"%s\"",
+					   *word),
+				    "the options are ro and format=raw");
+	}
+	ret->path = str_copy(words[0]);
+	return 0;
+}
+
+static int parse_disks(char *const *texts, struct machine_disk **ret, struct machine_config *config,
+		       struct error *err)
+{
+	struct machine_disk *disks = mem_new_array(strv_len(texts) + 1, sizeof(*disks));
+	int rc = 0;
+
+	*ret = disks;
+	config->disks = disks;
+	for (; *texts && rc == 0; texts++) {
+		rc = parse_disk(*texts, &disks[config->disk_count], err);
+		if (rc == 0)
+			config->disk_count++;
+	}
+	return rc;
+}
+
 static int run(const struct args *args, struct error *err)
 {
 	struct machine_config config = {
@@ -87,6 +126,7 @@ static int run(const struct args *args, struct error *err)
 		.console_in = -1,
 		.console_out = -1,
 	};
+	own_mem struct machine_disk *disks = NULL;
 	own_fd int serial_fd = -1;
 	int rc;
 
@@ -96,7 +136,21 @@ static int run(const struct args *args, struct error *err)
 	signal(SIGPIPE, SIG_IGN);
 	set_accel(args_string(args, "accel"), &config);
 	rc = open_serial(args_string(args, "serial"), &config, &serial_fd, err);
-	return rc < 0 ? rc : run_machine(&config, err);
+	if (rc < 0)
+		return rc;
+	rc = parse_disks(args_list(args, "disk"), &disks, &config, err);
+	if (rc == 0 && str_eq(args_string(args, "console"), "stdio")) {
+		if (config.serial_in == 0)
+			return args_refuse(args, err,
+					   "--console stdio and --serial stdio share one terminal; "
+					   "add --serial none");
+		config.console_in = 0;
+		config.console_out = 1;
+	}
+	rc = rc < 0 ? rc : run_machine(&config, err);
+	for (unsigned int i = 0; i < config.disk_count; i++)
+		free(disks[i].path);
+	return rc;
 }
 
 static const struct command vmm_run_command = {

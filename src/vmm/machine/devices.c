@@ -2,6 +2,7 @@
 #include "vmm/machine/machine_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 static void own_device(struct machine *machine, struct device *device)
 {
@@ -61,10 +62,98 @@ static int create_chips(struct machine *machine)
 		rc = acpi_pm_create(board, &machine->pm);
 		own_device(machine, acpi_pm_device(machine->pm));
 	}
+	if (rc == 0) {
+		rc = pci_host_create(board, &machine->pci);
+		own_device(machine, pci_host_device(machine->pci));
+	}
 	if (rc == 0 && machine->config.debug_exit) {
 		rc = debug_exit_create(board, &device);
 		own_device(machine, device);
 	}
+	return rc;
+}
+
+/* Puts a virtio device, which it owns from now on, on the PCI bus. */
+static int add_virtio(struct machine *machine, struct virtio *virtio)
+{
+	if (machine->device_count == MACHINE_DEVICES_MAX) {
+		virtio->ops->destroy(virtio);
+		return -ENOSPC;
+	}
+	own_device(machine, &virtio->device);
+	return pci_host_add(machine->pci, &virtio->pci);
+}
+
+static size_t deliver_console(struct input *input, const void *data, size_t size)
+{
+	struct machine *machine = container_of(input, struct machine, console_input);
+
+	return virtio_console_receive(machine->console, data, size);
+}
+
+static void escape_console(struct input *input)
+{
+	struct machine *machine = container_of(input, struct machine, console_input);
+
+	machine_power(&machine->board, BOARD_OFF, 0);
+}
+
+static const struct input_ops console_input_ops = {
+	.deliver = deliver_console,
+	.escape = escape_console,
+};
+
+static int create_console(struct machine *machine)
+{
+	const struct machine_config *config = &machine->config;
+	int rc;
+
+	if (config->console_in < 0 && config->console_out < 0)
+		return 0;
+	rc = virtio_console_create(&machine->board, config->console_out, &machine->console_input,
+				   &machine->console);
+	if (rc == 0)
+		rc = add_virtio(machine, machine->console);
+	if (rc == 0 && config->console_in >= 0)
+		rc = input_init(&machine->console_input, &console_input_ops, machine->board.loop,
+				config->console_in);
+	return rc;
+}
+
+static int create_disk(struct machine *machine, unsigned int i, struct error *err)
+{
+	const struct machine_disk *disk = &machine->config.disks[i];
+	struct virtio *virtio = NULL;
+	own_fd int fd =
+		open(disk->path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	int rc;
+
+	if (fd < 0)
+		return fail(err, -errno, "open the disk %s", disk->path);
+	rc = virtio_blk_create(&machine->board, i, fd, disk->read_only, &virtio);
+	if (rc == -EINVAL)
+		return refuse(err, rc, "the disk %s is neither a file nor a block device",
+			      disk->path);
+	if (rc == 0) {
+		(void)take(fd);
+		rc = add_virtio(machine, virtio);
+	}
+	return rc < 0 ? fail(err, rc, "add the disk %s", disk->path) : 0;
+}
+
+static int create_virtio(struct machine *machine, struct error *err)
+{
+	struct virtio *virtio = NULL;
+	int rc = create_console(machine);
+
+	if (rc == 0)
+		rc = virtio_rng_create(&machine->board, &virtio);
+	if (rc == 0)
+		rc = add_virtio(machine, virtio);
+	if (rc < 0)
+		return fail(err, rc, "create the machine's devices");
+	for (unsigned int i = 0; i < machine->config.disk_count && rc == 0; i++)
+		rc = create_disk(machine, i, err);
 	return rc;
 }
 
@@ -76,6 +165,9 @@ int machine_devices_create(struct machine *machine, struct error *err)
 		rc = create_chips(machine);
 	if (rc < 0)
 		return fail(err, rc, "create the machine's devices");
+	rc = create_virtio(machine, err);
+	if (rc < 0)
+		return rc;
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		machine->devices[i]->ops->reset(machine->devices[i]);
 	return 0;
@@ -84,6 +176,7 @@ int machine_devices_create(struct machine *machine, struct error *err)
 void machine_devices_destroy(struct machine *machine)
 {
 	input_release(&machine->serial_input);
+	input_release(&machine->console_input);
 	while (machine->device_count > 0) {
 		struct device *device = machine->devices[--machine->device_count];
 

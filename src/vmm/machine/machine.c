@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "vmm/cpu/kvm/kvm.h"
 
 static int board_add_doorbell(struct board *board, gpa_t gpa, int fd)
@@ -110,15 +111,26 @@ static void on_timers(struct loop *loop, struct loop_source *source, int fd, uin
 
 static int load_kernel(struct machine *machine, struct error *err)
 {
-	const struct boot_source source = {
+	struct boot_source source = {
 		.kernel_fd = machine->kernel_fd,
 		.kernel_name = machine->config.kernel,
 		.initrd_fd = machine->initrd_fd,
 		.initrd_name = machine->config.initrd,
 		.command_line = machine->config.command_line,
-		.rsdp = machine->rsdp,
+		.hole = {.start = PCI_ECAM_START, .size = PCI_ECAM_SIZE},
 	};
+	struct acpi_config acpi = {
+		.cpus = machine->config.cpus,
+		.start = BOOT_ACPI_START,
+		.end = BOOT_ACPI_END,
+	};
+	int rc;
 
+	random_bytes(acpi.generation, sizeof(acpi.generation));
+	rc = acpi_build(machine->board.memory, &acpi, &machine->acpi);
+	if (rc < 0)
+		return fail(err, rc, "write the ACPI tables");
+	source.rsdp = machine->acpi.rsdp;
 	return boot_load(machine->board.memory, &source, &machine->entry, err);
 }
 

@@ -15,7 +15,7 @@
 enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT };
 
 struct machine_disk {
-	const char *path;
+	char *path;
 	bool read_only;
 };
 

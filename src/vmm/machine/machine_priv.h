@@ -17,11 +17,14 @@
 
 #include "vmm/board.h"
 #include "vmm/boot/boot.h"
+#include "vmm/chip/acpi.h"
 #include "vmm/chip/chips.h"
 #include "vmm/chip/irqchip.h"
+#include "vmm/chip/pci.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/input.h"
 #include "vmm/machine/machine.h"
+#include "vmm/virtio/devices.h"
 
 enum machine_mode { MACHINE_PARKED, MACHINE_RUNNING, MACHINE_ENDING };
 
@@ -49,7 +52,7 @@ struct machine {
 	struct cpu_vm *vm;
 	struct irqchip *irqchip; /* NULL: the accelerator's */
 	int kernel_fd, initrd_fd;
-	gpa_t rsdp;
+	struct acpi_layout acpi;
 	struct boot_entry entry;
 
 	pthread_mutex_t lock;
@@ -61,8 +64,11 @@ struct machine {
 	struct machine_cpu cpus[CPU_VCPUS_MAX];
 
 	struct acpi_pm *pm;
+	struct pci_host *pci;
 	struct serial *serial;
 	struct input serial_input;
+	struct virtio *console;
+	struct input console_input;
 	unsigned int device_count;
 	struct device *devices[MACHINE_DEVICES_MAX]; /* in the order of their making */
 };

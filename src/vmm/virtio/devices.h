@@ -1,0 +1,22 @@
+/* devices: the virtio devices, each one file. A create function makes the device; the caller puts it on
+ * the PCI host. 0 or -errno. */
+#pragma once
+
+#include "vmm/input.h"
+#include "vmm/virtio/virtio.h"
+
+/* Entropy. */
+int virtio_rng_create(struct board *board, struct virtio **ret) must_check;
+
+/* A disk: the file or block device `fd`, which it takes unless it fails. -EINVAL: neither of them. */
+int virtio_blk_create(struct board *board, unsigned int instance, int fd, bool read_only,
+		      struct virtio **ret) must_check;
+
+/* A console with one terminal: what the guest writes goes to `out_fd`; input comes by
+ * virtio_console_receive, which takes up to `size` bytes and returns how many the guest had room for;
+ * `input` is woken when it has room again. */
+int virtio_console_create(struct board *board, int out_fd, struct input *input,
+			  struct virtio **ret) must_check;
+size_t virtio_console_receive(struct virtio *virtio, const void *data, size_t size);
+/* Tells the guest the terminal's size. */
+void virtio_console_resize(struct virtio *virtio, uint16_t columns, uint16_t rows);

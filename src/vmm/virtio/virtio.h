@@ -1,0 +1,116 @@
+/*
+ * virtio: what every virtio device shares: the PCI transport (Virtio 1.2, 4.1, modern only), feature
+ * negotiation, the device's status, its queues and their doorbells.
+ *
+ * A device embeds struct virtio and fills in an ops table. All hooks are called with the device locked;
+ * `notify` and `activate` on the device thread, the others on a vCPU's.
+ */
+#pragma once
+
+#include "vmm/chip/pci.h"
+#include "vmm/virtio/queue.h"
+
+enum { VIRTIO_QUEUES_MAX = 34 };
+
+enum virtio_feature {
+	VIRTIO_F_INDIRECT = 28,
+	VIRTIO_F_EVENT_INDEX = 29,
+	VIRTIO_F_VERSION_1 = 32,
+	VIRTIO_F_PACKED = 34,
+};
+#define VIRTIO_BIT(n) (1ull << (n))
+
+struct virtio;
+
+struct virtio_ops {
+	struct device_ops device; /* VIRTIO_DEVICE_OPS(name) */
+	uint16_t type;            /* the device id of chapter 5 */
+	uint32_t pci_class;       /* class, subclass, interface: bits 31-8 */
+	uint32_t config_size;
+	/* Reads and writes of the device's own configuration; `offset` + `size` is within config_size.
+	 * NULL: there is nothing to write. */
+	void (*read_config)(struct virtio *virtio, uint32_t offset, void *ret, unsigned int size);
+	void (*write_config)(struct virtio *virtio, uint32_t offset, const void *data,
+			     unsigned int size);
+	/* The driver has made something available in this queue, or may have. */
+	void (*notify)(struct virtio *virtio, unsigned int queue);
+	/* The driver is ready; NULL: not interested. Also after a load. */
+	void (*activate)(struct virtio *virtio);
+	/* The driver wants a fresh device; NULL: nothing to forget. */
+	void (*reset)(struct virtio *virtio);
+	/* The state beyond what the transport saves; NULL: none. */
+	void (*save)(struct virtio *virtio, struct state_writer *out);
+	void (*load)(struct virtio *virtio, struct state_reader *in);
+	/* Releases what the device holds and itself. */
+	void (*destroy)(struct virtio *virtio);
+};
+
+struct virtio_doorbell {
+	struct virtio *virtio;
+	unsigned int queue;
+	int fd; /* an eventfd, watched by the device thread */
+	bool in_kernel;
+	struct loop_source *source;
+};
+
+struct virtio {
+	struct device device;
+	struct pci_function pci;
+	const struct virtio_ops *ops;
+	struct board *board;
+	uint64_t offered, accepted; /* feature bits */
+	uint32_t offered_select, accepted_select;
+	uint8_t status, generation, isr;
+	uint16_t config_vector, selected;
+	bool activate_pending;
+	gpa_t notify_at;                /* where the doorbells are; 0: nowhere */
+	unsigned int window_capability; /* VIRTIO_PCI_CAP_PCI_CFG */
+	unsigned int queue_count;
+	uint16_t queue_size;
+	struct queue queues[VIRTIO_QUEUES_MAX];
+	struct virtio_doorbell doorbells[VIRTIO_QUEUES_MAX];
+	struct queue_chain chain; /* room for the one that is being worked on */
+};
+
+/* The device_ops of every virtio device, but for its name. */
+uint64_t virtio_device_read(struct device *device, unsigned int region, uint64_t offset,
+			    unsigned int size);
+void virtio_device_write(struct device *device, unsigned int region, uint64_t offset,
+			 unsigned int size, uint64_t value);
+void virtio_device_reset(struct device *device);
+void virtio_device_save(struct device *device, struct state_writer *out);
+int virtio_device_load(struct device *device, struct state_reader *in) must_check;
+void virtio_device_destroy(struct device *device);
+#define VIRTIO_DEVICE_OPS(device_name)                                                             \
+	{                                                                                          \
+		.name = device_name, .read = virtio_device_read, .write = virtio_device_write,     \
+		.reset = virtio_device_reset, .save = virtio_device_save,                          \
+		.load = virtio_device_load, .destroy = virtio_device_destroy                       \
+	}
+
+/* Sets up an embedded virtio with `queues` queues of up to `size` entries and the device's own feature
+ * bits (the transport's are added). On failure destroy has been called. */
+int virtio_init(struct virtio *virtio, const struct virtio_ops *ops, struct board *board,
+		unsigned int instance, unsigned int queues, uint16_t size,
+		uint64_t features) must_check;
+/* Undoes it; the first thing that a destroy hook does. */
+void virtio_release(struct virtio *virtio);
+
+bool virtio_has(const struct virtio *virtio, unsigned int feature);
+/* The driver has finished its set-up. */
+bool virtio_is_active(const struct virtio *virtio);
+/* The next chain of a queue, in virtio->chain: true, or false if there is none (then the driver will
+ * ring again). A broken queue makes the device ask for a reset. */
+bool virtio_pop(struct virtio *virtio, unsigned int queue);
+/* Gives virtio->chain back with `written` bytes of answer. */
+void virtio_push(struct virtio *virtio, unsigned int queue, uint32_t written);
+/* Tells the CPUs that `size` bytes of the chain's in part have been written (cpu.h, C3). */
+void virtio_written(struct virtio *virtio, const struct queue_chain *chain, uint64_t size);
+/* Interrupts if the driver wants to know what was pushed. */
+void virtio_signal(struct virtio *virtio, unsigned int queue);
+/* The device's configuration has changed. */
+void virtio_config_changed(struct virtio *virtio);
+/* The driver has done what it must not: nothing more happens until it resets the device. */
+void virtio_fail(struct virtio *virtio, const char *why);
+/* Lets the device thread look at a queue as if its doorbell had rung. Any thread. */
+void virtio_ring(struct virtio *virtio, unsigned int queue);
