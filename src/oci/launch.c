@@ -173,11 +173,65 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Closes every descriptor from `first` on that is not listed. The list is sorted by this. */
+static int close_all_but(int first, int *keep, size_t count)
+{
+	qsort(keep, count, sizeof(*keep), compare_fds);
+	for (size_t i = 0; i < count; i++) {
+		if (keep[i] < first)
+			continue;
+		if (keep[i] > first &&
+		    close_range((unsigned int)first, (unsigned int)keep[i] - 1, 0) < 0)
+			return -errno;
+		first = keep[i] + 1;
+	}
+	return close_range((unsigned int)first, ~0U, 0) < 0 ? -errno : 0;
+}
+
+/* The runtime's other descriptors must not live on here: a lock would stay held as long as the process
+ * waits for its start, and the reader of a pipe of the caller would wait as well. */
+static int drop_descriptors(const struct launch *l, bool settled, struct error *err)
+{
+	const size_t sources = l->rootfs.source_fds ? l->rootfs.config->mount_count : 0;
+	own_mem int *keep =
+		mem_new_array(16 + NAMESPACE_KINDS + CGROUP_DIRS_MAX + sources, sizeof(int));
+	size_t n = 0;
+	int rc;
+
+	keep[n++] = l->child_sock;
+	keep[n++] = l->start_sock;
+	keep[n++] = l->listener_sock;
+	keep[n++] = l->labels.exec_fd;
+	keep[n++] = l->labels.key_fd;
+	if (!settled) {
+		for (int i = 0; i < 3; i++)
+			keep[n++] = l->stdio[i];
+		keep[n++] = l->target_pidfd;
+		keep[n++] = l->rootfs.given_fd;
+		for (size_t i = 0; i < NAMESPACE_KINDS; i++)
+			keep[n++] = l->namespace_fds[i];
+		for (size_t i = 0; l->cgroup != NULL && i < l->cgroup->dir_count; i++)
+			keep[n++] = l->cgroup->dirs[i].join_fd;
+		for (size_t i = 0; i < sources; i++)
+			keep[n++] = l->rootfs.source_fds[i];
+	}
+	rc = close_all_but(3 + (int)l->preserve_fds, keep, n);
+	return rc < 0 ? fail(err, rc, "close descriptors") : 0;
+}
+
 int launch_begin(struct launch *l, struct error *err)
 {
+	int rc = drop_descriptors(l, false, err);
+
+	if (rc < 0)
+		return rc;
 	reset_signals();
-	/* Whatever the caller had open ends with the execution. Its preserved ones are let through at
-	 * the very end. */
+	/* The rest ends with the execution; the preserved ones are let through at the very end. */
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return fail(err, -errno, "mark descriptors close-on-exec");
 	/* Other processes of a pid namespace that is joined could trace us while we still have rights
@@ -218,8 +272,10 @@ int launch_place_stdio(const struct launch *l, struct error *err)
 
 int launch_settle(struct launch *l, char **ret_path, char ***ret_env, struct error *err)
 {
-	int rc;
+	int rc = drop_descriptors(l, true, err);
 
+	if (rc < 0)
+		return rc;
 	process_own_stdio(l->process);
 	if ((rc = process_become_user(l->process, err)) < 0 ||
 	    (rc = process_enter_cwd(l->process, err)) < 0)

@@ -24,18 +24,6 @@
 
 /* --- before the process exists ------------------------------------------------------------------ */
 
-static int open_null(struct error *err)
-{
-	own_fd int fd = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(err, -errno, "open /dev/null");
-	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
-		return refuse(err, -ENODEV, "/dev/null of this host is not the null device");
-	return take(fd);
-}
-
 /* A relative source is below the bundle. */
 static char *source_path(const struct rootfs *r, const struct config_mount *m)
 {
@@ -105,9 +93,7 @@ int rootfs_prepare(struct rootfs *r, struct error *err)
 	r->source_fds = mem_new_array(c->mount_count + 1, sizeof(int));
 	for (size_t i = 0; i < c->mount_count; i++)
 		r->source_fds[i] = -1;
-	r->null_fd = open_null(err);
-	if (r->null_fd < 0)
-		return r->null_fd;
+	r->null_fd = -1;
 	for (size_t i = 0; i < c->mount_count; i++) {
 		const struct config_mount *m = &c->mounts[i];
 		const bool rootless = geteuid() != 0;
@@ -164,6 +150,19 @@ static int attach_root(struct rootfs *r, struct error *err)
 	return r->root_fd < 0 ? -errno : 0;
 }
 
+/* Opened in our own mount namespace, while the host's /dev is in sight. */
+static int open_null(struct error *err)
+{
+	own_fd int fd = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(err, -errno, "open /dev/null");
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return refuse(err, -ENODEV, "/dev/null of this host is not the null device");
+	return take(fd);
+}
+
 int rootfs_enter(struct rootfs *r, struct error *err)
 {
 	const unsigned long asked = r->config->linux_.rootfs_propagation;
@@ -174,6 +173,9 @@ int rootfs_enter(struct rootfs *r, struct error *err)
 	 * they must not. A shared or unbindable root is made at the end. */
 	if (mount(NULL, "/", NULL, (asked & MS_PRIVATE ? MS_PRIVATE : MS_SLAVE) | MS_REC, NULL) < 0)
 		return fail(err, -errno, "separate the mounts from the host's");
+	r->null_fd = open_null(err);
+	if (r->null_fd < 0)
+		return r->null_fd;
 	if (r->given_fd >= 0) {
 		rc = attach_root(r, err);
 	} else {

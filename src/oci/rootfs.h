@@ -17,15 +17,15 @@ struct rootfs {
 	const struct cgroup *cgroup; /* may be NULL */
 	const char *bundle;
 	int given_fd;    /* a detached mount that is the root, or -1; borrowed */
-	int null_fd;     /* the host's /dev/null, O_PATH and verified */
 	int *source_fds; /* per mount: a detached tree for a bind, or -1 */
+	int null_fd;     /* set by rootfs_enter: the host's /dev/null, O_PATH and verified */
 	int root_fd;     /* set by rootfs_enter: the root directory */
 	bool no_pivot;
 	bool user_namespace; /* the process will not be root on the host */
 };
 
-/* Opens /dev/null and what a process in another user namespace could not reach: with such a namespace
- * the sources of bind mounts, and always those that are to be id-mapped. */
+/* Opens what a process in another user namespace could not reach: with such a namespace the
+ * sources of bind mounts, and always those that are to be id-mapped. */
 int rootfs_prepare(struct rootfs *r, struct error *err) must_check;
 /* Closes what rootfs_prepare opened; all members keep their place. */
 void rootfs_release(struct rootfs *r);

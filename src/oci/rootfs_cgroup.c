@@ -47,7 +47,9 @@ static int link_controllers(int tmpfs, const char *controllers, struct error *er
 {
 	own_strv char **names = strv_split(controllers, ',');
 
-	for (size_t i = 0; names[i] != NULL && names[1] != NULL; i++)
+	if (strv_len(names) < 2)
+		return 0;
+	for (size_t i = 0; names[i] != NULL; i++)
 		if (symlinkat(controllers, tmpfs, names[i]) < 0 && errno != EEXIST)
 			return fail(err, -errno, "link the controller %s", names[i]);
 	return 0;
