@@ -2,9 +2,10 @@
  * erofs: the layer format `erofs`, one EROFS file (see erofs_format.h for how it looks).
  *
  * A regular file's whole blocks go to the end of the file as they come. At its end its inode, its
- * attributes and its last, incomplete block go into a run together. Nothing that is written is changed
- * again, because its digest has been taken: a file that turns out to have several names gets a second
- * inode at the end, the first one is forgotten. So is the data of a file that a later entry replaces.
+ * attributes and its last, incomplete block go together into a block of metadata. Nothing that is
+ * written is changed again, because its digest has been taken: a file that turns out to have several
+ * names gets a second inode at the end, the first one is forgotten. So is the data of a file that a
+ * later entry replaces.
  */
 #include "image/erofs_priv.h"
 

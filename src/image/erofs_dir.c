@@ -3,7 +3,7 @@
  *
  * A directory's entries name its children's inodes and its parent's, and so directories name each
  * other: all places must be known before the first is written. They are found in a rehearsal, which
- * goes through the same steps with a meta that writes nothing. Then come the runs with the inodes of
+ * goes through the same steps with a meta that writes nothing. Then come the blocks with the inodes of
  * directories and the last, incomplete block of each; then the complete blocks of all.
  */
 #include "image/erofs_priv.h"

@@ -7,9 +7,9 @@
  *     block 0      1024 unused bytes, the superblock at 1024, then a few attributes that many inodes
  *                  share (EROFS_SHARED_AT), then the root's inode (EROFS_ROOT_AT). Written last.
  *     block 1...   in the order of the tar: the data of files, whole blocks, one after the other; in
- *                  between, whenever enough has gathered, runs of blocks with inodes and the ends of
+ *                  between, whenever enough has gathered, blocks with inodes and the ends of
  *                  files, which are kept right behind their inode (tail packing)
- *     at the end   blocks of directories, then a last series of runs with the directories' inodes
+ *     at the end   blocks with the directories' inodes, then the blocks of directories
  *
  * An inode is named by its number, which is its place in the file divided by 32, because the area of
  * inodes starts at block 0 (meta_blkaddr). The superblock's field for the root's number has 16 bits:

@@ -2,7 +2,7 @@
  * erofs_priv: the parts of the EROFS writer.
  *
  *   erofs_out    the file: bytes at its end, in large writes, and the digest of them
- *   erofs_meta   runs of blocks with inodes and tails, packed tightly
+ *   erofs_meta   blocks with inodes and tails, packed tightly
  *   erofs_inode  what an inode with its attributes looks like
  *   erofs_dir    directories, all of them at the end
  *   erofs        the format's functions, which put them together
@@ -51,48 +51,50 @@ int out_end(struct erofs_out *o, const void *first_block, uint64_t *ret_size, st
 
 /* --- erofs_meta --- */
 
-enum {
-	RUN_BLOCKS = 128, /* of an ordinary run */
-	RUN_SHIFT = 19,   /* its bytes */
-};
-static_assert(RUN_BLOCKS * EROFS_BLOCK == 1 << RUN_SHIFT, "the bytes of a run");
+enum { META_OPEN = 128 }; /* blocks that are being filled */
 
-/* A place in a run: the run's number << RUN_SHIFT | offset. Where the run is in the file is known when
- * it is written. Items too large for a block have a run, which may be longer, of their own. */
+/* A place in a block of metadata: the block's number << EROFS_BLOCK_BITS | offset. Where the block is in
+ * the file is known when it is written. Items too large for a block count as one, longer block. */
 typedef uint64_t meta_place;
 
-struct erofs_meta {
-	struct erofs_out *out;     /* NULL: a rehearsal, which only counts blocks */
-	uint64_t dry_at;           /* the block at which it has arrived */
-	unsigned char *buffer;     /* of the open run */
-	uint16_t used[RUN_BLOCKS]; /* bytes of each block */
-	unsigned int blocks;       /* of the open run that have something */
-	unsigned int open;         /* its number */
-	uint32_t *run_block;       /* where each run is in the file */
-	size_t run_count, run_capacity;
+struct meta_slot {
+	uint32_t block; /* its number */
+	uint16_t used;  /* bytes; 0: the slot is free */
 };
+
+struct erofs_meta {
+	struct erofs_out *out; /* NULL: a rehearsal, which only counts blocks */
+	uint64_t dry_at;       /* the block at which it has arrived */
+	unsigned char *buffer; /* of all slots */
+	struct meta_slot slots[META_OPEN];
+	uint32_t *written; /* where each block is in the file, META_UNWRITTEN: it is in a slot */
+	size_t block_count, block_capacity;
+};
+#define META_UNWRITTEN UINT32_MAX
+
 void meta_init(struct erofs_meta *m, struct erofs_out *out);
 /* A rehearsal that starts at block `at`. Items may be NULL. */
 void meta_init_dry(struct erofs_meta *m, uint64_t at);
 void meta_release(struct erofs_meta *m);
 /* Adds an item: an inode with what belongs to it, which starts at a multiple of EROFS_SLOT. If it
- * fits in a block it does not cross one. Only between files: may write a run. */
+ * fits in a block it does not cross one. Only between files: may write blocks. */
 int meta_add(struct erofs_meta *m, const void *item, size_t len, meta_place *ret,
 	     struct error *err) must_check;
 /* The same in two steps: room for an item, whose contents are to be written through *ret_bytes
  * before the next call. `len` at most a block. */
 int meta_reserve(struct erofs_meta *m, size_t len, meta_place *ret, unsigned char **ret_bytes,
 		 struct error *err) must_check;
-/* Writes the open run. */
+/* Writes all that is not written yet. */
 int meta_flush(struct erofs_meta *m, struct error *err) must_check;
 int meta_read(struct erofs_meta *m, meta_place place, void *out, size_t len,
 	      struct error *err) must_check;
-/* The inode number of an item. Its run must have been written. */
+/* The inode number of an item, whose block must have been written. */
 static inline uint64_t meta_nid(const struct erofs_meta *m, meta_place place)
 {
-	uint64_t in_run = place & ((1u << RUN_SHIFT) - 1);
+	uint64_t offset = place & (EROFS_BLOCK - 1);
 
-	return ((uint64_t)m->run_block[place >> RUN_SHIFT] * EROFS_BLOCK + in_run) / EROFS_SLOT;
+	return ((uint64_t)m->written[place >> EROFS_BLOCK_BITS] * EROFS_BLOCK + offset) /
+	       EROFS_SLOT;
 }
 
 /* --- erofs_inode --- */

@@ -201,6 +201,9 @@ static int recover_mount(int dir, const char *name, enum layer_recover_flags fla
 	if (hex_parse(hex, sizeof(raw), raw) < 0 ||
 	    (name[DIGEST_HEX_LEN] != '\0' && !str_eq(name + DIGEST_HEX_LEN, ".lock")))
 		return 0;
+	/* A lock file that has a mount point is met as that. */
+	if (name[DIGEST_HEX_LEN] != '\0' && faccessat(dir, hex, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
 	/* The lock of a mount point may be missing, then it is made. */
 	lock = lock_layer(dir, hex, FILE_LOCK_EXCLUSIVE, false);
 	if (lock < 0)

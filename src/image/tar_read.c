@@ -111,8 +111,6 @@ static int begin_entry(struct tar_reader *r, struct error *err)
 		e->extents = r->map.items;
 		e->extent_count = r->map.count;
 	}
-	e->xattrs = r->xattrs.items;
-	e->xattr_count = r->xattrs.count;
 	r->extent = 0;
 	r->extent_done = 0;
 	r->offset = 0;
@@ -301,6 +299,8 @@ static int take_entry(struct tar_reader *r, const struct tar_header *h, struct e
 		return refuse(err, -EBADMSG, "%s: an entry of type %#x is not supported", e->path,
 			      (unsigned char)h->type);
 	e->type = (enum tar_type)type;
+	e->xattrs = r->xattrs.items;
+	e->xattr_count = r->xattrs.count;
 	rc = tar_header_entry(h, e, err);
 	if (rc >= 0)
 		rc = take_ids(r, h, err);
