@@ -65,6 +65,11 @@ struct workload_ulimit {
 	uint64_t soft, hard; /* UINT64_MAX: unlimited */
 };
 
+enum {
+	WORKLOAD_SWAP_UNLIMITED = -2,
+	WORKLOAD_LIST_MAX = 32768, /* entries of any list */
+};
+
 struct workload_config {
 	char *image;    /* as the user named it */
 	char *image_id; /* "sha256:..."; filled by workload_create */
@@ -92,9 +97,10 @@ struct workload_config {
 	char **sysctls; /* "name=value" */
 
 	/* limits; negative: none */
-	int64_t memory_bytes, memory_swap_bytes, memory_reservation_bytes;
-	int64_t nano_cpus;  /* --cpus 1.5 is 1500000000 */
-	int64_t cpu_shares; /* cgroup v1's scale, 1024 */
+	int64_t memory_bytes, memory_reservation_bytes;
+	int64_t memory_swap_bytes; /* memory and swap together; WORKLOAD_SWAP_UNLIMITED */
+	int64_t nano_cpus;         /* --cpus 1.5 is 1500000000 */
+	int64_t cpu_shares;        /* cgroup v1's scale, 1024 */
 	char *cpuset_cpus, *cpuset_mems;
 	int64_t pids_limit;
 	int64_t shm_size_bytes; /* 64 MiB if negative */
@@ -123,10 +129,6 @@ struct workload_config {
 	enum workload_log log;
 	int64_t log_max_size_bytes; /* of one file; negative: the default, 0: unlimited */
 	int log_max_files;          /* negative: the default */
-};
-
-enum {
-	WORKLOAD_ENV_MAX = 32768, /* entries, here and in every other list */
 };
 
 void workload_config_init(struct workload_config *config);

@@ -4,7 +4,7 @@
  *
  * A start has two halves, so that the slow first one can run beside the start of the monitor:
  *   prepare   in the command (or, for a restart, in a child of the monitor): everything that can be
- *             done before there is a process. Fills a struct launch: one text and a few descriptors,
+ *             done before there is a process. Fills a struct plan: one text and a few descriptors,
  *             which can be sent to another process.
  *   start     in a short-lived child of the monitor: makes the process, as a child of the monitor.
  * All other functions may be called from any process that holds nothing but the engine and the id.
@@ -19,25 +19,32 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/own.h"
 #include "engine/workload.h"
 
 enum {
-	LAUNCH_LAYERS_MAX = 500, /* overlayfs stacks no more */
-	LAUNCH_TEXT_MAX = 4 << 20,
+	PLAN_LAYERS_MAX = 500, /* overlayfs stacks no more */
+	PLAN_TEXT_MAX = 4 << 20,
+};
+
+/* Something in use that is shared with other workloads (a layer): held by an open descriptor. */
+struct plan_lock {
+	int fd;
+	char name[DIGEST_TEXT_MAX];
 };
 
 /* Everything that `start` needs. */
-struct launch {
-	char *text;    /* JSON; for a container its config.json */
-	int root_fd;   /* a detached mount, or -1 */
-	int *lock_fds; /* what the monitor must hold open while the workload lives: layers in use */
+struct plan {
+	char *text;              /* JSON; for a container its config.json */
+	int root_fd;             /* a detached mount, or -1 */
+	struct plan_lock *locks; /* held by the monitor while the workload lives */
 	size_t lock_count;
 };
-#define LAUNCH_EMPTY ((struct launch){.root_fd = -1})
-void launch_release(struct launch *launch);
-#define own_launch __attribute__((cleanup(launch_release)))
+#define PLAN_EMPTY ((struct plan){.root_fd = -1})
+void plan_release(struct plan *plan);
+#define own_plan __attribute__((cleanup(plan_release)))
 
 /* A process that was made; the descriptors are the receiver's. */
 struct isolation_child {
@@ -58,10 +65,10 @@ struct isolation {
 
 	/* Refuses what this wall cannot do, in words, when the workload is created. */
 	int (*check)(const struct workload_config *config, struct error *err);
-	int (*prepare)(struct engine *engine, const struct workload *workload, struct launch *ret,
+	int (*prepare)(struct engine *engine, const struct workload *workload, struct plan *ret,
 		       struct error *err);
 	/* `stdio`: what becomes 0, 1, 2 of the process, unless it has a terminal. */
-	int (*start)(struct engine *engine, const char *id, const struct launch *launch,
+	int (*start)(struct engine *engine, const char *id, const struct plan *plan,
 		     const int stdio[3], struct isolation_child *ret, struct error *err);
 	int (*exec)(struct engine *engine, const char *id, const struct isolation_exec *options,
 		    struct isolation_child *ret, struct error *err);
@@ -77,7 +84,10 @@ struct isolation {
 	/* Opens the root directory of a workload for reading what is in it (user names, cp): of a running
 	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. */
 	int (*open_root)(struct engine *engine, const struct workload *workload, struct error *err);
-	/* Ends and removes everything but what the workload wrote. */
+	/* Lets go of what the plan had in use; closes the descriptors. After destroy. */
+	int (*unlock)(struct engine *engine, struct plan_lock *locks, size_t count,
+		      struct error *err);
+	/* Ends and removes everything but what the workload wrote and what it had in use. */
 	int (*destroy)(struct engine *engine, const char *id, struct error *err);
 };
 

@@ -99,8 +99,8 @@ struct workload_stdio {
 
 /* --- life ---------------------------------------------------------------------------------------- */
 
-/* Makes a workload that does not run. `config->image` must be here already (image_get). The id is
- * written to `ret_id`. -EEXIST: the name is in use. */
+/* Makes a workload that does not run. `config->image` must be here already (image_get). `config` stays
+ * the caller's; what was not given is filled in from the image. The id is written to `ret_id`. -EEXIST: the name is in use. */
 int workload_create(struct engine *engine, struct workload_config *config,
 		    char ret_id[static WORKLOAD_ID_LEN + 1], struct error *err) must_check;
 

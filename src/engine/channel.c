@@ -1,0 +1,57 @@
+/* channel: see channel.h. */
+#include "engine/channel.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int channel_send(int fd, const struct packet *packet, size_t len, bool wait)
+{
+	for (;;) {
+		ssize_t n = send(fd, packet, PACKET_HEAD + len,
+				 MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+
+		if (n >= 0)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int channel_send_head(int fd, enum channel_type type, uint32_t arg, uint32_t arg2, bool wait)
+{
+	uint32_t head[4] = {type, arg, arg2, 0};
+
+	_Static_assert(sizeof(head) == PACKET_HEAD, "a packet's head is four numbers");
+	for (;;) {
+		if (send(fd, head, sizeof(head), MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int channel_send_error(int fd, const struct error *why)
+{
+	char bytes[PACKET_HEAD + sizeof(*why)] = {0};
+	uint32_t type = CHANNEL_ERROR;
+
+	memcpy(bytes, &type, sizeof(type));
+	memcpy(bytes + PACKET_HEAD, why, sizeof(*why));
+	return send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+ssize_t channel_receive(int fd, struct packet *ret)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, ret, sizeof(*ret), 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	/* An empty packet is never sent: 0 is the end. */
+	if (n == 0)
+		return -EPIPE;
+	return n < PACKET_HEAD ? -EPROTO : n - PACKET_HEAD;
+}

@@ -1,0 +1,194 @@
+/* overlay: see overlay.h. Stacking itself is in overlay_stack.c. */
+#include "engine/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/layer.h"
+#include "image/store.h"
+
+/* The layers of one start, from the bottom to the top. */
+struct layers {
+	struct layer_use *uses;
+	struct digest *diffids;
+	size_t count;
+};
+
+static void layers_close(struct layers *layers)
+{
+	for (size_t i = 0; i < layers->count; i++) {
+		fd_close(&layers->uses[i].root_fd);
+		fd_close(&layers->uses[i].lock_fd);
+	}
+	free(layers->uses);
+	free(layers->diffids);
+}
+#define own_layers __attribute__((cleanup(layers_close)))
+
+static int find_image(struct engine *engine, const struct workload *workload,
+		      struct image_store **ret_store, struct image **ret, struct error *err)
+{
+	int rc = engine_images(engine, ret_store, err);
+
+	if (rc == 0)
+		rc = image_find(*ret_store, workload->config.image_id, ret, err);
+	return rc;
+}
+
+/* A layer that comes again higher up has no effect below, and overlayfs refuses to see one twice. */
+static bool comes_again(const struct image *image, size_t i)
+{
+	for (size_t j = i + 1; j < image->layers_count; j++)
+		if (digest_eq(&image->layers[i], &image->layers[j]))
+			return true;
+	return false;
+}
+
+static int use_layers(struct engine *engine, struct image_store *store, const struct image *image,
+		      struct layers *ret, struct error *err)
+{
+	int layers_fd = image->layers_count ? image_store_layers_fd(store, err) : 0;
+
+	if (layers_fd < 0)
+		return layers_fd;
+	if (image->layers_count > PLAN_LAYERS_MAX)
+		return refuse(err, -E2BIG, "the image has %zu layers, more than %d",
+			      image->layers_count, PLAN_LAYERS_MAX);
+	ret->uses = mem_new_array(image->layers_count + 1, sizeof(*ret->uses));
+	ret->diffids = mem_new_array(image->layers_count + 1, sizeof(*ret->diffids));
+	for (size_t i = 0; i < image->layers_count; i++) {
+		int rc;
+
+		if (comes_again(image, i))
+			continue;
+		rc = layer_use(layers_fd, engine->state_fd, &image->layers[i],
+			       &ret->uses[ret->count], err);
+		if (rc < 0)
+			return rc;
+		ret->diffids[ret->count++] = image->layers[i];
+	}
+	return 0;
+}
+
+/* A directory that is new, or empty again after a crash (overlayfs marks the work directory of a
+ * volatile mount so that it cannot be used twice). */
+static int fresh_directory(int dirfd, const char *name, struct error *err)
+{
+	if (mkdirat(dirfd, name, 0700) < 0) {
+		int rc = errno == EEXIST ? tree_remove(dirfd, name, err)
+					 : fail(err, -errno, "create directory %s", name);
+
+		if (rc < 0)
+			return rc;
+		if (mkdirat(dirfd, name, 0700) < 0)
+			return fail(err, -errno, "create directory %s", name);
+	}
+	return openat(dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner
+ * and mode that the image's has. */
+static int open_upper(int dirfd, const struct layers *layers, struct error *err)
+{
+	const bool fresh = mkdirat(dirfd, "upper", 0700) == 0;
+	struct stat st = {.st_mode = 0755};
+	own_fd int fd = -1;
+
+	if (!fresh && errno != EEXIST)
+		return fail(err, -errno, "create directory upper");
+	fd = openat(dirfd, "upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(err, -errno, "open directory upper");
+	if (!fresh)
+		return take(fd);
+	if (layers->count > 0 && fstat(layers->uses[layers->count - 1].root_fd, &st) < 0)
+		return fail(err, -errno, "look at the image's root directory");
+	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
+		return fail(err, -errno, "set up directory upper");
+	return take(fd);
+}
+
+static int stack_layers(struct engine *engine, const struct workload *workload,
+			const struct layers *layers, struct error *err)
+{
+	own_fd int dir = openat(engine->root_fd, workload_dir(workload->id).path,
+				O_PATH | O_DIRECTORY | O_CLOEXEC);
+	own_fd int upper = -1, work = -1, empty = -1;
+	own_mem int *lower = mem_new_array(layers->count + 1, sizeof(int));
+	struct overlay_stack stack = {
+		.lower = lower,
+		.is_volatile = (workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0,
+		.user_xattrs = engine->rootless,
+	};
+	int rc;
+
+	if (dir < 0)
+		return fail(err, -errno, "open the workload's directory");
+	upper = stack.upper = open_upper(dir, layers, err);
+	if (upper < 0)
+		return upper;
+	work = stack.work = fresh_directory(dir, "work", err);
+	if (work < 0)
+		return work;
+	for (size_t i = layers->count; i-- > 0;)
+		lower[stack.lower_count++] = layers->uses[i].root_fd;
+	if (stack.lower_count == 0) {
+		/* An image without layers: overlayfs wants at least one directory below. */
+		empty = fresh_directory(dir, "empty", err);
+		if (empty < 0)
+			return empty;
+		lower[stack.lower_count++] = empty;
+	}
+	rc = overlay_stack_direct(&stack, err);
+	if (rc == -EINVAL || rc == -ENOSYS) {
+		error_clear(err);
+		rc = overlay_stack_classic(&stack, err);
+	}
+	return rc;
+}
+
+int overlay_prepare(struct engine *engine, const struct workload *workload, struct plan *plan,
+		    struct error *err)
+{
+	own_image struct image *image = NULL;
+	own_layers struct layers layers = {0};
+	struct image_store *store;
+	int rc = find_image(engine, workload, &store, &image, err);
+
+	if (rc == 0)
+		rc = use_layers(engine, store, image, &layers, err);
+	if (rc < 0)
+		return rc;
+	rc = stack_layers(engine, workload, &layers, err);
+	if (rc < 0)
+		return rc;
+	plan->root_fd = rc;
+	plan->locks = mem_new_array(layers.count + 1, sizeof(*plan->locks));
+	plan->lock_count = layers.count;
+	for (size_t i = 0; i < layers.count; i++) {
+		plan->locks[i].fd = take(layers.uses[i].lock_fd);
+		memcpy(plan->locks[i].name, layers.diffids[i].text, DIGEST_TEXT_MAX);
+	}
+	return 0;
+}
+
+int overlay_unlock(struct engine *engine, struct plan_lock *locks, size_t count, struct error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct digest diffid;
+
+		rc = digest_parse(locks[i].name, &diffid, err);
+		if (rc == 0)
+			rc = layer_release_lock(engine->state_fd, &diffid, &locks[i].fd, err);
+	}
+	return rc;
+}

@@ -1,0 +1,87 @@
+/* process: see process.h. */
+#include "engine/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+
+enum { COMMAND_MAX = 64 << 10 };
+
+/* When the machine was started, on the wall clock. */
+static int64_t boot_time_ns(void)
+{
+	struct timespec since;
+
+	clock_gettime(CLOCK_BOOTTIME, &since);
+	return clock_now_ns() - (since.tv_sec * INT64_C(1000000000) + since.tv_nsec);
+}
+
+static void format_terminal(unsigned int number, char *out, size_t size)
+{
+	if (number == 0)
+		snprintf(out, size, "?");
+	else if (major(number) >= 136 && major(number) <= 143)
+		snprintf(out, size, "pts/%u", minor(number));
+	else
+		snprintf(out, size, "%u:%u", major(number), minor(number));
+}
+
+/* The command line with spaces, or the name in brackets for a process without one. */
+static char *read_command(pid_t pid, const char *name)
+{
+	own_mem char *text = NULL;
+	char path[32];
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	if (file_read(AT_FDCWD, path, COMMAND_MAX, &text, &len, NULL) < 0 || len == 0)
+		return str_format("[%s]", name);
+	for (size_t i = 0; i + 1 < len; i++)
+		if (text[i] == '\0' || text[i] == '\n')
+			text[i] = ' ';
+	return take(text);
+}
+
+int process_read(pid_t pid, struct workload_process *ret)
+{
+	const int64_t tick_ns = INT64_C(1000000000) / sysconf(_SC_CLK_TCK);
+	struct workload_process p = {.pid = pid};
+	own_mem char *text = NULL, *name = NULL;
+	unsigned long long user, system, start;
+	int parent, terminal;
+	struct stat st;
+	char path[32], *open, *close;
+	size_t len;
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	rc = file_read(AT_FDCWD, path, 4096, &text, &len, NULL);
+	if (rc < 0 || stat(path, &st) < 0)
+		return -ESRCH;
+	open = strchr(text, '(');
+	close = strrchr(text, ')');
+	if (open == NULL || close == NULL ||
+	    sscanf(close + 1,
+		   " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu",
+		   &parent, &terminal, &user, &system, &start) != 5)
+		return -EINVAL;
+	name = str_copy_n(open + 1, (size_t)(close - open - 1));
+	p.parent = parent;
+	p.uid = st.st_uid;
+	p.cpu_ns = (int64_t)(user + system) * tick_ns;
+	p.started_ns = boot_time_ns() + (int64_t)start * tick_ns;
+	format_terminal((unsigned int)terminal, p.terminal, sizeof(p.terminal));
+	p.command = read_command(pid, name);
+	*ret = p;
+	return 0;
+}
