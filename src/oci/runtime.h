@@ -34,8 +34,8 @@
 
 /* Makes sure that the running program's own file cannot be written through /proc/PID/exe: unless it
  * runs from a read-only image of itself already, executes it again from one (a detached read-only
- * bind mount, or a sealed copy in memory) with the same arguments and environment. To be called early
- * in main(); returns only if nothing needs to be done (0) or on failure. */
+ * bind mount, or a sealed copy in memory) with the same arguments (`argv`; NULL: as the kernel has them)
+ * and environment. To be called early in main(); returns only if nothing needs to be done (0) or on failure. */
 int oci_self_protect(char *const argv[], struct error *err) must_check;
 /* A descriptor of such an image for execveat(fd, "", ..., AT_EMPTY_PATH): who starts a program from it
  * needs no oci_self_protect there. The caller closes it. -errno. */

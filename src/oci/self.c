@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -17,9 +18,11 @@
 
 #include "base/file.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "oci/mount.h"
 #include "oci/runtime.h"
 
+enum { ARGUMENTS_MAX = 8 << 20 };
 enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 /* True if nobody can write to it through the descriptor's mount. */
@@ -73,9 +76,25 @@ int oci_protected_exe_fd(struct error *err)
 	return fd >= 0 ? take(fd) : sealed_copy(err);
 }
 
+/* The arguments that this program was started with. */
+static int read_arguments(char ***ret, struct error *err)
+{
+	own_mem char *text = NULL;
+	size_t len;
+	int rc = file_read(AT_FDCWD, "/proc/self/cmdline", ARGUMENTS_MAX, &text, &len, err);
+
+	if (rc < 0)
+		return rc;
+	for (const char *p = text; p < text + len; p += strlen(p) + 1)
+		strv_push(ret, p);
+	return 0;
+}
+
 int oci_self_protect(char *const argv[], struct error *err)
 {
 	own_fd int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	own_strv char **own = NULL;
+	int rc;
 
 	if (fd < 0)
 		return fail(err, -errno, "open the program's file");
@@ -85,6 +104,12 @@ int oci_self_protect(char *const argv[], struct error *err)
 	fd = oci_protected_exe_fd(err);
 	if (fd < 0)
 		return fd;
+	if (argv == NULL) {
+		rc = read_arguments(&own, err);
+		if (rc < 0)
+			return rc;
+		argv = own;
+	}
 	execveat(fd, "", argv, environ, AT_EMPTY_PATH);
 	return fail(err, -errno, "execute the protected program");
 }
