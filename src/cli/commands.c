@@ -118,6 +118,7 @@ static const struct command_entry entries[] = {
 	{"version", NULL, &version_command, NULL},
 	{"completion", NULL, &completion_command, NULL},
 	{"man", NULL, &man_command, NULL},
+	{"oci", NULL, &oci_command, "Low level"},
 	{"__complete", NULL, &complete_command, NULL},
 	{0},
 };

@@ -33,7 +33,7 @@ int oci_begin(const struct args *args, struct error *err)
 {
 	const char *path = args_string(args, "log");
 	const bool json = strcmp(args_string(args, "log-format"), "json") == 0;
-	enum log_format format = json ? LOG_FORMAT_JSON
+	enum log_format format = json              ? LOG_FORMAT_JSON
 				 : str_empty(path) ? LOG_FORMAT_PLAIN
 						   : LOG_FORMAT_TEXT;
 	int fd = STDERR_FILENO;
@@ -100,9 +100,10 @@ static const struct command_entry entries[] = {
 
 const struct command oci_command = {
 	.summary = "The OCI runtime, for container engines",
-	.description = "Runs containers from a bundle: a directory with a config.json and a root file "
-		       "system. Called through a link named berth-oci, the program is this alone, "
-		       "with the options before the command as other runtimes have them.",
+	.description =
+		"Runs containers from a bundle: a directory with a config.json and a root file "
+		"system. Called through a link named berth-oci, the program is this alone, "
+		"with the options before the command as other runtimes have them.",
 	.options = {OPTION_SET(group_options)},
 	.entries = entries,
 	.flags = COMMAND_ISOLATED,

@@ -71,7 +71,8 @@ static void watch(const struct oci_child *child, int signals)
 	struct pollfd fds[WATCHES] = {
 		[WATCH_PROCESS] = {.fd = child->pidfd, .events = POLLIN},
 		[WATCH_SIGNALS] = {.fd = signals, .events = POLLIN},
-		[WATCH_INPUT] = {.fd = child->console_fd >= 0 ? STDIN_FILENO : -1, .events = POLLIN},
+		[WATCH_INPUT] = {.fd = child->console_fd >= 0 ? STDIN_FILENO : -1,
+				 .events = POLLIN},
 		[WATCH_OUTPUT] = {.fd = child->console_fd, .events = POLLIN},
 	};
 

@@ -49,7 +49,8 @@ static int read_user(const struct args *args, json_t *process, struct error *err
 
 	json_object_set_new(user, "additionalGids", list);
 	if ((parts != NULL && str_to_uint(parts[0], UINT32_MAX - 1, &uid) < 0) ||
-	    (parts != NULL && parts[1] != NULL && str_to_uint(parts[1], UINT32_MAX - 1, &gid) < 0)) {
+	    (parts != NULL && parts[1] != NULL &&
+	     str_to_uint(parts[1], UINT32_MAX - 1, &gid) < 0)) {
 		json_decref(user);
 		return args_refuse(args, err, "user \"%s\" is not UID[:GID]", text);
 	}
@@ -99,8 +100,7 @@ static void add_lists(const struct args *args, json_t *own, json_t *process)
 	json_object_set_new(process, "capabilities", list);
 }
 
-static int build_process(const struct args *args, const char *root, json_t **ret,
-			 struct error *err)
+static int build_process(const struct args *args, const char *root, json_t **ret, struct error *err)
 {
 	own_json json_t *process = NULL, *own = NULL;
 	own_mem char *config = str_format("%s/%s/config.json", root, args_at(args, 0));
@@ -210,8 +210,7 @@ static bool has_pid(const pid_t *pids, size_t count, const char *line, int colum
 }
 
 /* Runs the host's ps and shows the lines of the container's processes. */
-static int print_table(const struct args *args, const pid_t *pids, size_t count,
-		       struct error *err)
+static int print_table(const struct args *args, const pid_t *pids, size_t count, struct error *err)
 {
 	own_strv char **argv = NULL;
 	own_mem char *text = NULL, *header = NULL;
@@ -400,20 +399,19 @@ static json_t *number(uint64_t value)
 
 static json_t *stats_json(const struct oci_stats *s)
 {
-	json_t *cpu = json_pack("{s:{s:o, s:o, s:o}, s:{s:o, s:o, s:o}}", "usage", "total",
-				number(s->cpu_total_ns), "kernel", number(s->cpu_system_ns), "user",
-				number(s->cpu_user_ns), "throttling", "periods",
-				number(s->cpu_periods), "throttledPeriods",
-				number(s->cpu_throttled_periods), "throttledTime",
-				number(s->cpu_throttled_ns));
+	json_t *cpu = json_pack(
+		"{s:{s:o, s:o, s:o}, s:{s:o, s:o, s:o}}", "usage", "total", number(s->cpu_total_ns),
+		"kernel", number(s->cpu_system_ns), "user", number(s->cpu_user_ns), "throttling",
+		"periods", number(s->cpu_periods), "throttledPeriods",
+		number(s->cpu_throttled_periods), "throttledTime", number(s->cpu_throttled_ns));
 	json_t *memory = json_pack("{s:o, s:{s:o, s:o, s:o}, s:{s:o, s:o}}", "cache",
 				   number(s->memory_cache_bytes), "usage", "limit",
 				   number(s->memory_limit_bytes), "usage", number(s->memory_bytes),
 				   "max", number(s->memory_peak_bytes), "swap", "limit",
 				   number(s->swap_limit_bytes), "usage", number(s->swap_bytes));
 	json_t *pids = json_pack("{s:o}", "current", number(s->pids));
-	json_t *io = json_pack("{s:[{s:s, s:o}, {s:s, s:o}]}", "ioServiceBytesRecursive", "op", "Read",
-			       "value", number(s->io_read_bytes), "op", "Write", "value",
+	json_t *io = json_pack("{s:[{s:s, s:o}, {s:s, s:o}]}", "ioServiceBytesRecursive", "op",
+			       "Read", "value", number(s->io_read_bytes), "op", "Write", "value",
 			       number(s->io_write_bytes));
 
 	if (s->pids_limit != UINT64_MAX)

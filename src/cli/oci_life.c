@@ -60,7 +60,8 @@ static int do_kill(const struct args *args, const char *root, const char *id, st
 
 	if (signal < 0)
 		return args_refuse(args, err, "unknown signal \"%s\"", name);
-	return oci_kill(root, id, signal, args_flag(args, "all") ? OCI_KILL_ALL : OCI_KILL_ONE, err);
+	return oci_kill(root, id, signal, args_flag(args, "all") ? OCI_KILL_ALL : OCI_KILL_ONE,
+			err);
 }
 
 static int run_kill(const struct args *args, struct error *err)
@@ -81,8 +82,8 @@ static const struct option_spec delete_options[] = {
 
 static int do_delete(const struct args *args, const char *root, const char *id, struct error *err)
 {
-	return oci_delete(root, id, args_flag(args, "force") ? OCI_DELETE_FORCE : OCI_DELETE_STOPPED,
-			  err);
+	return oci_delete(root, id,
+			  args_flag(args, "force") ? OCI_DELETE_FORCE : OCI_DELETE_STOPPED, err);
 }
 
 static int run_delete(const struct args *args, struct error *err)
