@@ -1,0 +1,349 @@
+/*
+ * mmu: filling the TLB, and the accesses that it does not answer: devices, page borders, pages with
+ * decoded code, watched pages.
+ *
+ * Code pages and other vCPUs. Who decodes from a page first sets its bit in the page's `coded` word and
+ * then takes the write tags of that page out of every vCPU's TLB (soft_protect_host_page); who enters a
+ * write tag does so first and looks at `coded` afterwards. With a full fence in between on both sides
+ * one of the two always sees the other.
+ */
+#include "vmm/cpu/soft/mmu.h"
+#include "vmm/cpu/soft/cache.h"
+#include "vmm/cpu/soft/debug.h"
+#include "vmm/cpu/soft/machine.h"
+#include "vmm/cpu/soft/walk.h"
+
+uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_region)
+{
+	for (unsigned int i = 0; i < vm->region_count; i++) {
+		struct soft_region *r = &vm->regions[i];
+
+		if (gpa - r->region.gpa < r->region.size) {
+			if (ret_region)
+				*ret_region = r;
+			return r->region.host + (gpa - r->region.gpa);
+		}
+	}
+	return NULL;
+}
+
+void soft_flush_tlb(struct soft *c)
+{
+	for (unsigned int t = 0; t < TLBS; t++) {
+		for (unsigned int i = 0; i < SOFT_TLB_SIZE; i++) {
+			struct tlb_entry *e = &c->tlbs[t][i];
+
+			atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
+			atomic_store_explicit(&e->write, TAG_NONE, memory_order_relaxed);
+			atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
+		}
+	}
+	c->large_low = ~0ull;
+	c->large_high = 0;
+	c->generation++;
+	c->key = c->generation << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+}
+
+void soft_flush_page(struct soft *c, uint64_t address)
+{
+	if (address >= c->large_low && address <= c->large_high) {
+		soft_flush_tlb(c);
+		return;
+	}
+	for (unsigned int t = 0; t < TLBS; t++) {
+		struct tlb_entry *e =
+			&c->tlbs[t][(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+
+		e->read = e->write = e->exec = TAG_NONE;
+	}
+	c->generation++;
+	c->key = c->generation << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+}
+
+void soft_select_tlb(struct soft *c)
+{
+	if (c->cpl == 3)
+		c->tlb_index = c->flags & FLAG_AC && c->cr0 & CR0_AM ? TLB_USER_ALIGNED : TLB_USER;
+	else
+		c->tlb_index = c->flags & FLAG_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+	c->tlb = c->tlbs[c->tlb_index];
+}
+
+void soft_protect_host_page(struct soft_vm *vm, const uint8_t *host)
+{
+	for (unsigned int v = 0; v < vm->vcpus; v++) {
+		struct soft *c = vm->cpus[v];
+
+		for (unsigned int t = 0; c && t < TLBS; t++) {
+			for (unsigned int i = 0; i < SOFT_TLB_SIZE; i++) {
+				struct tlb_entry *e = &c->tlbs[t][i];
+				uint64_t tag =
+					atomic_load_explicit(&e->write, memory_order_relaxed);
+
+				if (tag != TAG_NONE && tag + e->addend == (uintptr_t)host)
+					e->write = TAG_NONE;
+			}
+		}
+	}
+}
+
+static void fill(struct soft *c, uint64_t page, const struct translation *t, uint8_t *host_page,
+		 struct soft_region *region, enum soft_access access)
+{
+	struct tlb_entry *e = &c->tlb[(page >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+	uint64_t addend = (uintptr_t)host_page - page;
+	uint64_t number = ((t->gpa & ~0xfffull) - region->region.gpa) >> SOFT_PAGE_BITS;
+
+	if (c->tlb_index == TLB_USER_ALIGNED || debug_watches_page(c, page))
+		return;
+	if (e->addend != addend || (e->read != page && e->write != page && e->exec != page)) {
+		e->read = e->write = e->exec = TAG_NONE;
+		e->addend = addend;
+	}
+	if (t->large) {
+		uint64_t start = page & ~(t->page_size - 1);
+
+		c->large_low = start < c->large_low ? start : c->large_low;
+		start += t->page_size - 1;
+		c->large_high = start > c->large_high ? start : c->large_high;
+	}
+	if (access == ACCESS_EXEC)
+		e->exec = page;
+	if (t->readable)
+		atomic_store_explicit(&e->read, page, memory_order_relaxed);
+	if (t->writable && access != ACCESS_EXEC &&
+	    !(region->region.flags & CPU_REGION_READ_ONLY)) {
+		if (region->dirty && access == ACCESS_READ)
+			return; /* the dirty log wants to see the first write */
+		atomic_store(&e->write, page);
+		if (atomic_load(&region->coded[number]))
+			e->write = TAG_NONE;
+	}
+}
+
+struct place {
+	gpa_t gpa;
+	uint8_t *host; /* NULL: a device */
+	bool coded;
+};
+
+/* Finds the memory behind an address within one page and enters it in the TLB. */
+static struct place resolve(struct soft *c, uint64_t address, enum soft_access access)
+{
+	struct soft_region *region = NULL;
+	struct translation t;
+	struct place place = {0};
+	uint32_t error;
+	bool writes = access == ACCESS_WRITE || access == ACCESS_MODIFY;
+
+	if (!soft_walk(c, address, access, c->tlb_index, &t, &error))
+		soft_throw_page_fault(c, address, error);
+	place.gpa = t.gpa;
+	place.host = soft_host(c->vm, t.gpa, &region);
+	if (!place.host)
+		return place;
+	if (writes && region->region.flags & CPU_REGION_READ_ONLY) {
+		place.host = NULL;
+		return place;
+	}
+	if (writes) {
+		uint64_t number = (t.gpa - region->region.gpa) >> SOFT_PAGE_BITS;
+
+		if (region->dirty)
+			atomic_fetch_or(&region->dirty[number / 64], 1ull << number % 64);
+		place.coded = atomic_load(&region->coded[number]) != 0;
+	}
+	fill(c, address & ~0xfffull, &t, place.host - (address & 0xfff), region, access);
+	return place;
+}
+
+static void check_address(struct soft *c, uint64_t address, unsigned int size)
+{
+	uint64_t last = address + size - 1;
+
+	if (!is_long64(c) && !(c->efer & EFER_LMA))
+		return;
+	if ((int64_t)(address << 16) >> 16 != (int64_t)address ||
+	    (int64_t)(last << 16) >> 16 != (int64_t)last)
+		soft_throw(c, c->op && c->op->segment == CPU_SS ? VECTOR_SS : VECTOR_GP, 0);
+}
+
+static void *bounce_at(struct soft *c, uint64_t address)
+{
+	return c->bounce + (address & 63); /* as aligned as the operand itself is */
+}
+
+static void copy_in(struct soft *c, const struct place *place, uint8_t *data, unsigned int size)
+{
+	if (place->host)
+		memcpy(data, place->host, size);
+	else
+		machine_read(c, place->gpa, data, size);
+}
+
+static void copy_out(struct soft *c, gpa_t gpa, uint8_t *host, const uint8_t *data,
+		     unsigned int size)
+{
+	if (!host) {
+		machine_write(c, gpa, data, size);
+		return;
+	}
+	memcpy(host, data, size);
+	cache_written(c, gpa, size);
+}
+
+static void *split(struct soft *c, uint64_t address, unsigned int size, enum soft_access access)
+{
+	unsigned int first = SOFT_PAGE_SIZE - (address & 0xfff);
+	uint64_t second_address = address + first;
+	struct place a, b;
+	uint8_t *data = bounce_at(c, address);
+
+	if (!is_long64(c))
+		second_address = (uint32_t)second_address;
+	a = resolve(c, address, access);
+	b = resolve(c, second_address, access);
+	if (access != ACCESS_WRITE) {
+		copy_in(c, &a, data, first);
+		copy_in(c, &b, data + first, size - first);
+	}
+	if (access != ACCESS_READ)
+		c->commit = (struct commit){.kind = COMMIT_SPLIT,
+					    .size = size,
+					    .first_size = first,
+					    .gpa = a.gpa,
+					    .gpa_second = b.gpa,
+					    .host = a.host,
+					    .host_second = b.host,
+					    .data = data};
+	return data;
+}
+
+void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, uint32_t size_access)
+{
+	unsigned int size = size_access & 0xffff;
+	enum soft_access access = size_access >> 16;
+	struct place place;
+
+	c->op = op;
+	if (op && address & op->alignment)
+		soft_throw(c, VECTOR_GP, 0);
+	check_address(c, address, size);
+	if (c->tlb_index == TLB_USER_ALIGNED && size <= 8 && address & (size - 1))
+		soft_throw(c, VECTOR_AC, 0);
+	if (c->debug.dr7 & DR7_ENABLED)
+		debug_check_data(c, address, size, access);
+	if ((address & 0xfff) + size > SOFT_PAGE_SIZE)
+		return split(c, address, size, access);
+	place = resolve(c, address, access);
+	if (!place.host) {
+		uint8_t *data = bounce_at(c, address);
+
+		if (access != ACCESS_WRITE)
+			machine_read(c, place.gpa, data, size);
+		if (access != ACCESS_READ)
+			c->commit = (struct commit){
+				.kind = COMMIT_MMIO, .size = size, .gpa = place.gpa, .data = data};
+		return data;
+	}
+	if (place.coded)
+		c->commit = (struct commit){.kind = COMMIT_CODE, .size = size, .gpa = place.gpa};
+	return place.host;
+}
+
+const struct op *soft_commit(struct soft *c, const struct op *op)
+{
+	struct commit commit = c->commit;
+
+	c->commit.kind = COMMIT_NONE;
+	switch (commit.kind) {
+	case COMMIT_MMIO:
+		machine_write(c, commit.gpa, commit.data, commit.size);
+		break;
+	case COMMIT_SPLIT:
+		copy_out(c, commit.gpa, commit.host, commit.data, commit.first_size);
+		copy_out(c, commit.gpa_second, commit.host_second, commit.data + commit.first_size,
+			 commit.size - commit.first_size);
+		break;
+	case COMMIT_CODE:
+		cache_written(c, commit.gpa, commit.size);
+		break;
+	}
+	if (!op)
+		return NULL;
+	if (!c->block || !c->block->dropped)
+		return op + 1;
+	/* The instruction has written into its own block: what follows must be decoded again. */
+	c->rip = op_next_rip(c, op);
+	return &c->leave;
+}
+
+uint64_t soft_read_system(struct soft *c, uint64_t address, unsigned int size)
+{
+	uint64_t value;
+
+	c->tlb_index = TLB_SUPERVISOR;
+	c->tlb = c->tlbs[TLB_SUPERVISOR];
+	value = soft_read(c, address, size);
+	soft_select_tlb(c);
+	return value;
+}
+
+void soft_write_system(struct soft *c, uint64_t address, unsigned int size, uint64_t value)
+{
+	c->tlb_index = TLB_SUPERVISOR;
+	c->tlb = c->tlbs[TLB_SUPERVISOR];
+	soft_write(c, address, size, value);
+	soft_select_tlb(c);
+}
+
+void soft_probe(struct soft *c, uint64_t address, unsigned int size, enum soft_access access)
+{
+	uint64_t end = address + size;
+
+	check_address(c, address, size);
+	while (address < end) {
+		(void)resolve(c, address, access);
+		address = (address | 0xfff) + 1;
+	}
+}
+
+void soft_probe_system(struct soft *c, uint64_t address, unsigned int size)
+{
+	c->tlb_index = TLB_SUPERVISOR;
+	c->tlb = c->tlbs[TLB_SUPERVISOR];
+	soft_probe(c, address, size, ACCESS_WRITE);
+	soft_select_tlb(c);
+}
+
+void *soft_page_pointer(struct soft *c, uint64_t address, enum soft_access access)
+{
+	struct tlb_entry *e = &c->tlb[(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+	uint64_t page = address & ~0xfffull;
+	struct place place;
+
+	if ((access == ACCESS_READ ? e->read : e->write) == page)
+		return (void *)(uintptr_t)(address + e->addend);
+	if (c->debug.dr7 & DR7_ENABLED || c->tlb_index == TLB_USER_ALIGNED)
+		return NULL;
+	check_address(c, address, 1);
+	place = resolve(c, address, access);
+	return place.coded ? NULL : place.host;
+}
+
+gpa_t soft_fetch_gpa(struct soft *c, uint64_t address)
+{
+	struct soft_region *region;
+	struct translation t;
+	uint32_t error;
+	uint8_t *host;
+
+	if ((int64_t)(address << 16) >> 16 != (int64_t)address)
+		soft_throw(c, VECTOR_GP, 0);
+	if (!soft_walk(c, address, ACCESS_EXEC, c->tlb_index, &t, &error))
+		soft_throw_page_fault(c, address, error);
+	host = soft_host(c->vm, t.gpa, &region);
+	if (host)
+		fill(c, address & ~0xfffull, &t, host - (address & 0xfff), region, ACCESS_EXEC);
+	return t.gpa;
+}

@@ -1,0 +1,217 @@
+/*
+ * run: the run loop: what the outside wants, then the next chain of blocks, until an exit.
+ */
+#include "vmm/cpu/soft/run.h"
+
+#include <errno.h>
+#include <immintrin.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "vmm/cpu/soft/cache.h"
+#include "vmm/cpu/soft/debug.h"
+#include "vmm/cpu/soft/fpu.h"
+#include "vmm/cpu/soft/machine.h"
+#include "vmm/cpu/soft/mmu.h"
+#include "vmm/cpu/soft/native_fault.h"
+
+void soft_request(struct soft *c, uint32_t bits)
+{
+	atomic_fetch_or(&c->requests, bits);
+	syscall(SYS_futex, &c->requests, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static uint32_t take_request(struct soft *c, uint32_t bits)
+{
+	return atomic_fetch_and(&c->requests, ~bits) & bits;
+}
+
+static void sleep_until_request(struct soft *c)
+{
+	uint32_t seen = atomic_load(&c->requests);
+
+	if (!(seen & ~(uint32_t)(REQUEST_STEP | REQUEST_TRAP)))
+		syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void take_nmi(struct soft *c)
+{
+	if (take_request(c, REQUEST_NMI))
+		c->nmi_pending = true;
+	if (!c->nmi_pending || c->nmi_blocked || c->shadow)
+		return;
+	c->nmi_pending = false;
+	c->nmi_blocked = true;
+	c->activity = CPU_RUNNABLE;
+	soft_deliver(c, VECTOR_NMI, EVENT_EXTERNAL, 0);
+}
+
+static void take_interrupt(struct soft *c)
+{
+	int vector;
+
+	if (!(c->flags & FLAG_IF) || c->shadow) {
+		/* soft_set_flags asks again when IF is set; the loop when the shadow is over. */
+		if (take_request(c, REQUEST_INTERRUPT))
+			c->interrupt_waits = true;
+		return;
+	}
+	if (!take_request(c, REQUEST_INTERRUPT) && !c->interrupt_waits)
+		return;
+	c->interrupt_waits = false;
+	vector = machine_take_interrupt(c);
+	if (vector < 0)
+		return;
+	c->activity = CPU_RUNNABLE;
+	c->interrupt_waits = true; /* there may be more */
+	soft_deliver(c, (unsigned int)vector, EVENT_EXTERNAL, 0);
+}
+
+static void take_start(struct soft *c)
+{
+	if (take_request(c, REQUEST_INIT)) {
+		soft_reset(c, true);
+		c->activity = c->apic_base & 0x100 ? CPU_RUNNABLE : CPU_WAITS_FOR_STARTUP;
+	}
+	if (take_request(c, REQUEST_STARTUP) && c->activity == CPU_WAITS_FOR_STARTUP) {
+		c->segments[CPU_CS].selector = (uint16_t)(c->startup_vector << 8);
+		c->segments[CPU_CS].base = (uint64_t)c->startup_vector << 12;
+		c->rip = 0;
+		c->activity = CPU_RUNNABLE;
+		soft_update_mode(c);
+	}
+}
+
+/* A data breakpoint of the instruction before, or the end of a single step. */
+static void take_trap(struct soft *c)
+{
+	uint64_t bits = c->debug.pending;
+
+	take_request(c, REQUEST_TRAP);
+	if (!bits)
+		return;
+	c->debug.pending = 0;
+	c->debug.dr6 |= bits;
+	soft_throw_trap(c, VECTOR_DB);
+}
+
+/* true: leave soft_run. */
+static bool take_requests(struct soft *c)
+{
+	uint32_t requests = atomic_load(&c->requests);
+
+	if (requests & (REQUEST_INIT | REQUEST_STARTUP))
+		take_start(c);
+	if (take_request(c, REQUEST_FLUSH))
+		soft_flush_tlb(c);
+	if (take_request(c, REQUEST_DROP))
+		cache_take_drops(c);
+	if (take_request(c, REQUEST_KICK))
+		return true;
+	if (c->activity == CPU_WAITS_FOR_STARTUP)
+		return false;
+	if (requests & REQUEST_TRAP)
+		take_trap(c);
+	if (requests & REQUEST_NMI || c->nmi_pending)
+		take_nmi(c);
+	if (requests & REQUEST_INTERRUPT || c->interrupt_waits)
+		take_interrupt(c);
+	return false;
+}
+
+/* An instruction breakpoint comes before the instruction, unless RF says that it has been served. */
+static void check_breakpoints(struct soft *c)
+{
+	uint64_t linear = is_long64(c) ? c->rip : (uint32_t)(c->rip + c->segments[CPU_CS].base);
+	uint64_t hit = c->flags & FLAG_RF ? 0 : debug_check_execute(c, linear);
+
+	if (hit) {
+		c->debug.dr6 |= hit;
+		soft_throw(c, VECTOR_DB, 0);
+	}
+}
+
+static void run_chain(struct soft *c, uint32_t mode)
+{
+	struct block *b = cache_find(c, mode);
+	const struct op *op;
+
+	if (!b)
+		return;
+	if (!(mode & MODE_ONE)) {
+		struct jump_entry *j = run_jump_entry(c, c->rip);
+
+		*j = (struct jump_entry){c->rip, c->key, b};
+	}
+	c->regs[SOFT_RIP] = c->rip;
+	c->block = b;
+	c->instructions += b->count;
+	op = b->ops;
+	while (op)
+		op = op->fn(c, op);
+	c->op = NULL;
+}
+
+/* One instruction at a time: for TF, breakpoints, and behind STI and loads of SS. */
+static void run_one(struct soft *c)
+{
+	bool step = c->flags & FLAG_TF;
+
+	if (debug_has_execute(c))
+		check_breakpoints(c);
+	c->shadow = false;
+	run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)) | MODE_ONE);
+	c->flags &= ~(uint64_t)FLAG_RF;
+	if (step && c->op == NULL) {
+		c->debug.pending |= DR6_BS;
+		soft_request(c, REQUEST_TRAP);
+	}
+}
+
+static bool wants_single(struct soft *c)
+{
+	uint32_t requests = atomic_load_explicit(&c->requests, memory_order_relaxed);
+
+	return requests & REQUEST_STEP || (c->shadow && (requests || c->interrupt_waits)) ||
+	       (c->flags & FLAG_RF);
+}
+
+static enum cpu_exit loop(struct soft *c)
+{
+	if (_setjmp(c->jump_out) && !soft_deliver_fault(c))
+		return CPU_EXIT_SHUTDOWN;
+	for (;;) {
+		if (take_requests(c))
+			return CPU_EXIT_KICKED;
+		if (unlikely(c->activity != CPU_RUNNABLE)) {
+			c->shadow = false;
+			sleep_until_request(c);
+			continue;
+		}
+		if (unlikely(wants_single(c))) {
+			run_one(c);
+			continue;
+		}
+		c->shadow = false;
+		run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)));
+	}
+}
+
+enum cpu_exit soft_run(struct vcpu *vcpu)
+{
+	struct soft *c = container_of(vcpu, struct soft, vcpu);
+	enum cpu_exit exit;
+
+	c->host_mxcsr = _mm_getcsr();
+	_mm_setcsr(c->mxcsr);
+	native_fault_enter(c);
+	exit = loop(c);
+	native_fault_leave();
+	fpu_leave(c);
+	c->mxcsr = _mm_getcsr();
+	_mm_setcsr(c->host_mxcsr);
+	return exit;
+}
