@@ -33,6 +33,10 @@ static int db_fail(struct db *db, int code, struct error *err, const char *what)
 
 	switch (code & 0xff) {
 	case SQLITE_CONSTRAINT:
+		if (code == SQLITE_CONSTRAINT_FOREIGNKEY) {
+			rc = -ENOTEMPTY;
+			break;
+		}
 		rc = code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY ||
 				     code == SQLITE_CONSTRAINT_ROWID
 			     ? -EEXIST

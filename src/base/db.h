@@ -45,8 +45,9 @@ int db_migrate(struct db *db, const char *name, const char *const *steps, size_t
 
 /* Executes one statement that returns no rows; outside a transaction it is one by itself, with the
  * durability of the last db_begin (DB_QUICK at first). Returns the number of rows changed. -EEXIST for
- * a violated uniqueness, -EINVAL for another violated constraint, -EBUSY if another process held the
- * lock too long, -ENOSPC, -EIO. */
+ * a violated uniqueness, -ENOTEMPTY for a foreign key (the row is referred to, or refers to none),
+ * -EINVAL for another violated constraint, -EBUSY if another process held the lock too long, -ENOSPC,
+ * -EIO. */
 int db_run(struct db *db, struct error *err, const char *sql, const char *types, ...) must_check;
 /* The rowid of the last INSERT. */
 int64_t db_last_id(struct db *db);

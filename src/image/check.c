@@ -8,11 +8,7 @@
  *       missing or differs                        are in use
  *     another blob that is missing or differs     forgotten: the image still runs, and the next pull
  *                                                 fetches the blob
- *
- * Files without a row are only looked for under the exclusive store lock: while somebody is adding,
- * files have their name shortly before their row.
- */
-#include <dirent.h>
+ * */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,6 +22,7 @@
 #include "base/str.h"
 #include "image/blob.h"
 #include "image/garbage.h"
+#include "image/orphans.h"
 #include "image/record.h"
 #include "image/store_priv.h"
 
@@ -139,7 +136,7 @@ static int drop_images(struct check *c, const char *sql, const char *key, struct
 			rc = db_run(c->store->db, err, "DELETE FROM image_image WHERE id = ?", "t",
 				    ids[i]);
 		/* Its users hold it by a foreign key. */
-		if (rc == -EEXIST) {
+		if (rc == -ENOTEMPTY) {
 			error_clear(err);
 			return 0;
 		}
@@ -249,7 +246,7 @@ static int forget_layer(struct check *c, const struct digest *diffid, struct err
 	int rc = db_run(c->store->db, err, "DELETE FROM image_layer WHERE diffid = ?", "t",
 			diffid->text);
 
-	if (rc == -EEXIST) {
+	if (rc == -ENOTEMPTY) {
 		error_clear(err);
 		return 0;
 	}
@@ -300,87 +297,9 @@ static int check_layers(struct check *c, struct error *err)
 	return rc < 0 ? rc : 0;
 }
 
-static int has_row(struct check *c, const char *sql, const struct digest *key, struct error *err)
+static void report_orphan(const char *file, bool removed, void *data)
 {
-	own_db_query struct db_query *q = NULL;
-	int rc = db_query(c->store->db, &q, err, sql, "t", key->text);
-
-	return rc < 0 ? rc : db_next(q, err);
-}
-
-static int check_blob_file(struct check *c, int dir_fd, const char *name, struct error *err)
-{
-	own_mem char *text = str_format("sha256:%s", name);
-	struct digest digest;
-	int rc = digest_parse(text, &digest, NULL);
-
-	if (rc == 0)
-		rc = has_row(c, "SELECT 1 FROM image_blob WHERE digest = ?", &digest, err);
-	else
-		rc = 0;
-	if (rc != 0)
-		return rc < 0 ? rc : 0;
-	if (repairing(c)) {
-		rc = tree_remove(dir_fd, name, err);
-		if (rc < 0)
-			return rc;
-	}
-	problem(c, repairing(c), "the file blobs/sha256/%s belongs to nothing", name);
-	return 0;
-}
-
-static int check_blob_files(struct check *c, struct error *err)
-{
-	own_fd int fd =
-		openat(c->store->root_fd, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-	const struct dirent *entry;
-	int rc = 0;
-
-	if (dir == NULL)
-		return errno == ENOENT ? 0 : fail(err, -errno, "read the directory of the blobs");
-	while (rc >= 0 && (entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.')
-			rc = check_blob_file(c, fd, entry->d_name, err);
-	return rc;
-}
-
-static int check_layer_file(const struct digest *diffid, const struct layer_info *info, void *data,
-			    struct error *err)
-{
-	struct check *c = data;
-	int rc = has_row(c, "SELECT 1 FROM image_layer WHERE diffid = ?", diffid, err);
-	bool repaired = false;
-
-	(void)info;
-	if (rc != 0)
-		return rc < 0 ? rc : 0;
-	if (repairing(c)) {
-		rc = layer_remove(c->store->layers_fd, c->store->state_fd, diffid, err);
-		if (rc < 0 && rc != -EBUSY)
-			return rc;
-		repaired = rc == 0;
-	}
-	problem(c, repaired, "the file of the layer %s belongs to nothing", diffid->text);
-	return 0;
-}
-
-static int check_files(struct check *c, struct error *err)
-{
-	own_fd int lock_fd = -1;
-	int rc;
-
-	if (faccessat(c->store->root_fd, "images.lock", F_OK, 0) < 0)
-		return 0;
-	lock_fd = file_lock(c->store->root_fd, "images.lock", FILE_LOCK_EXCLUSIVE, false);
-	if (lock_fd == -EWOULDBLOCK)
-		return 0;
-	if (lock_fd < 0)
-		return fail(err, lock_fd, "lock the image store");
-	rc = check_blob_files(c, err);
-	if (rc == 0 && image_store_layers_fd(c->store, NULL) >= 0)
-		rc = layer_list(c->store->layers_fd, check_layer_file, c, err);
-	return rc;
+	problem(data, removed, "the file %s belongs to nothing", file);
 }
 
 static int check_sessions(struct check *c, struct error *err)
@@ -419,7 +338,9 @@ int image_store_check(struct image_store *store, enum image_check_flags flags, i
 	if (rc == 0)
 		rc = check_blobs(&c, err);
 	if (rc == 0)
-		rc = check_files(&c, err);
+		rc = image_orphans(store, repairing(&c), report_orphan, &c, err);
+	if (rc == -EWOULDBLOCK)
+		rc = 0;
 	if (rc == 0 && repairing(&c))
 		rc = image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err);
 	return rc < 0 ? refuse(err, rc, "check the images") : c.open;

@@ -14,59 +14,86 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "image/blob.h"
+#include "image/orphans.h"
 #include "image/store_priv.h"
 
 static const char lock_suffix[] = ".lock";
 
-/* Clears one session away if it is dead. 1 if it was, 0 if it lives. */
-static int recover_one(int ingest_fd, const char *name, bool report, struct error *err)
+/* Takes the lock of a session if it is dead: the descriptor, or -EWOULDBLOCK. */
+static int lock_dead(int ingest_fd, const char *name, struct error *err)
 {
 	own_mem char *lock_name = str_format("%s%s", name, lock_suffix);
-	own_fd int lock_fd = -1;
 	int rc = file_lock(ingest_fd, lock_name, FILE_LOCK_EXCLUSIVE, false);
 
-	if (rc == -EWOULDBLOCK)
-		return 0;
-	if (rc < 0)
-		return fail(err, rc, "lock ingest/%s", lock_name);
-	lock_fd = rc;
-	if (report)
-		return 1;
-	rc = tree_remove(ingest_fd, name, err);
-	if (rc < 0)
-		return rc;
-	if (unlinkat(ingest_fd, lock_name, 0) < 0)
-		return fail(err, -errno, "remove ingest/%s", lock_name);
-	return 1;
+	return rc < 0 && rc != -EWOULDBLOCK ? fail(err, rc, "lock ingest/%s", lock_name) : rc;
 }
 
-int image_session_recover(struct image_store *store, bool report, struct error *err)
+/* Adds the names of the sessions that are dead. */
+static int find_dead(int ingest_fd, char ***ret, struct error *err)
 {
-	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	own_dir DIR *dir = NULL;
+	own_dir DIR *dir = fdopendir(fcntl(ingest_fd, F_DUPFD_CLOEXEC, 3));
 	const struct dirent *entry;
-	int dead = 0;
 
-	if (ingest_fd < 0)
-		return errno == ENOENT ? 0 : fail(err, -errno, "open the directory ingest");
-	dir = fdopendir(fcntl(ingest_fd, F_DUPFD_CLOEXEC, 3));
 	if (dir == NULL)
 		return fail(err, -errno, "read the directory ingest");
 	while ((entry = readdir(dir)) != NULL) {
 		own_mem char *name = str_copy(entry->d_name);
-		int rc;
+		own_fd int lock_fd = -1;
 
 		if (name[0] == '.')
 			continue;
 		if (str_ends_with(name, lock_suffix))
 			name[strlen(name) - strlen(lock_suffix)] = '\0';
-		rc = recover_one(ingest_fd, name, report, err);
-		if (rc < 0)
-			return rc;
-		/* Counted by its lock file, which every session has. */
-		dead += rc > 0 && str_ends_with(entry->d_name, lock_suffix);
+		if (strv_has(*ret, name))
+			continue;
+		lock_fd = lock_dead(ingest_fd, name, err);
+		if (lock_fd == -EWOULDBLOCK)
+			continue;
+		if (lock_fd < 0)
+			return lock_fd;
+		strv_push(ret, name);
 	}
-	return dead;
+	return 0;
+}
+
+/* Removes what a dead session has, its lock last: as long as that is there, somebody will look again
+ * for what it has left. */
+static int remove_dead(int ingest_fd, const char *name, bool with_lock, struct error *err)
+{
+	own_mem char *lock_name = str_format("%s%s", name, lock_suffix);
+	own_fd int lock_fd = lock_dead(ingest_fd, name, err);
+	int rc;
+
+	/* Another command is at it. */
+	if (lock_fd == -EWOULDBLOCK)
+		return 0;
+	if (lock_fd < 0)
+		return lock_fd;
+	rc = tree_remove(ingest_fd, name, err);
+	if (rc == 0 && with_lock && unlinkat(ingest_fd, lock_name, 0) < 0)
+		rc = fail(err, -errno, "remove ingest/%s", lock_name);
+	return rc;
+}
+
+int image_session_recover(struct image_store *store, bool report, struct error *err)
+{
+	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_strv char **dead = NULL;
+	int rc, swept;
+
+	if (ingest_fd < 0)
+		return errno == ENOENT ? 0 : fail(err, -errno, "open the directory ingest");
+	rc = find_dead(ingest_fd, &dead, err);
+	if (rc < 0 || dead == NULL || report)
+		return rc < 0 ? rc : (int)strv_len(dead);
+	/* It may have named files that no row speaks of yet. If they cannot be looked for now, its
+	 * lock stays as a note to do so. */
+	swept = image_orphans(store, true, NULL, NULL, err);
+	if (swept < 0 && swept != -EWOULDBLOCK)
+		return swept;
+	for (size_t i = 0; rc == 0 && dead[i] != NULL; i++)
+		rc = remove_dead(ingest_fd, dead[i], swept == 0, err);
+	return rc < 0 ? rc : (int)strv_len(dead);
 }
 
 static int begin(struct image_session *session, struct error *err)

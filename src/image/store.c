@@ -303,7 +303,7 @@ int image_use_add(struct image_store *store, const struct digest *id, const char
 			"INSERT OR IGNORE INTO image_use (user, image) VALUES (?, ?)", "tt", user,
 			id->text);
 
-	if (rc == -EEXIST)
+	if (rc == -ENOTEMPTY)
 		return refuse(err, -ENOENT, "the image %s was removed meanwhile", id->text);
 	return rc < 0 ? rc : 0;
 }

@@ -97,7 +97,7 @@ static void failures_have_their_codes(void **state)
 		{"INSERT INTO item (name) VALUES ('a')", "", -EEXIST},
 		{"INSERT INTO item (id) VALUES (1)", "", -EEXIST},
 		{"INSERT INTO item (name, size) VALUES ('b', NULL)", "", -EINVAL},
-		{"INSERT INTO part VALUES (99)", "", -EINVAL},
+		{"INSERT INTO part VALUES (99)", "", -ENOTEMPTY},
 		{"INSERT INTO nothing VALUES (1)", "", -EIO},
 		{"SELEKT", "", -EIO},
 		{"DELETE FROM item WHERE id = 1", "?", -EIO},
