@@ -14,7 +14,7 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum { BUSY_TIMEOUT_MS = 30000 };
+enum { BUSY_TIMEOUT_MS = 30000, SETTLE_BYTES = 512 << 10 };
 
 struct db {
 	sqlite3 *sqlite;
@@ -130,6 +130,9 @@ int db_open(const char *path, struct db **ret, struct error *err)
 	if (code != SQLITE_OK)
 		return db_fail(db, code, err, path);
 	sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
+	/* Closing would, for the last one to go, copy the log into the database: two waits for the disk
+	 * at the end of every command. db_settle does it when it is worth it. */
+	sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	db->durability = DB_QUICK;
 	rc = exec(db, "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON", err);
 	if (rc == 0)
@@ -341,6 +344,23 @@ int db_migrate(struct db *db, const char *name, const char *const *steps, size_t
 		    "ON CONFLICT (part) DO UPDATE SET version = excluded.version",
 		    "ti", name, (int64_t)count);
 	return rc < 0 ? rc : db_commit(&tx, err);
+}
+
+int db_settle(struct db *db, struct error *err)
+{
+	const char *path = sqlite3_db_filename(db->sqlite, "main");
+	struct stat st;
+	int code;
+
+	if (stat(sqlite3_filename_wal(path), &st) < 0 || st.st_size < SETTLE_BYTES)
+		return 0;
+	sqlite3_busy_timeout(db->sqlite, 0);
+	code = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
+	/* Others are at work: the next one will do it. */
+	if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY)
+		return 0;
+	return db_fail(db, code, err, "settle");
 }
 
 int db_check(struct db *db, struct error *err)

@@ -47,6 +47,7 @@ static _Noreturn void work(struct helper *h, struct monitor *m, pid_t parent, co
 	if (sock_send_fds(report_fd, &result, sizeof(result), &child.console_fd,
 			  child.console_fd >= 0) < 0)
 		_exit(1);
+	monitor_helper_after(h);
 	_exit(0);
 }
 
@@ -70,6 +71,7 @@ static void report_ready(struct loop *loop, struct loop_source *source, int fd, 
 	struct monitor *m = h->monitor;
 	struct session *session = h->session;
 	enum helper_kind kind = h->kind;
+	pid_t pid = h->pid;
 	struct helper_result result;
 	int console_fd = -1;
 	size_t count = 0;
@@ -84,11 +86,12 @@ static void report_ready(struct loop *loop, struct loop_source *source, int fd, 
 		memset(&result, 0, sizeof(result));
 		result.rc = refuse(&result.err, -EIO, "a process of berth's own was killed");
 	}
-	/* It exits now, or has been killed: this does not take long. */
-	while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	remove_helper(h);
 	helper_done(m, kind, session, &result, count > 0 ? console_fd : -1);
+	/* It is about to exit, or has been killed. The finishing one may still be waiting for the
+	 * disk: it must not be killed by our end, and everybody has been told already. */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 static void close_stdio(int stdio[3])

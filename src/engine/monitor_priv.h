@@ -142,6 +142,7 @@ struct helper {
 	struct session *session; /* start, exec */
 	int text_fd;             /* exec: the process as JSON */
 	bool wants_console;
+	struct engine *engine; /* in the finishing helper: open still after its work */
 };
 /* Starts one. */
 int helper_start(struct monitor *m, enum helper_kind kind, struct session *session, int text_fd,
@@ -196,3 +197,5 @@ void monitor_event(struct monitor *m);
 /* In a helper: what its kind has to do. */
 int monitor_helper_work(struct helper *h, struct monitor *m, const int stdio[3],
 			struct isolation_child *child, struct error *err) must_check;
+/* What can be done after its report: nobody waits for it any more. */
+void monitor_helper_after(struct helper *h);

@@ -79,10 +79,10 @@ static bool was_out_of_memory(struct engine *engine, struct monitor *m)
 	return isolation(m)->stats(engine, m->id, &stats, NULL) == 0 && stats.oom_kills > 0;
 }
 
-static int finish(struct monitor *m, struct error *err)
+static int finish(struct helper *h, struct monitor *m, struct error *err)
 {
 	const struct order *o = &m->handover.order;
-	own_engine struct engine *engine = NULL;
+	struct engine *engine;
 	struct workload_end end = {
 		.exit_code = m->live.exit_code,
 		.failed = m->start_failed && (o->flags & ORDER_NEVER_STARTED),
@@ -91,10 +91,11 @@ static int finish(struct monitor *m, struct error *err)
 		.restart_count = m->live.restart_count,
 		.error = m->start_failed ? m->start_error.text : NULL,
 	};
-	int lock_fd, rc = engine_open_plain(m->root, m->state, &engine, err);
+	int lock_fd, rc = engine_open_plain(m->root, m->state, &h->engine, err);
 
 	if (rc < 0)
 		return rc;
+	engine = h->engine;
 	if (!(o->flags & ORDER_AUTO_REMOVE))
 		end.oom_killed = was_out_of_memory(engine, m);
 	rc = workload_finish(engine, m->id, (enum workload_isolation)o->isolation,
@@ -120,7 +121,14 @@ int monitor_helper_work(struct helper *h, struct monitor *m, const int stdio[3],
 	case HELPER_EXEC:
 		return exec(h, m, stdio, child, err);
 	case HELPER_FINISH:
-		return finish(m, err);
+		return finish(h, m, err);
 	}
 	return -EINVAL;
+}
+
+void monitor_helper_after(struct helper *h)
+{
+	/* The database's waits for the disk are nobody's. */
+	if (h->engine != NULL && db_settle(h->engine->db, NULL) < 0)
+		return;
 }

@@ -90,10 +90,11 @@ int record_resolve(struct engine *engine, const char *ref, char ret_id[static WO
 	/* A name wins over the beginning of an id. The range scan uses the key's index. */
 	if (id_is_prefix(ref))
 		end = str_format("%sg", ref);
-	rc = db_query(engine->db, &q, err,
-		      "SELECT id FROM workload WHERE name = ?1 UNION ALL "
-		      "SELECT id FROM (SELECT id FROM workload WHERE id >= ?1 AND id < ?2 LIMIT 2)",
-		      "tt", ref, end);
+	rc = db_query(
+		engine->db, &q, err,
+		"SELECT id, 1 FROM workload WHERE name = ?1 UNION ALL "
+		"SELECT id, 0 FROM (SELECT id FROM workload WHERE id >= ?1 AND id < ?2 LIMIT 2)",
+		"tt", ref, end);
 	if (rc == 0)
 		rc = db_next(q, err);
 	if (rc < 0)
@@ -101,14 +102,13 @@ int record_resolve(struct engine *engine, const char *ref, char ret_id[static WO
 	if (rc == 0)
 		return no_such(ref, err);
 	strcpy(ret_id, db_text(q, 0));
+	if (db_int(q, 1))
+		return 0;
 	rc = db_next(q, err);
-	if (rc <= 0 || strncmp(ret_id, ref, strlen(ref)) != 0 || !id_is_prefix(ref))
-		return rc < 0 ? rc : 0;
-	return strlen(ref) == WORKLOAD_ID_LEN
-		       ? 0
-		       : hint(err,
-			      refuse(err, -ENOTUNIQ, "\"%s\" is the beginning of several ids", ref),
-			      "type more of the id, or the name");
+	if (rc <= 0)
+		return rc;
+	return hint(err, refuse(err, -ENOTUNIQ, "\"%s\" is the beginning of several ids", ref),
+		    "type more of the id, or the name");
 }
 
 static int parse_config(const char *text, struct workload *w, struct error *err)
