@@ -57,7 +57,8 @@ void order_init(struct order *order, const struct workload *workload)
 	};
 }
 
-static int send_locks(int fd, const struct plan *plan)
+/* Sends the locks and closes them here. */
+static int send_locks(int fd, struct plan *plan)
 {
 	for (size_t at = 0; at < plan->lock_count; at += LOCKS_AT_ONCE) {
 		struct lock_names names = {0};
@@ -74,11 +75,13 @@ static int send_locks(int fd, const struct plan *plan)
 		rc = sock_send_fds(fd, &names, sizeof(names), fds, n);
 		if (rc < 0)
 			return rc;
+		for (size_t i = 0; i < n; i++)
+			fd_close(&plan->locks[at + i].fd);
 	}
 	return 0;
 }
 
-int handover_send(int fd, struct order *order, const struct plan *plan, struct error *err)
+int handover_send(int fd, struct order *order, struct plan *plan, struct error *err)
 {
 	own_fd int text = memfd_create("plan", MFD_CLOEXEC);
 	int fds[2] = {text, plan->root_fd};
@@ -90,52 +93,69 @@ int handover_send(int fd, struct order *order, const struct plan *plan, struct e
 	if (text < 0)
 		return fail(err, -errno, "create a memory file");
 	rc = fd_write_full(text, plan->text, order->text_len);
-	if (rc == 0)
-		rc = sock_send_fds(fd, order, sizeof(*order), fds, 1 + order->has_root);
+	/* The order last: when the monitor begins, nobody else holds the locks any more, and so nobody
+	 * keeps it from being the last to let go of a layer. */
 	if (rc == 0)
 		rc = send_locks(fd, plan);
+	if (rc == 0)
+		rc = sock_send_fds(fd, order, sizeof(*order), fds, 1 + order->has_root);
 	return rc < 0 ? fail(err, rc, "hand over to the monitor") : 0;
 }
 
-static int receive_locks(int fd, struct handover *h)
-{
-	h->locks = mem_new_array(h->order.lock_count + 1, sizeof(*h->locks));
-	for (size_t at = 0; at < h->order.lock_count;) {
-		struct lock_names names;
-		int fds[LOCKS_AT_ONCE];
-		size_t n = 0;
-		ssize_t len = sock_receive_fds(fd, &names, sizeof(names), fds, LOCKS_AT_ONCE, &n);
+union message {
+	struct lock_names names;
+	struct order order;
+};
 
-		if (len <= 0)
-			return len < 0 ? (int)len : -EPIPE;
-		if (len != sizeof(names) || n == 0 || at + n > h->order.lock_count)
-			return -EPROTO;
-		for (size_t i = 0; i < n; i++, at++) {
-			h->locks[at].fd = fds[i];
-			memcpy(h->locks[at].name, names.names[i], DIGEST_TEXT_MAX);
-		}
+static int take_locks(struct handover *h, const struct lock_names *names, const int *fds, size_t n)
+{
+	const size_t have = h->order.lock_count;
+
+	if (n == 0 || have + n > PLAN_LAYERS_MAX)
+		return -EPROTO;
+	h->locks = mem_resize(h->locks, have + n, sizeof(*h->locks));
+	for (size_t i = 0; i < n; i++) {
+		h->locks[have + i].fd = fds[i];
+		memcpy(h->locks[have + i].name, names->names[i], DIGEST_TEXT_MAX);
 	}
+	h->order.lock_count += (uint32_t)n;
+	return 0;
+}
+
+static int take_order(struct handover *h, const struct order *order, const int *fds, size_t n)
+{
+	if (order->version != ORDER_VERSION || n != 1 + (size_t)(order->has_root != 0) ||
+	    order->lock_count != h->order.lock_count || order->text_len > PLAN_TEXT_MAX)
+		return -EPROTO;
+	h->order = *order;
+	h->text_fd = fds[0];
+	h->root_fd = order->has_root ? fds[1] : -1;
 	return 0;
 }
 
 int handover_receive(int fd, struct handover *ret)
 {
 	struct handover h = {.text_fd = -1, .root_fd = -1};
-	int fds[2] = {-1, -1}, rc;
-	size_t n = 0;
-	ssize_t len = sock_receive_fds(fd, &h.order, sizeof(h.order), fds, 2, &n);
+	int rc = 0;
 
-	if (len <= 0)
-		return len < 0 ? (int)len : -EPIPE;
-	if (len != sizeof(h.order) || h.order.version != ORDER_VERSION ||
-	    n != 1 + (size_t)(h.order.has_root != 0) || h.order.lock_count > PLAN_LAYERS_MAX ||
-	    h.order.text_len > PLAN_TEXT_MAX)
-		return -EPROTO;
-	h.text_fd = fds[0];
-	h.root_fd = fds[1];
-	rc = receive_locks(fd, &h);
-	if (rc == 0)
-		*ret = h;
+	_Static_assert(sizeof(struct lock_names) != sizeof(struct order),
+		       "messages are told apart by their size");
+	while (rc == 0 && h.text_fd < 0) {
+		union message message;
+		int fds[LOCKS_AT_ONCE];
+		size_t n = 0;
+		ssize_t len =
+			sock_receive_fds(fd, &message, sizeof(message), fds, LOCKS_AT_ONCE, &n);
+
+		if (len == sizeof(message.names))
+			rc = take_locks(&h, &message.names, fds, n);
+		else if (len == sizeof(message.order))
+			rc = take_order(&h, &message.order, fds, n);
+		else
+			rc = len < 0 ? (int)len : len == 0 ? -EPIPE : -EPROTO;
+	}
+	/* Whoever fails here exits: what was received goes with the process. */
+	*ret = h;
 	return rc;
 }
 

@@ -1,6 +1,6 @@
 /*
- * handover: how a prepared start goes from the command to the monitor: one message with the order, the
- * plan's text (a memory file) and root, then the locks, a few in each message.
+ * handover: how a prepared start goes from the command to the monitor: the locks, a few in each message,
+ * then one message with the order, the plan's text (a memory file) and root.
  *
  * The monitor must stay small: so the order says in plain numbers what it needs to know of the
  * configuration, and it never parses JSON or opens the database.
@@ -41,9 +41,8 @@ enum { ORDER_VERSION = 1 };
 /* Fills all but what concerns the plan. */
 void order_init(struct order *order, const struct workload *workload);
 
-/* Sends; the plan stays the caller's. */
-int handover_send(int fd, struct order *order, const struct plan *plan,
-		  struct error *err) must_check;
+/* Sends; the plan stays the caller's, but its locks are given away (closed). */
+int handover_send(int fd, struct order *order, struct plan *plan, struct error *err) must_check;
 /* What the monitor receives: the text stays in its memory file. Returns 0, -EPIPE if the sender gave
  * up, -EPROTO. */
 struct handover {

@@ -17,6 +17,8 @@
 #include "engine/record.h"
 #include "engine/streams.h"
 
+enum { STOP_ATTEMPTS = 2000 };
+
 /* Sends a request to the monitor; returns the connection. */
 static int request(struct engine *engine, const struct workload *w, enum channel_type type,
 		   uint32_t arg, uint32_t arg2, struct error *err)
@@ -213,32 +215,46 @@ static int remove_stopped(struct engine *engine, const char *id, int *lock_fd, s
 	return rc;
 }
 
+/* Stops it and takes its lock. Its monitor needs a moment to end after its workload has, so this is
+ * tried for a while. */
+static int stop_and_lock(struct engine *engine, const char *id, bool force, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 5 * 1000000L};
+	int fd = -EBUSY, rc;
+
+	for (int i = 0; fd == -EBUSY && i < STOP_ATTEMPTS; i++) {
+		rc = force ? workload_stop(engine, id, SIGKILL, 0, err) : 0;
+		if (rc < 0)
+			return rc;
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		fd = lock_take(engine, id, err);
+	}
+	return fd == -EBUSY ? refuse(err, fd, "it does not end") : fd;
+}
+
 int workload_remove(struct engine *engine, const char *ref, enum workload_remove_flags flags,
 		    struct error *err)
 {
+	const bool force = (flags & WORKLOAD_REMOVE_FORCE) != 0;
 	own_workload struct workload w = {0};
 	int lock_fd, rc = workload_find(engine, ref, &w, err);
 
 	if (rc < 0)
 		return rc;
-	if (is_active(&w) && !(flags & WORKLOAD_REMOVE_FORCE))
+	if (is_active(&w) && w.status != WORKLOAD_EXITED && !force)
 		return hint(err,
 			    refuse(err, -EBUSY, "cannot remove \"%s\": it is %s", ref,
 				   workload_status_name(w.status)),
 			    "stop it first (berth stop %s), or use --force", ref);
-	if (is_active(&w))
-		rc = workload_stop(engine, w.id, SIGKILL, 0, err);
-	if (rc < 0)
-		return fail(err, rc, "cannot remove \"%s\"", ref);
-	lock_fd = lock_take(engine, w.id, err);
+	rc = lock_fd = stop_and_lock(engine, w.id, force, err);
 	/* With --rm it has gone by itself. */
 	if (lock_fd == -ENOENT) {
 		error_clear(err);
 		return 0;
 	}
-	if (lock_fd == -EBUSY)
-		return refuse(err, -EBUSY, "cannot remove \"%s\": it has been started again", ref);
-	rc = lock_fd < 0 ? lock_fd : remove_stopped(engine, w.id, &lock_fd, err);
+	if (lock_fd >= 0)
+		rc = remove_stopped(engine, w.id, &lock_fd, err);
 	return rc < 0 ? fail(err, rc, "cannot remove \"%s\"", ref) : 0;
 }
 

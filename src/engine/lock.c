@@ -44,15 +44,38 @@ int lock_try(struct engine *engine, const char *id, struct error *err)
 	}
 }
 
+/* What to do about a lock that was just taken. 0: it is the caller's; 1: what had crashed is repaired
+ * now, try again. */
+static int look_under_lock(struct engine *engine, const char *id, int *lock_fd, struct error *err)
+{
+	enum record_status status;
+	int rc = record_get_status(engine, id, &status, err);
+
+	if (rc == 0 && (status == RECORD_CREATED || status == RECORD_EXITED))
+		return 0;
+	if (rc < 0) {
+		lock_release(engine, id, lock_fd);
+		return rc;
+	}
+	rc = engine_recover_one(engine, id, lock_fd, err);
+	return rc < 0 ? rc : 1;
+}
+
 int lock_take(struct engine *engine, const char *id, struct error *err)
 {
 	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 	int64_t deadline = clock_monotonic_ns() + PATIENCE_S * INT64_C(1000000000);
 
-	for (;;) {
+	while (clock_monotonic_ns() < deadline) {
 		enum record_status status;
 		int fd = lock_try(engine, id, err), rc;
 
+		if (fd >= 0) {
+			rc = look_under_lock(engine, id, &fd, err);
+			if (rc <= 0)
+				return rc < 0 ? rc : fd;
+			continue;
+		}
 		if (fd != -EWOULDBLOCK)
 			return fd;
 		rc = record_get_status(engine, id, &status, err);
@@ -60,10 +83,9 @@ int lock_take(struct engine *engine, const char *id, struct error *err)
 			return rc;
 		if (status == RECORD_ACTIVE)
 			return -EBUSY;
-		if (clock_monotonic_ns() > deadline)
-			return refuse(err, -ETIMEDOUT, "another command is working on it");
 		nanosleep(&pause, NULL);
 	}
+	return refuse(err, -ETIMEDOUT, "another command is working on it");
 }
 
 void lock_release(struct engine *engine, const char *id, int *lock_fd)

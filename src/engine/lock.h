@@ -17,7 +17,8 @@
 
 /* Takes the lock; returns its descriptor. -EWOULDBLOCK: somebody has it. */
 int lock_try(struct engine *engine, const char *id, struct error *err) must_check;
-/* Takes the lock of a workload that does not run, waiting for other commands. -EBUSY: its row became
+/* Takes the lock of a workload that does not run, waiting for other commands, and repairing what one of
+ * them may have left. -EBUSY: its row became
  * active, so the monitor has it; -ETIMEDOUT: another command works on it for too long. */
 int lock_take(struct engine *engine, const char *id, struct error *err) must_check;
 /* Removes the directory with everything in it, the lock file last, and unlocks. */

@@ -149,7 +149,8 @@ static int try_one(struct engine *engine, const char *id)
 }
 
 /* Everything that has a directory in <state>. */
-static int recover_states(struct engine *engine, unsigned int *count, struct error *err)
+static int recover_states(struct engine *engine, unsigned int *present, unsigned int *count,
+			  struct error *err)
 {
 	int fd = openat(engine->state_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -158,16 +159,32 @@ static int recover_states(struct engine *engine, unsigned int *count, struct err
 	if (dir == NULL)
 		return fail(err, -errno, "read %s", engine->state);
 	while ((entry = readdir(dir)) != NULL)
-		if (id_is_valid(entry->d_name))
+		if (id_is_valid(entry->d_name)) {
 			*count += (unsigned int)try_one(engine, entry->d_name);
+			++*present;
+		}
 	return 0;
+}
+
+/* With no workload at work no layer is in use: what is there is left over. */
+static bool has_layers(struct engine *engine)
+{
+	int fd = openat(engine->state_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			return true;
+	return false;
 }
 
 int engine_recover(struct engine *engine, struct error *err)
 {
 	own_strv char **ids = NULL;
 	unsigned int count = 0;
-	int rc = recover_states(engine, &count, err);
+	unsigned int present = 0;
+	int rc = recover_states(engine, &present, &count, err);
 
 	if (rc == 0)
 		rc = record_unsettled(engine, &ids, err);
@@ -175,7 +192,7 @@ int engine_recover(struct engine *engine, struct error *err)
 	for (size_t i = 0; rc == 0 && ids != NULL && ids[i] != NULL; i++)
 		if (faccessat(engine->state_fd, ids[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 			count += (unsigned int)try_one(engine, ids[i]);
-	if (rc == 0 && count > 0)
+	if (rc == 0 && (count > 0 || (present == 0 && has_layers(engine))))
 		rc = engine_recover_layers(engine, err);
 	return rc;
 }

@@ -74,9 +74,8 @@ static int start_monitor(struct engine *engine, const char *id, int lock_fd,
 }
 
 /* Hands the prepared start over and waits until the monitor has the lock alone. */
-static int hand_over(struct monitor_process *monitor, const struct workload *w,
-		     const struct plan *plan, const struct workload_stdio *stdio, int *lock_fd,
-		     struct error *err)
+static int hand_over(struct monitor_process *monitor, const struct workload *w, struct plan *plan,
+		     const struct workload_stdio *stdio, int *lock_fd, struct error *err)
 {
 	struct order order;
 	int rc;
