@@ -238,26 +238,15 @@ static void print_problem(const char *problem, bool repaired, void *data)
 	printf("%s%s\n", problem, repaired ? " (repaired)" : "");
 }
 
-static int check_all(const struct args *args, struct engine *engine, struct image_store *store,
-		     struct error *err)
+static int check_all(const struct args *args, struct engine *engine, struct error *err)
 {
-	const bool content = args_flag(args, "content"), repair = args_flag(args, "repair");
-	unsigned int engine_flags = 0, image_flags = 0;
-	int problems, rc;
+	unsigned int flags = 0;
 
-	if (content) {
-		engine_flags |= ENGINE_CHECK_CONTENT;
-		image_flags |= IMAGE_CHECK_CONTENT;
-	}
-	if (repair) {
-		engine_flags |= ENGINE_CHECK_REPAIR;
-		image_flags |= IMAGE_CHECK_REPAIR;
-	}
-	problems = image_store_check(store, image_flags, print_problem, NULL, err);
-	if (problems < 0)
-		return problems;
-	rc = engine_check(engine, engine_flags, print_problem, NULL, err);
-	return rc < 0 ? rc : problems + rc;
+	if (args_flag(args, "content"))
+		flags |= ENGINE_CHECK_CONTENT;
+	if (args_flag(args, "repair"))
+		flags |= ENGINE_CHECK_REPAIR;
+	return engine_check(engine, flags, print_problem, NULL, err);
 }
 
 static int run_check(const struct args *args, struct error *err)
@@ -267,7 +256,7 @@ static int run_check(const struct args *args, struct error *err)
 	int rc = open_images(args, &engine, &store, err);
 
 	if (rc >= 0)
-		rc = check_all(args, engine, store, err);
+		rc = check_all(args, engine, err);
 	if (rc < 0)
 		return rc;
 	if (rc == 0 && !args_flag(args, "quiet"))

@@ -348,28 +348,6 @@ static int check_processes(struct check *c, struct error *err)
 	return each_entry(c, AT_FDCWD, "/proc", check_process, err);
 }
 
-static int check_layers(struct check *c, struct error *err)
-{
-	struct layer_leftovers found = {0};
-	struct image_store *images;
-	int layers_fd, rc = engine_images(c->engine, &images, err);
-
-	if (rc < 0)
-		return rc;
-	layers_fd = image_store_layers_fd(images, NULL);
-	if (layers_fd < 0)
-		return 0;
-	rc = layer_recover(layers_fd, c->engine->state_fd, repairing(c) ? 0 : LAYER_RECOVER_REPORT,
-			   &found, err);
-	if (rc < 0)
-		return rc;
-	if (found.mounts > 0)
-		tell(c, repairing(c), "%u layers are mounted that nothing uses", found.mounts);
-	if (found.writes > 0)
-		tell(c, repairing(c), "%u layers were never finished", found.writes);
-	return 0;
-}
-
 /* Mounts below the two directories that are not layers: we make none. */
 static int check_mounts(struct check *c, struct error *err)
 {
@@ -428,7 +406,7 @@ static int check_images(struct check *c, struct error *err)
 typedef int look_fn(struct check *c, struct error *err);
 static look_fn *const looks[] = {
 	check_database, check_states,    check_rows,   check_directories, check_runtime,
-	check_cgroups,  check_processes, check_layers, check_mounts,      check_images,
+	check_cgroups,  check_processes, check_mounts, check_images,
 };
 
 int engine_check(struct engine *engine, enum engine_check_flags flags, engine_problem_fn *fn,

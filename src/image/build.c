@@ -63,12 +63,12 @@ static int done(size_t i, const void *result, void *context, struct error *err)
 	return image_record_layer(&build->session, &build->layer, err);
 }
 
+/* The digest is only known in the end. */
 static const char *name(size_t i, void *context)
 {
-	struct build *build = context;
-
 	(void)i;
-	return build->options->name ? build->options->name : "layer";
+	(void)context;
+	return "layer";
 }
 
 int image_target_name(const char *text, char out[static REFERENCE_TEXT_MAX], struct error *err)

@@ -232,9 +232,11 @@ void reference_format(const struct reference *r, char out[static REFERENCE_TEXT_
 
 void reference_format_familiar(const struct reference *r, char out[static REFERENCE_TEXT_MAX])
 {
-	const char *repository = r->repository, *rest;
+	const char *repository = r->repository, *rest, *slash = strchr(r->repository, '/');
 
-	if (!str_eq(r->registry, REFERENCE_DEFAULT_REGISTRY)) {
+	/* "docker.io/a.b/c" cannot be shortened: "a.b" would be taken for a registry. */
+	if (!str_eq(r->registry, REFERENCE_DEFAULT_REGISTRY) ||
+	    (slash != NULL && looks_like_registry(repository, (size_t)(slash - repository)))) {
 		reference_format(r, out);
 		return;
 	}

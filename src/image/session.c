@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "image/blob.h"
+#include "image/layer.h"
 #include "image/orphans.h"
 #include "image/store_priv.h"
 
@@ -86,6 +87,13 @@ int image_session_recover(struct image_store *store, bool report, struct error *
 	rc = find_dead(ingest_fd, &dead, err);
 	if (rc < 0 || dead == NULL || report)
 		return rc < 0 ? rc : (int)strv_len(dead);
+	if (image_store_layers_fd(store, NULL) >= 0) {
+		struct layer_leftovers left;
+
+		rc = layer_recover(store->layers_fd, store->state_fd, 0, &left, err);
+		if (rc < 0)
+			return rc;
+	}
 	/* It may have named files that no row speaks of yet. If they cannot be looked for now, its
 	 * lock stays as a note to do so. */
 	swept = image_orphans(store, true, NULL, NULL, err);

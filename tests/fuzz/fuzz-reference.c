@@ -30,5 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	reference_format_familiar(&a, familiar);
 	if (reference_parse(familiar, &b, &err) < 0)
 		abort();
+	reference_format(&b, second);
+	if (strcmp(first, second) != 0)
+		abort();
 	return 0;
 }

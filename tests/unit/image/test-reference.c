@@ -30,6 +30,8 @@ static void completes_and_formats(void **state)
 		{"a__b/c--d.e_f", "docker.io/a__b/c--d.e_f:latest", "a__b/c--d.e_f:latest"},
 		{"x@sha256:" HEX64, "docker.io/library/x@sha256:" HEX64, "x@sha256:" HEX64},
 		{"x:t@sha256:" HEX64, "docker.io/library/x:t@sha256:" HEX64, "x:t@sha256:" HEX64},
+		{"docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"},
+		{"docker.io/localhost/c:1", "docker.io/localhost/c:1", "docker.io/localhost/c:1"},
 		{"docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"},
 	};
 

@@ -1,0 +1,160 @@
+#!/usr/bin/env bats
+# Pull and push against a real registry (docker-registry on loopback) over HTTP and HTTPS, with another
+# client (skopeo) putting images there and fetching them.
+load helpers
+
+setup() {
+	berth_setup
+	command -v docker-registry >/dev/null || skip "docker-registry is not installed"
+	PORT=$((20000 + RANDOM % 20000))
+	REGISTRY=localhost:$PORT
+}
+
+teardown() {
+	[ -z "${REGISTRY_PID:-}" ] || { kill "$REGISTRY_PID"; wait "$REGISTRY_PID" || true; }
+	berth_teardown
+}
+
+# registry_begin [LINES]: a registry with these lines more in the `http` part of its configuration.
+registry_begin() {
+	cat >"$TEST_DIR/registry.yml" <<-END
+		version: 0.1
+		log: {level: error, accesslog: {disabled: true}}
+		storage: {filesystem: {rootdirectory: $TEST_DIR/registry}, delete: {enabled: true}}
+		http:
+		  addr: localhost:$PORT
+		${1:-}
+	END
+	docker-registry serve "$TEST_DIR/registry.yml" >"$TEST_DIR/registry.log" 2>&1 3>&- &
+	REGISTRY_PID=$!
+	eventually bash -c "exec 4<>/dev/tcp/localhost/$PORT"
+}
+
+# A certificate for localhost and the authority that signed it.
+make_certificates() {
+	cd "$TEST_DIR"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca \
+		-keyout ca.key -out ca.crt 2>/dev/null
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+		-keyout server.key -out server.csr 2>/dev/null
+	openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
+		-extfile <(echo subjectAltName=DNS:localhost) -out server.crt 2>/dev/null
+	cd - >/dev/null
+}
+
+# The id of the image that skopeo sees under that name.
+id_at_registry() {
+	skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/$1" |
+		sed -n 's/.*"config":{[^}]*"digest":"\([^"]*\)".*/\1/p'
+}
+
+@test "push and pull over HTTP keep the image" {
+	registry_begin
+	id=$(berth images -q --no-trunc busybox)
+	berth tag busybox "$REGISTRY/my/busybox:1"
+	berth push "$REGISTRY/my/busybox:1"
+	expect "$(id_at_registry my/busybox:1)" "$id"
+	berth rmi "$REGISTRY/my/busybox:1" busybox
+	expect "$(berth images -q)" ""
+	expect "$(berth pull -q "$REGISTRY/my/busybox:1")" "$id"
+	expect "$(berth run --rm "$REGISTRY/my/busybox:1" echo hello)" hello
+	berth system check
+}
+
+@test "run fetches an image that is not here" {
+	registry_begin
+	berth push busybox "$REGISTRY/lib/bb:2"
+	berth rmi busybox
+	expect "$(berth run --rm "$REGISTRY/lib/bb:2" echo hello 2>/dev/null)" hello
+	run_split berth run --rm --pull never "$REGISTRY/lib/other:2" true
+	expect "$status" 125
+	expect_in "$stderr" "there is no image"
+}
+
+@test "an image that skopeo has pushed, by tag and by digest" {
+	registry_begin
+	berth save -o "$TEST_DIR/busybox.tar" busybox
+	skopeo copy -q --dest-tls-verify=false "docker-archive:$TEST_DIR/busybox.tar" "docker://$REGISTRY/a/b/c:v1"
+	digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/a/b/c:v1")
+	id=$(berth pull -q "$REGISTRY/a/b/c:v1")
+	expect "$(berth pull -q "$REGISTRY/a/b/c@$digest")" "$id"
+	expect_in "$(berth images --digests "$REGISTRY/a/b/c")" "$digest"
+	# What goes back has the digest it came with.
+	berth push "$REGISTRY/a/b/c:v1" "$REGISTRY/copy/of:c"
+	expect "$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/copy/of:c")" "$digest"
+}
+
+@test "zstd layers" {
+	registry_begin
+	berth save -o "$TEST_DIR/busybox.tar" busybox
+	skopeo copy -q --dest-tls-verify=false --dest-compress-format zstd --format oci \
+		"docker-archive:$TEST_DIR/busybox.tar" "docker://$REGISTRY/z:1"
+	berth rmi busybox
+	expect "$(berth pull -q "$REGISTRY/z:1")" "$(id_at_registry z:1)"
+	expect "$(berth run --rm "$REGISTRY/z:1" echo hello)" hello
+}
+
+@test "what the registry does not have" {
+	registry_begin
+	run_split berth pull "$REGISTRY/no/such:thing"
+	expect "$status" 125
+	expect_in "$stderr" "manifest"
+	expect "$(echo "$stderr" | grep -c '^berth: ')" 1
+	expect "$(berth images -q "$REGISTRY/no/such")" ""
+}
+
+@test "nobody listens" {
+	run_split berth pull "$REGISTRY/no/such:thing"
+	expect "$status" 125
+	expect_in "$stderr" "connect"
+}
+
+@test "HTTPS with a private authority" {
+	make_certificates
+	registry_begin "  tls: {certificate: $TEST_DIR/server.crt, key: $TEST_DIR/server.key}"
+	run_split berth push --tls-verify=true busybox "$REGISTRY/s:1"
+	expect "$status" 125
+	expect_in "$stderr" "certificate"
+	expect_in "$stderr" "hint:"
+	mkdir "$TEST_DIR/certs"
+	cp "$TEST_DIR/ca.crt" "$TEST_DIR/certs/"
+	berth push --cert-dir "$TEST_DIR/certs" busybox "$REGISTRY/s:1"
+	berth pull -q --cert-dir "$TEST_DIR/certs" "$REGISTRY/s:1"
+	berth pull -q --tls-verify=false "$REGISTRY/s:1"
+}
+
+@test "a password" {
+	# bcrypt, which is all that the registry takes
+	perl -e 'print "name:", crypt("secret", q($2b$04$abcdefghijklmnopqrstuu)), "\n"' >"$TEST_DIR/htpasswd"
+	registry_begin "auth: {htpasswd: {realm: test, path: $TEST_DIR/htpasswd}}"
+	run_split berth push busybox "$REGISTRY/p:1"
+	expect "$status" 125
+	expect_in "$stderr" "berth login $REGISTRY"
+	run_split berth login -u name -p wrong "$REGISTRY"
+	expect "$status" 125
+	berth login -u name -p secret "$REGISTRY"
+	berth push busybox "$REGISTRY/p:1"
+	berth logout "$REGISTRY"
+	run_split berth pull "$REGISTRY/p:1"
+	expect "$status" 125
+}
+
+@test "a killed pull is harmless" {
+	registry_begin
+	head -c 30000000 /dev/urandom >"$TEST_DIR/random"
+	tar -C "$TEST_DIR" -cf "$TEST_DIR/fs.tar" random
+	berth import "$TEST_DIR/fs.tar" "$REGISTRY/big:1"
+	berth push "$REGISTRY/big:1"
+	berth rmi "$REGISTRY/big:1"
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull -q "$REGISTRY/big:1" >/dev/null 2>&1 3>&- &
+		pid=$!
+		sleep "0.$(printf '%02d' $((i * 3)))"
+		kill -9 $pid 2>/dev/null || true
+		wait $pid 2>/dev/null || true
+		berth rmi "$REGISTRY/big:1" >/dev/null 2>&1 || true
+	done
+	berth pull -q "$REGISTRY/big:1"
+	berth system check
+	expect "$(find "$TEST_DIR/root/ingest" -mindepth 1 | wc -l)" 0
+}
