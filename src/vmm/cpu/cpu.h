@@ -224,9 +224,6 @@ struct cpu_accel {
 	enum cpu_exit (*run)(struct vcpu *vcpu);
 	void (*request)(struct vcpu *vcpu, enum cpu_request request, unsigned int argument);
 	int (*get_state)(struct vcpu *vcpu, struct cpu_state *ret_state);
-	/* The guest's time-stamp counter now, and its rate. On the vCPU's thread, also within a call of
-	 * the client's ops. Only without CPU_ACCEL_IRQCHIP: the machine's TSC deadline timer asks. */
-	uint64_t (*get_tsc)(struct vcpu *vcpu, uint64_t *ret_khz);
 	/* -EINVAL: a value that no CPU of this kind can have. MSRs it does not know are refused. */
 	int (*set_state)(struct vcpu *vcpu, const struct cpu_state *state);
 };

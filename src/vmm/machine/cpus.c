@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "base/log.h"
 
@@ -143,7 +144,8 @@ static uint64_t host_tsc(struct irqchip_host *host, unsigned int cpu, uint64_t *
 {
 	struct machine *machine = container_of(host, struct machine, irqchip_host);
 
-	return machine->accel->get_tsc(machine->cpus[cpu].vcpu, ret_khz);
+	*ret_khz = machine->vm->tsc_khz;
+	return __rdtsc() + machine->cpus[cpu].vcpu->tsc_offset;
 }
 
 const struct irqchip_host_ops machine_irqchip_ops = {
