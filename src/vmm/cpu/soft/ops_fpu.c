@@ -339,6 +339,10 @@ static const struct op *do_masked_bytes(struct soft *c, const struct op *op)
 	}
 	for (unsigned int i = 0; i < count; i++) {
 		if (mask[i] & 0x80)
+			soft_probe(c, address + i, 1, ACCESS_WRITE);
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		if (mask[i] & 0x80)
 			soft_write(c, address + i, 1, data[i]);
 	}
 	NEXT(c, op);

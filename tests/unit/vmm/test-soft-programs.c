@@ -1,0 +1,180 @@
+/* Small guest programs in 16, 32 and 64 bits with known results. Each ends with INT3 and leaves what it
+ * found in RAX, or ends in the fault that is expected of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu/guest.h"
+
+#include <cmocka.h>
+
+#define PROGRAM(name, bits, ...)                                                                   \
+	extern const uint8_t name##_begin[], name##_end[];                                         \
+	__asm__(".pushsection .rodata\n.intel_syntax noprefix\n.code" #bits "\n" #name             \
+		"_begin:\n" __VA_ARGS__ "\n" #name                                                 \
+		"_end:\n.code64\n.att_syntax prefix\n.popsection\n")
+
+PROGRAM(real_loop, 16, "xor ax, ax; mov cx, 100; 1: add ax, cx; loop 1b; int3");
+PROGRAM(real_segments, 16,
+	"mov ax, 0x3000; mov ds, ax; mov es, ax; mov word ptr [0x10], 0xbeef\n"
+	"mov si, 0x10; mov di, 0xfffe; cld; movsw; mov ax, [0xfffe]; add ax, di; int3");
+PROGRAM(real_interrupt_table, 16,
+	"push 0; pop ds; mov word ptr [0x21 * 4], offset 2f - real_interrupt_table_begin\n"
+	"mov [0x21 * 4 + 2], cs; int 0x21; inc ax; int3; 2: mov ax, 0x41; iret");
+PROGRAM(real_limit, 16, "mov bx, 0xffff; mov ax, [bx]; int3");
+PROGRAM(real_wide_operands, 16,
+	"mov eax, 0x12345678; rol eax, 8; movzx ebx, al; add eax, ebx; int3");
+PROGRAM(real_to_long, 16,
+	"cli; mov eax, 0x20; mov cr4, eax; mov eax, 0x1000; mov cr3, eax\n"
+	"mov ecx, 0xc0000080; rdmsr; or eax, 0x100; wrmsr\n"
+	"mov eax, 0x80000001; mov cr0, eax\n"
+	".byte 0x66, 0xea; .long 0x20000 + (3f - real_to_long_begin); .word 8\n"
+	".code64\n"
+	"3: mov ax, 0x10; mov ss, ax; mov esp, 0xb000\n"
+	"lidt [rip + 4f]; mov rax, 0x123456789abcdef0; int3\n"
+	"4: .word 0xfff; .quad 0x8000");
+PROGRAM(protected_decimal, 32, "mov eax, 0x79; add al, 0x35; daa; mov ah, 0; aam; int3");
+PROGRAM(protected_stack, 32,
+	"mov ebp, 7; pushad; popad; push 5; push esp; pop eax; sub eax, esp; enter 16, 0; leave; int3");
+PROGRAM(protected_far_call, 32,
+	"xor eax, eax; call 0x40:2f + 0x300000 - protected_far_call_begin; inc eax; int3\n"
+	"2: add eax, 41; retf");
+PROGRAM(protected_limit, 32,
+	"mov word ptr [0x5000], 0xfff; mov dword ptr [0x7028], 0x00000fff\n"
+	"mov dword ptr [0x702c], 0x00409300; mov ax, 0x28; mov ds, ax; mov al, [0xfff]\n"
+	"mov ax, [0xfff]; int3");
+PROGRAM(long_fibonacci, 64,
+	"xor eax, eax; mov edx, 1; mov ecx, 90; 1: xadd rax, rdx; dec ecx; jnz 1b; int3");
+PROGRAM(long_self_modifying, 64,
+	"lea rdi, [rip + 2f + 1]; mov byte ptr [rdi], 42; jmp 2f; 2: mov eax, 1; int3");
+PROGRAM(long_modifies_next, 64, "mov byte ptr [rip + 2f + 1], 42; 2: mov eax, 1; int3");
+PROGRAM(long_read_only, 64, "mov dword ptr [0x10001000], 1; int3");
+PROGRAM(long_supervisor_page, 64, "mov eax, [0x1000]; int3");
+PROGRAM(long_not_present, 64, "mov eax, [0x40000000]; int3");
+PROGRAM(long_fetch, 64, "mov eax, 0x40000000; jmp rax");
+PROGRAM(long_not_canonical, 64, "mov rax, 0x800000000000; mov rax, [rax]");
+PROGRAM(long_stack_not_canonical, 64, "mov rsp, 0x900000000000; push rax");
+PROGRAM(long_privileged, 64, "cli");
+PROGRAM(long_divide, 64, "xor ecx, ecx; mov eax, 5; cdq; div ecx");
+PROGRAM(long_undefined, 64, "ud2");
+PROGRAM(long_misaligned, 64, "movaps xmm0, [0x10000004]");
+PROGRAM(long_split_pages, 64,
+	"mov rax, 0x1122334455667788; mov [0x10000ffc], rax; lock inc qword ptr [0x10000ffc]\n"
+	"mov rax, [0x10000ffc]; int3");
+PROGRAM(long_strings, 64,
+	"mov edi, 0x10000003; mov ecx, 9000; mov al, 0x5a; rep stosb\n"
+	"mov esi, 0x10000003; mov edi, 0x10000100; mov ecx, 9000; std; add rsi, 8999; add rdi, 8999\n"
+	"rep movsb; cld; mov edi, 0x10000100; mov ecx, 10000; repe scasb; mov eax, ecx; int3");
+PROGRAM(long_syscall, 64,
+	"mov ecx, 0xc0000082; lea rax, [rip + 2f]; mov rdx, rax; shr rdx, 32; wrmsr\n"
+	"mov ecx, 0xc0000081; xor eax, eax; mov edx, 0x00180008; wrmsr\n"
+	"mov eax, 1; syscall; int3; 2: add eax, 10; lea rdx, [rip + 3f]; push 0x23\n"
+	"push rsp; pushfq; push 0x2b; push rdx; iretq; 3: mov ecx, cs; mov ax, cs; int3");
+PROGRAM(long_single_step, 64, "pushfq; or dword ptr [rsp], 0x100; popfq; nop; int3");
+PROGRAM(long_watch, 64,
+	"mov rax, 0x10000010; mov dr0, rax; mov eax, 0x000d0001; mov dr7, rax\n"
+	"mov byte ptr [0x10000012], 1; nop; int3");
+PROGRAM(long_smap, 64, "mov rax, cr4; or eax, 0x200000; mov cr4, rax; mov eax, [0x10000000]");
+PROGRAM(long_umip_absent, 64, "sgdt [0x10000000]; movzx eax, word ptr [0x10000000]; int3");
+PROGRAM(compat_add, 32,
+	"mov eax, 0xffffffff; inc eax; mov eax, 0x10000000; mov [eax], eax; sub eax, [eax]; sbb eax, -7; int3");
+
+struct program {
+	const char *name;
+	const uint8_t *begin, *end;
+	enum guest_mode mode;
+	unsigned int vector;
+	uint32_t error;
+	uint64_t rax; /* for INT3 */
+};
+
+#define RUNS(name, mode, rax)                                                                      \
+	{                                                                                          \
+#name, name##_begin, name##_end, mode, 3, 0, rax                                   \
+	}
+#define FAULTS(name, mode, vector, error)                                                          \
+	{                                                                                          \
+#name, name##_begin, name##_end, mode, vector, error, 0                            \
+	}
+
+static const struct program programs[] = {
+	RUNS(real_loop, GUEST_REAL, 5050),
+	RUNS(real_segments, GUEST_REAL, 0xbeef),
+	RUNS(real_interrupt_table, GUEST_REAL, 0x42),
+	FAULTS(real_limit, GUEST_REAL, 13, 0),
+	RUNS(real_wide_operands, GUEST_REAL, 0x34567824),
+	RUNS(real_to_long, GUEST_REAL, 0x123456789abcdef0),
+	RUNS(protected_decimal, GUEST_PROTECTED, 0x200),
+	RUNS(protected_stack, GUEST_PROTECTED, 0),
+	RUNS(protected_far_call, GUEST_PROTECTED, 42),
+	FAULTS(protected_limit, GUEST_PROTECTED, 13, 0),
+	RUNS(long_fibonacci, GUEST_LONG_USER, 2880067194370816120),
+	RUNS(long_self_modifying, GUEST_LONG_USER, 42),
+	RUNS(long_modifies_next, GUEST_LONG_USER, 42),
+	FAULTS(long_read_only, GUEST_LONG_USER, 14, 7),
+	FAULTS(long_supervisor_page, GUEST_LONG_USER, 14, 5),
+	FAULTS(long_not_present, GUEST_LONG_USER, 14, 4),
+	FAULTS(long_fetch, GUEST_LONG_USER, 14, 0x14),
+	FAULTS(long_not_canonical, GUEST_LONG_USER, 13, 0),
+	FAULTS(long_stack_not_canonical, GUEST_LONG_USER, 12, 0),
+	FAULTS(long_privileged, GUEST_LONG_USER, 13, 0),
+	FAULTS(long_divide, GUEST_LONG_USER, 0, 0),
+	FAULTS(long_undefined, GUEST_LONG_USER, 6, 0),
+	FAULTS(long_misaligned, GUEST_LONG_USER, 13, 0),
+	RUNS(long_split_pages, GUEST_LONG_KERNEL, 0x1122334455667789),
+	RUNS(long_strings, GUEST_LONG_KERNEL, 999),
+	RUNS(long_syscall, GUEST_LONG_KERNEL, 0x2b),
+	FAULTS(long_single_step, GUEST_LONG_KERNEL, 1, 0),
+	FAULTS(long_watch, GUEST_LONG_KERNEL, 1, 0),
+	FAULTS(long_smap, GUEST_LONG_KERNEL, 14, 1),
+	RUNS(long_umip_absent, GUEST_LONG_USER, 0x47),
+	RUNS(compat_add, GUEST_COMPAT_USER, 7),
+};
+
+static void run_program(struct guest *g, const struct program *p)
+{
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	guest_load(g, p->mode, p->begin, (uint64_t)(p->end - p->begin));
+	guest_start_state(g, p->mode, &state);
+	if (p->mode <= GUEST_LONG_KERNEL)
+		state.gpr[CPU_RSP] = p->mode == GUEST_LONG_KERNEL ? 0xa800 : GUEST_DATA + 0x2000;
+	assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	if (!guest_run_to_fault(g, &state, &fault))
+		fail_msg("%s does not reach a handler: rip %#lx", p->name, state.rip);
+	if (fault.vector != p->vector || (p->vector != 3 && fault.error != p->error) ||
+	    (p->vector == 3 && state.gpr[CPU_RAX] != p->rax))
+		fail_msg("%s: vector %u error %#x rip %#lx rax %#lx", p->name, fault.vector,
+			 fault.error, fault.rip, state.gpr[CPU_RAX]);
+}
+
+/* A page that user code may not write, for long_read_only. */
+static void protect_second_page(struct guest *g)
+{
+	g->memory[0x5008] &= (uint8_t)~2u;
+}
+
+static void programs_have_their_known_results(void **unused)
+{
+	(void)unused;
+	for (unsigned int i = 0; i < sizeof(programs) / sizeof(*programs); i++) {
+		struct guest g;
+
+		guest_open(&g);
+		if (programs[i].vector == 14)
+			protect_second_page(&g);
+		run_program(&g, &programs[i]);
+		guest_close(&g);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(programs_have_their_known_results),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
