@@ -25,7 +25,7 @@ int64_t clock_now_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
-int64_t clock_monotonic_ns(void)
+__attribute__((hot)) int64_t clock_monotonic_ns(void)
 {
 	return read_clock(CLOCK_MONOTONIC);
 }

@@ -41,7 +41,8 @@ static void finish(struct monitor *m);
 
 /* --- being small ----------------------------------------------------------------------------------- */
 
-static void became_idle(struct loop *loop, struct loop_source *source, void *data)
+__attribute__((hot)) static void became_idle(struct loop *loop, struct loop_source *source,
+					     void *data)
 {
 	struct monitor *m = data;
 
@@ -50,7 +51,7 @@ static void became_idle(struct loop *loop, struct loop_source *source, void *dat
 	clients_sweep(m);
 	madvise(m->scratch, sizeof(*m->scratch), MADV_DONTNEED);
 	malloc_trim(0);
-	monitor_drop_pages();
+	monitor_drop_pages(&m->droppable);
 }
 
 void monitor_event(struct monitor *m)

@@ -153,6 +153,15 @@ void helper_done(struct monitor *m, enum helper_kind kind, struct session *sessi
 
 /* --- the monitor ----------------------------------------------------------------------------------- */
 
+/* Parts of our memory that can be dropped; found once. */
+struct memory_range {
+	uintptr_t start, end;
+};
+struct memory_ranges {
+	struct memory_range items[24];
+	size_t count;
+};
+
 enum monitor_phase {
 	PHASE_STARTING,
 	PHASE_RUNNING,
@@ -181,6 +190,7 @@ struct monitor {
 	struct client *clients, *dead_clients;
 	struct helper *helpers;
 	struct log log;
+	struct memory_ranges droppable;
 	struct packet *scratch; /* pages that are given back when idle */
 };
 
@@ -189,8 +199,8 @@ void monitor_session_ended(struct session *s);
 void monitor_request_stop(struct monitor *m, int signal, uint32_t timeout_ms);
 /* -ESRCH if it does not run. */
 int monitor_signal(struct monitor *m, int signal) must_check;
-/* Gives back what only the start needed (monitor_small.c). */
-void monitor_drop_pages(void);
+/* Gives the pages of the program back that are not needed to wait (monitor_small.c). */
+void monitor_drop_pages(struct memory_ranges *ranges);
 /* To be called first by every callback of the loop: frees what the last one left, notes that the
  * monitor is not idle. */
 void monitor_event(struct monitor *m);
