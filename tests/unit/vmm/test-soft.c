@@ -1,0 +1,219 @@
+/* The software CPU behind the accelerator's table: requests from other threads, several CPUs, writes by
+ * devices, the dirty log, saved state. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cpu/guest.h"
+
+#include <cmocka.h>
+
+static void start(struct guest *g, const void *program, size_t size, struct cpu_state *state)
+{
+	guest_load(g, GUEST_LONG_KERNEL, program, size);
+	guest_start_state(g, GUEST_LONG_KERNEL, state);
+	state->gpr[CPU_RSP] = 0xa800;
+	assert_int_equal(g->vm->accel->set_state(g->vcpu, state), 0);
+}
+
+static int open_guest(void **state)
+{
+	struct guest *g = mem_new(sizeof(*g));
+
+	guest_open(g);
+	*state = g;
+	return 0;
+}
+
+static int close_guest(void **state)
+{
+	guest_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void *kick_later(void *data)
+{
+	struct guest *g = data;
+
+	usleep(20000);
+	g->vm->accel->request(g->vcpu, CPU_REQUEST_KICK, 0);
+	return NULL;
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void a_kick_ends_an_endless_loop(void **data)
+{
+	static const uint8_t loop[] = {0xeb, 0xfe};
+	struct guest *g = *data;
+	struct cpu_state state;
+	pthread_t thread;
+
+	start(g, loop, sizeof(loop), &state);
+	pthread_create(&thread, NULL, kick_later, g);
+	assert_int_equal(g->vm->accel->run(g->vcpu), CPU_EXIT_KICKED);
+	pthread_join(thread, NULL);
+	g->vm->accel->get_state(g->vcpu, &state);
+	assert_int_equal(state.rip, GUEST_CODE);
+}
+
+static void a_halted_cpu_sleeps_until_the_kick(void **data)
+{
+	static const uint8_t halt[] = {0xf4};
+	struct guest *g = *data;
+	struct cpu_state state;
+	pthread_t thread;
+	double before;
+
+	start(g, halt, sizeof(halt), &state);
+	pthread_create(&thread, NULL, kick_later, g);
+	before = cpu_seconds();
+	assert_int_equal(g->vm->accel->run(g->vcpu), CPU_EXIT_KICKED);
+	assert_true(cpu_seconds() - before < 0.01);
+	pthread_join(thread, NULL);
+	g->vm->accel->get_state(g->vcpu, &state);
+	assert_int_equal(state.events.activity, CPU_HALTED);
+	assert_int_equal(state.rip, GUEST_CODE + 1);
+}
+
+static void an_nmi_wakes_a_halted_cpu(void **data)
+{
+	static const uint8_t halt[] = {0xf4};
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	start(g, halt, sizeof(halt), &state);
+	g->vm->accel->request(g->vcpu, CPU_REQUEST_NMI, 0);
+	assert_true(guest_run_to_fault(g, &state, &fault));
+	assert_int_equal(fault.vector, 2);
+	assert_true(state.events.nmi_blocked);
+}
+
+/* mov eax, imm32; int3 */
+static void set_constant(struct guest *g, uint32_t value)
+{
+	uint8_t code[] = {0xb8, 0, 0, 0, 0, 0xcc};
+
+	memcpy(code + 1, &value, 4);
+	memcpy(g->memory + GUEST_CODE_PHYSICAL, code, sizeof(code));
+}
+
+static void code_that_a_device_writes_is_decoded_again(void **data)
+{
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	for (uint32_t value = 1; value < 5; value++) {
+		set_constant(g, value);
+		guest_written(g, GUEST_CODE_PHYSICAL, 6);
+		guest_start_state(g, GUEST_LONG_KERNEL, &state);
+		assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+		assert_true(guest_run_to_fault(g, &state, &fault));
+		assert_int_equal(state.gpr[CPU_RAX], value);
+	}
+}
+
+static void the_dirty_log_names_written_pages(void **data)
+{
+	/* mov [0x10001000], eax; int3 */
+	static const uint8_t store[] = {0x89, 0x04, 0x25, 0x00, 0x10, 0x00, 0x10, 0xcc};
+	enum { WORDS = GUEST_MEMORY / 4096 / 64, PAGE = (GUEST_DATA_PHYSICAL >> 12) + 1 };
+	static uint64_t bitmap[WORDS];
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	for (unsigned int round = 0; round < 3; round++) {
+		assert_int_equal(g->vm->accel->dirty(g->vm, 0, bitmap), 0);
+		start(g, store, sizeof(store), &state);
+		assert_true(guest_run_to_fault(g, &state, &fault));
+		assert_int_equal(fault.vector, 3);
+	}
+	assert_int_equal(g->vm->accel->dirty(g->vm, 0, bitmap), 0);
+	assert_true(bitmap[PAGE / 64] >> PAGE % 64 & 1);
+	assert_false(bitmap[(PAGE + 1) / 64] >> (PAGE + 1) % 64 & 1);
+	assert_int_equal(g->vm->accel->dirty(g->vm, 0, bitmap), 0);
+	assert_false(bitmap[PAGE / 64] >> PAGE % 64 & 1);
+	assert_int_equal(g->vm->accel->dirty(g->vm, 0, NULL), 0);
+}
+
+static void saved_state_continues_in_another_machine(void **data)
+{
+	/* 1: inc rax; paddq xmm0, xmm1; fld1; faddp; loop 1b; int3 */
+	static const uint8_t code[] = {0x48, 0xff, 0xc0, 0x66, 0x0f, 0xd4, 0xc1,
+				       0xd9, 0xe8, 0xde, 0xc1, 0xe2, 0xf3, 0xcc};
+	struct guest *g = *data, other;
+	static struct cpu_state state, half;
+	struct guest_fault fault;
+	long double sum;
+	pthread_t thread;
+
+	guest_load(g, GUEST_LONG_KERNEL, code, sizeof(code));
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	state.gpr[CPU_RSP] = 0xa800;
+	state.gpr[CPU_RCX] = 60000000;
+	state.xsave[0] = 0x7f, state.xsave[1] = 3; /* FNINIT's control word */
+	state.xsave[3] = 7 << 3;                   /* one register in use */
+	state.xsave[4] = 0x80;
+	state.xsave[160 + 16] = 3; /* xmm1 */
+	assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	pthread_create(&thread, NULL, kick_later, g);
+	assert_int_equal(g->vm->accel->run(g->vcpu), CPU_EXIT_KICKED);
+	pthread_join(thread, NULL);
+	g->vm->accel->get_state(g->vcpu, &half);
+	assert_true(half.gpr[CPU_RAX] > 0 && half.gpr[CPU_RCX] > 0);
+
+	guest_open(&other);
+	memcpy(other.memory, g->memory, GUEST_MEMORY);
+	assert_int_equal(other.vm->accel->set_state(other.vcpu, &half), 0);
+	assert_true(guest_run_to_fault(&other, &state, &fault));
+	assert_int_equal(fault.vector, 3);
+	assert_int_equal(state.gpr[CPU_RAX], 60000000);
+	assert_int_equal(*(uint64_t *)(void *)(state.xsave + 160), 180000000);
+	memcpy(&sum, state.xsave + 32, 10);
+	assert_true(sum == 60000000);
+	guest_close(&other);
+}
+
+static void impossible_state_is_refused(void **data)
+{
+	struct guest *g = *data;
+	struct cpu_state state;
+
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	state.cr4 &= ~0x20ull; /* long mode without PAE */
+	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_guest, close_guest)
+	const struct CMUnitTest tests[] = {
+		TEST(a_kick_ends_an_endless_loop),
+		TEST(a_halted_cpu_sleeps_until_the_kick),
+		TEST(an_nmi_wakes_a_halted_cpu),
+		TEST(code_that_a_device_writes_is_decoded_again),
+		TEST(the_dirty_log_names_written_pages),
+		TEST(saved_state_continues_in_another_machine),
+		TEST(impossible_state_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
