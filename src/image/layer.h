@@ -62,8 +62,9 @@ struct layer_info {
 	 * FS_IOC_MEASURE_VERITY and `fsverity digest` give too. directory: the digest of its tree. */
 	struct digest digest;
 	uint64_t size_bytes; /* of the layer file; for a directory what its files take on disk */
-	uint64_t unpacked_bytes; /* sum of the sizes of its regular files, links counted once */
-	uint64_t entries;        /* names in it, the root not counted */
+	uint64_t
+		unpacked_bytes; /* sum of the sizes of the tar's regular files, links not counted */
+	uint64_t entries;       /* names in it, the root not counted */
 	uint64_t whiteouts;
 };
 
@@ -117,7 +118,8 @@ struct layer_use {
 int layer_use(int layers_fd, int state_fd, const struct digest *diffid, struct layer_use *ret,
 	      struct error *err) must_check;
 /* Lets go; the last one unmounts. Closes the descriptors. `diffid` as in layer_use. A layer that
- * others use still is success. */
+ * others use still is success. A process that has handed lock_fd on (by fork, exec or a socket) must not
+ * call this but close its own copies: the copies are one lock, and this would take it from all. */
 int layer_release(int state_fd, const struct digest *diffid, struct layer_use *use,
 		  struct error *err) must_check;
 /* For a process that has only inherited the lock: layer_release with that descriptor. */

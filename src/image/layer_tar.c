@@ -64,7 +64,9 @@ struct pack {
 	size_t xattr_count, xattr_capacity;
 	struct tar_extent *extents;
 	size_t extent_capacity;
-	bool opaque, is_whiteout; /* what the attributes of the current file said */
+	/* What the attributes of the current file said. */
+	bool opaque, is_whiteout;
+	bool is_partial; /* its contents, or its name, are in a lower layer */
 };
 
 static void drop_xattrs(struct pack *p)
@@ -104,6 +106,8 @@ static const char *overlay_xattr(struct pack *p, const char *name, const char *v
 			p->opaque = true;
 		if (str_eq(own, "whiteout"))
 			p->is_whiteout = true;
+		if (str_eq(own, "redirect") || str_eq(own, "metacopy"))
+			p->is_partial = true;
 		return NULL;
 	}
 	return name;
@@ -123,7 +127,7 @@ static int read_xattrs(struct pack *p, int dirfd, const char *name, struct error
 	ssize_t len = llistxattr(full, NULL, 0);
 
 	drop_xattrs(p);
-	p->opaque = p->is_whiteout = false;
+	p->opaque = p->is_whiteout = p->is_partial = false;
 	if (len < 0 && errno == EOPNOTSUPP)
 		return 0;
 	if (len > 0) {
@@ -437,6 +441,11 @@ static int put_name(struct pack *p, const struct level *level, const char *name,
 	rc = read_xattrs(p, level->fd, name, err);
 	if (rc < 0)
 		return rc;
+	if (p->is_partial)
+		return refuse(err, -EINVAL,
+			      "%s is only the changed part of a file below it: the overlay was "
+			      "mounted with redirect_dir or metacopy",
+			      p->path.data);
 	if (p->is_whiteout && S_ISREG(st.st_mode) && st.st_size == 0)
 		return put_whiteout(p, &st, level->path_len, name, err);
 	if (p->kind == LAYER_TAR_OVERLAY && str_after(name, ".wh.") != NULL)
