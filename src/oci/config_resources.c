@@ -35,6 +35,30 @@ static int parse_device_rule(const struct json_at *at, struct config_device_rule
 	return 0;
 }
 
+/* Devices that every container has, whatever the configuration forbids before: making any device
+ * file, and using the standard ones and terminals. They come after its own rules. */
+static const struct config_device_rule always[] = {
+	{true, 'c', -1, -1, false, false, true}, {true, 'b', -1, -1, false, false, true},
+	{true, 'c', 1, 3, true, true, true},     {true, 'c', 1, 5, true, true, true},
+	{true, 'c', 1, 7, true, true, true},     {true, 'c', 1, 8, true, true, true},
+	{true, 'c', 1, 9, true, true, true},     {true, 'c', 5, 0, true, true, true},
+	{true, 'c', 5, 1, true, true, true},     {true, 'c', 5, 2, true, true, true},
+	{true, 'c', 136, -1, true, true, true},
+};
+
+static void add_always(struct config *c, struct config_resources *r)
+{
+	struct config_device_rule *all;
+
+	if (r->device_count == 0)
+		return;
+	all = config_alloc(c, r->device_count + array_size(always), sizeof(*all));
+	memcpy(all, r->devices, r->device_count * sizeof(*all));
+	memcpy(all + r->device_count, always, sizeof(always));
+	r->devices = all;
+	r->device_count += array_size(always);
+}
+
 static int parse_devices(struct config *c, const struct json_at *resources,
 			 struct config_resources *r, struct error *err)
 {
@@ -45,6 +69,7 @@ static int parse_devices(struct config *c, const struct json_at *resources,
 	for (size_t i = 0; rc > 0 && json_element(&array, i, &item); i++)
 		if (parse_device_rule(&item, &r->devices[i], err) < 0)
 			return -EINVAL;
+	add_always(c, r);
 	return rc;
 }
 
