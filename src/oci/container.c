@@ -67,8 +67,10 @@ static int open_dir(struct container *c, enum container_lock lock)
 		if (errno != EINTR)
 			return -errno;
 	if (fstat(c->dir_fd, &held) == 0 && fstatat(c->root_fd, c->id, &named, 0) == 0 &&
-	    held.st_ino == named.st_ino && held.st_dev == named.st_dev)
+	    held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
+		c->locked = true;
 		return 0;
+	}
 	fd_close(&c->dir_fd);
 	return -EAGAIN;
 }
@@ -169,7 +171,8 @@ enum oci_status container_status(const struct container *c)
 	own_cgroup struct cgroup *cg = NULL;
 
 	if (json_object_get(c->record, "pid") == NULL)
-		return is_locked(c) ? OCI_CREATING : OCI_STOPPED;
+		/* Who holds the lock is creating it; if that is us, its creator is gone. */
+		return !c->locked && is_locked(c) ? OCI_CREATING : OCI_STOPPED;
 	if (container_pid(c) == 0)
 		return OCI_STOPPED;
 	if (faccessat(c->dir_fd, CONTAINER_START_SOCKET, F_OK, 0) == 0)

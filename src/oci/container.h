@@ -27,7 +27,8 @@
 struct container {
 	char *id;
 	int root_fd; /* the state root */
-	int dir_fd;  /* its directory, the lock is held on it if asked for */
+	int dir_fd;  /* its directory */
+	bool locked; /* we hold the lock, on dir_fd */
 	json_t *record;
 };
 

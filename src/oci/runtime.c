@@ -211,7 +211,7 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 	own_container struct container *c = NULL;
 	own_cgroup struct cgroup *cg = NULL;
 	enum oci_status status;
-	int rc = container_open(state_root, id, CONTAINER_LOCK, &c, err);
+	int rc = container_open(state_root, id, CONTAINER_LOOK, &c, err);
 
 	if (rc == -ENOENT && flags & OCI_DELETE_FORCE) {
 		error_clear(err);
@@ -246,7 +246,7 @@ static int set_paused(const char *state_root, const char *id, bool pause, struct
 	own_container struct container *c = NULL;
 	own_cgroup struct cgroup *cg = NULL;
 	enum oci_status status;
-	int rc = container_open(state_root, id, CONTAINER_LOCK, &c, err);
+	int rc = container_open(state_root, id, CONTAINER_LOOK, &c, err);
 
 	if (rc < 0)
 		return rc;

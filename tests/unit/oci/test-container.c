@@ -1,0 +1,139 @@
+/* The directory of a container: ids, locks, what a killed runtime leaves. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "oci/container.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static char root[] = "/tmp/test-container-XXXXXX";
+
+static int make_root(void **state)
+{
+	(void)state;
+	return mkdtemp(root) == NULL;
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	return tree_remove(AT_FDCWD, root, NULL);
+}
+
+static void refuses_ids_that_are_no_names(void **state)
+{
+	static const char *const ids[] = {"",    ".",    "..",  ".seccomp",
+					  "a/b", "../x", "a b", "\xc3\xa4"};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(ids); i++) {
+		own_container struct container *c = NULL;
+		struct error err = {0};
+
+		assert_int_equal(container_create(root, ids[i], &c, &err), -EINVAL);
+		assert_int_equal(container_open(root, ids[i], CONTAINER_LOOK, &c, &err), -EINVAL);
+	}
+}
+
+static void refuses_an_id_in_use(void **state)
+{
+	own_container struct container *a = NULL, *b = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "twice", &a, &err), 0);
+	assert_int_equal(container_create(root, "twice", &b, &err), -EEXIST);
+	assert_int_equal(container_remove(a, &err), 0);
+	assert_int_equal(container_create(root, "twice", &b, &err), 0);
+	assert_int_equal(container_remove(b, &err), 0);
+}
+
+static void says_that_it_does_not_exist(void **state)
+{
+	own_container struct container *c = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_open(root, "none", CONTAINER_LOCK, &c, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "does not exist"));
+}
+
+static void is_creating_only_while_somebody_creates_it(void **state)
+{
+	struct container *maker = NULL;
+	own_container struct container *c = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "half", &maker, &err), 0);
+	assert_int_equal(container_open(root, "half", CONTAINER_LOOK, &c, &err), 0);
+	assert_int_equal(container_status(c), OCI_CREATING);
+	/* As if its runtime had been killed. */
+	container_close(maker);
+	assert_int_equal(container_status(c), OCI_STOPPED);
+	assert_int_equal(oci_delete(root, "half", OCI_DELETE_STOPPED, &err), 0);
+	assert_int_equal(access(root, F_OK), 0);
+}
+
+static void survives_a_record_that_is_cut_short(void **state)
+{
+	own_container struct container *maker = NULL;
+	own_mem char *path = str_format("%s/cut/%s", root, CONTAINER_STATE);
+	own_oci_state struct oci_state got = {0};
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "cut", &maker, &err), 0);
+	container_close(take(maker));
+	assert_int_equal(
+		file_write(AT_FDCWD, path, "{\"id\": \"cu", 10, 0600, FILE_WRITE_PLAIN, &err), 0);
+	assert_int_equal(oci_get_state(root, "cut", &got, &err), 0);
+	assert_int_equal(got.status, OCI_STOPPED);
+	assert_int_equal(oci_delete(root, "cut", OCI_DELETE_STOPPED, &err), 0);
+}
+
+/* A pid alone may be another process by now. */
+static void knows_a_process_by_its_start(void **state)
+{
+	own_container struct container *c = NULL;
+	struct error err = {0};
+	uint64_t start;
+
+	(void)state;
+	assert_int_equal(container_create(root, "pid", &c, &err), 0);
+	assert_int_equal(proc_start_time(getpid(), &start), 0);
+	json_object_set_new(c->record, "pid", json_integer(getpid()));
+	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start));
+	assert_int_equal(container_pid(c), getpid());
+	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start + 1));
+	assert_int_equal(container_pid(c), 0);
+	assert_int_equal(container_remove(c, &err), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(refuses_ids_that_are_no_names),
+		cmocka_unit_test(refuses_an_id_in_use),
+		cmocka_unit_test(says_that_it_does_not_exist),
+		cmocka_unit_test(is_creating_only_while_somebody_creates_it),
+		cmocka_unit_test(survives_a_record_that_is_cut_short),
+		cmocka_unit_test(knows_a_process_by_its_start),
+	};
+
+	return cmocka_run_group_tests(tests, make_root, remove_root);
+}
