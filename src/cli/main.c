@@ -64,6 +64,11 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 			return 0;
 		}
 	}
+	if (command == &oci_command && args_flag(args, "version")) {
+		/* Engines look for these words. */
+		puts("berth-oci version " BERTH_VERSION "\nspec: 1.2.0");
+		return 0;
+	}
 	if (args_wants_help(args) || command->run == NULL)
 		return show_help(args, err);
 	return command->run(args, err);

@@ -9,13 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "cli/commands.h"
-#include "cli/help.h"
 #include "cli/oci_priv.h"
 
 /* --- the group ---------------------------------------------------------------------------------- */
@@ -102,18 +100,6 @@ static const struct command_entry entries[] = {
 	{0},
 };
 
-/* Without a command: the versions, in the words that engines look for, or the help. */
-static int run_group(const struct args *args, struct error *err)
-{
-	own_buf struct buf text = {0};
-
-	if (args_flag(args, "version"))
-		buf_format(&text, "berth-oci version %s\nspec: 1.2.0\n", BERTH_VERSION);
-	else
-		help_text(&text, args);
-	return fd_write_full(STDOUT_FILENO, text.data, text.len) < 0 ? fail(err, -EIO, "write") : 0;
-}
-
 const struct command oci_command = {
 	.summary = "The OCI runtime, for container engines",
 	.description =
@@ -122,7 +108,6 @@ const struct command oci_command = {
 		"with the options before the command as other runtimes have them.",
 	.options = {OPTION_SET(group_options)},
 	.entries = entries,
-	.run = run_group,
 	.flags = COMMAND_ISOLATED,
 	.error_status = 1,
 };
