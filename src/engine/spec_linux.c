@@ -150,6 +150,31 @@ static int add_device(const struct workload_device *d, json_t *nodes, json_t *ru
 	return 0;
 }
 
+/* What every workload may use: making any node (which gives no access), and the usual devices. */
+static void allow_usual(json_t *rules)
+{
+	static const struct {
+		char type[2];
+		int16_t major, minor; /* -1: any */
+		char access[4];
+	} usual[] = {
+		{"c", -1, -1, "m"}, {"b", -1, -1, "m"},    {"c", 1, 3, "rwm"}, {"c", 1, 5, "rwm"},
+		{"c", 1, 7, "rwm"}, {"c", 1, 8, "rwm"},    {"c", 1, 9, "rwm"}, {"c", 5, 0, "rwm"},
+		{"c", 5, 2, "rwm"}, {"c", 136, -1, "rwm"},
+	};
+
+	for (size_t i = 0; i < array_size(usual); i++) {
+		json_t *o = json_object();
+
+		json_object_set_new(o, "allow", json_true());
+		json_set_string(o, "type", usual[i].type);
+		set_number(o, "major", usual[i].major);
+		set_number(o, "minor", usual[i].minor);
+		json_set_string(o, "access", usual[i].access);
+		json_array_append_new(rules, o);
+	}
+}
+
 static int devices(const struct workload_config *config, json_t *nodes, json_t *rules,
 		   struct error *err)
 {
@@ -157,10 +182,11 @@ static int devices(const struct workload_config *config, json_t *nodes, json_t *
 	json_t *all = json_object();
 	int rc = 0;
 
-	/* First everything or nothing; the runtime adds the usual ones (null, zero, tty, ...). */
 	json_object_set_new(all, "allow", json_boolean(privileged));
 	json_set_string(all, "access", "rwm");
 	json_array_append_new(rules, all);
+	if (!privileged)
+		allow_usual(rules);
 	if (privileged)
 		add_devices_below("/dev", "/dev", "rwm", nodes, NULL, 0);
 	for (size_t i = 0; rc == 0 && i < config->devices_count; i++)
