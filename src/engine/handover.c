@@ -90,6 +90,7 @@ int handover_send(int fd, struct order *order, struct plan *plan, struct error *
 	order->text_len = (uint32_t)strlen(plan->text);
 	order->lock_count = (uint32_t)plan->lock_count;
 	order->has_root = plan->root_fd >= 0;
+	order->plan_flags = plan->flags;
 	if (text < 0)
 		return fail(err, -errno, "create a memory file");
 	rc = fd_write_full(text, plan->text, order->text_len);

@@ -34,7 +34,7 @@ struct order {
 	uint32_t text_len;
 	uint32_t lock_count;
 	uint32_t has_root;
-	uint32_t unused;
+	uint32_t plan_flags;
 };
 enum { ORDER_VERSION = 1 };
 

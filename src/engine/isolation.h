@@ -35,8 +35,13 @@ struct plan_lock {
 	char name[DIGEST_TEXT_MAX];
 };
 
+enum plan_flags {
+	PLAN_REAPER = 1, /* --init */
+};
+
 /* Everything that `start` needs. */
 struct plan {
+	uint32_t flags;          /* enum plan_flags */
 	char *text;              /* JSON; for a container its config.json */
 	int root_fd;             /* a detached mount, or -1 */
 	struct plan_lock *locks; /* held by the monitor while the workload lives */

@@ -62,6 +62,7 @@ static int prepare(struct engine *engine, const struct workload *workload, struc
 	if (rc < 0)
 		return rc;
 	plan.text = json_text(spec);
+	plan.flags = workload->config.flags & WORKLOAD_INIT ? PLAN_REAPER : 0;
 	*ret = plan;
 	plan = PLAN_EMPTY;
 	return 0;
@@ -85,7 +86,8 @@ static int start(struct engine *engine, const char *id, const struct plan *plan,
 	options.spec = spec;
 	memcpy(options.stdio, stdio, sizeof(options.stdio));
 	options.root_mount_fd = plan->root_fd;
-	options.flags = OCI_CREATE_RUN | OCI_CREATE_SIBLING | OCI_CREATE_KEEP_TERMINAL;
+	options.flags = OCI_CREATE_RUN | OCI_CREATE_SIBLING | OCI_CREATE_KEEP_TERMINAL |
+			(plan->flags & PLAN_REAPER ? OCI_CREATE_REAPER : 0);
 	rc = oci_create(&options, &child, err);
 	if (rc < 0)
 		return rc;

@@ -26,6 +26,7 @@ static int start(struct monitor *m, const int stdio[3], struct isolation_child *
 	struct plan plan = PLAN_EMPTY;
 
 	engine_init_paths(&paths, m->root, m->state);
+	plan.flags = m->handover.order.plan_flags;
 	plan.root_fd = m->handover.root_fd;
 	plan.text = handover_text(&m->handover);
 	if (plan.text == NULL)

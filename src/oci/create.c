@@ -376,6 +376,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	l.preserve_fds = o->preserve_fds;
 	l.sibling = o->flags & OCI_CREATE_SIBLING;
 	l.no_keyring = o->flags & OCI_CREATE_NO_KEYRING;
+	l.reaper = o->flags & OCI_CREATE_REAPER;
 	l.terminal = c->process.terminal;
 	l.id = o->id;
 	l.bundle = o->bundle;

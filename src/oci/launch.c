@@ -1,5 +1,6 @@
 /* launch: see launch.h. */
 #include "oci/launch.h"
+#include "oci/reaper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -306,7 +307,8 @@ int launch_execute(struct launch *l, const char *path, char *const *env, struct 
 
 	if ((rc = let_through(l->preserve_fds, err)) < 0 ||
 	    (rc = process_confine(l->process, &l->labels, &l->program, &l->config->linux_.seccomp,
-				  on_listener, l, err)) < 0)
+				  on_listener, l, err)) < 0 ||
+	    (l->reaper && (rc = reaper_split(err)) < 0))
 		return rc;
 	return process_execute(path, l->process, env, err);
 }

@@ -28,6 +28,7 @@ struct launch {
 	unsigned int preserve_fds;
 	bool sibling;
 	bool no_keyring;
+	bool reaper; /* the program gets a process 1 above it */
 	bool terminal;
 	const char *id;
 	const char *bundle;

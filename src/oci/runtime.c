@@ -312,8 +312,7 @@ int oci_get_stats(const char *state_root, const char *id, struct oci_stats *ret,
 
 	if (rc < 0)
 		return rc;
-	if (container_status(c) == OCI_STOPPED)
-		return not_running(id, err);
+	/* One that has stopped still has its counters: whether it ran out of memory, for example. */
 	rc = container_cgroup(c, &cg, err);
 	return rc < 0 ? rc : cgroup_stats(cg, ret, err);
 }

@@ -55,8 +55,9 @@ enum oci_create_flags {
 	OCI_CREATE_NO_PIVOT = 4,   /* for a root file system that pivot_root(2) refuses */
 	OCI_CREATE_NO_KEYRING = 8, /* keep the caller's session keyring */
 	OCI_CREATE_KEEP_TERMINAL =
-		16, /* process.terminal without a console socket: the pty's master
+		16,             /* process.terminal without a console socket: the pty's master
 					* is returned in ret->console_fd */
+	OCI_CREATE_REAPER = 32, /* a process 1 that passes signals on and reaps (reaper.h) */
 };
 
 struct oci_create {
