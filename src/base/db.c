@@ -138,7 +138,7 @@ int db_open(const char *path, struct db **ret, struct error *err)
 	if (rc == 0)
 		rc = use_wal(db, err);
 	if (rc < 0)
-		return rc;
+		return refuse(err, rc, "open %s", path);
 	*ret = take(db);
 	return 0;
 }
