@@ -154,6 +154,8 @@ static int set_registry(const char *s, char **name, struct reference *r, struct 
 	char *slash = strchr(*name, '/');
 	size_t len = slash ? (size_t)(slash - *name) : 0;
 
+	if (slash != NULL && len >= sizeof(r->registry))
+		return invalid(err, s, "the part before the first slash is too long");
 	r->short_name = slash == NULL || !looks_like_registry(*name, len);
 	if (r->short_name) {
 		strcpy(r->registry, REFERENCE_DEFAULT_REGISTRY);
@@ -184,11 +186,11 @@ int reference_parse(const char *s, struct reference *ret, struct error *err)
 	rc = split_suffixes(s, name, &r, err);
 	if (rc < 0)
 		return rc;
-	if (strlen(name) > NAME_MAX_LEN)
-		return invalid(err, s, "it is longer than 255 characters");
 	rc = set_registry(s, &name, &r, err);
 	if (rc < 0)
 		return rc;
+	if (strlen(name) > NAME_MAX_LEN)
+		return invalid(err, s, "it is longer than 255 characters");
 	if (!repository_valid(name))
 		return invalid(err, s,
 			       "a repository is made of lower-case letters, digits and "
@@ -198,6 +200,8 @@ int reference_parse(const char *s, struct reference *ret, struct error *err)
 			 name);
 	else
 		memcpy(r.repository, name, strlen(name) + 1);
+	if (strlen(r.registry) + 1 + strlen(r.repository) > NAME_MAX_LEN)
+		return invalid(err, s, "with its registry it is longer than 255 characters");
 	if (r.tag[0] == '\0' && r.digest.text[0] == '\0') {
 		strcpy(r.tag, "latest");
 		r.default_tag = true;

@@ -117,9 +117,10 @@ static void refuses_names_that_are_too_long(void **state)
 
 	(void)state;
 	memset(text, 'a', sizeof(text));
-	text[256] = '\0';
+	/* With "docker.io/library/" it is 255. */
+	text[238] = '\0';
 	assert_int_equal(reference_parse(text, &r, NULL), -EINVAL);
-	text[255] = '\0';
+	text[237] = '\0';
 	assert_int_equal(reference_parse(text, &r, NULL), 0);
 	memset(text, 'a', sizeof(text));
 	text[1023] = '\0';
