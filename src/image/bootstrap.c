@@ -358,5 +358,5 @@ int image_bootstrap(struct image_store *store, const char *what, image_progress_
 	else
 		return hint(err, refuse(err, -EINVAL, "there is no recipe for \"%.80s\"", what),
 			    "busybox, debian or debian:<suite>");
-	return rc < 0 ? refuse(err, rc, "bootstrap %s", what) : 0;
+	return rc;
 }

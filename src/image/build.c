@@ -221,5 +221,5 @@ int image_import(struct image_store *store, int fd, const struct image_import *o
 {
 	int rc = image_build(store, options, produce_from_fd, &fd, ret, err);
 
-	return rc < 0 ? refuse(err, rc, "import") : 0;
+	return rc;
 }

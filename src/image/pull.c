@@ -258,10 +258,8 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 	registry_close(pull.registry);
 	documents_release(&pull.documents);
 	image_session_end(&pull.session);
-	if (rc < 0) {
-		rc = image_fetch_failed(store, since, rc);
-		return refuse(err, rc, "pull %s", name);
-	}
+	if (rc < 0)
+		return image_fetch_failed(store, since, rc);
 	return image_find(store, id.text, ret, err);
 }
 

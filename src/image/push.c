@@ -211,7 +211,7 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	free(push.blobs);
 	strv_free(push.others);
 	if (rc < 0)
-		return refuse(err, rc, "push %s", name);
+		return rc;
 	*ret_manifest = image->manifest;
 	return 0;
 }
