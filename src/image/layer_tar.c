@@ -32,7 +32,7 @@
 enum {
 	CHUNK = 256 * 1024,
 	LEVELS_MAX = LAYER_DEPTH_MAX,
-	HOLE_MIN = 64 * 1024, /* holes of less are not worth a map */
+	HOLE_MIN = 64 * 1024, /* smaller files are not worth a map */
 };
 
 struct level {
@@ -247,12 +247,16 @@ static struct tar_entry entry_of(struct pack *p, const struct stat *st, enum tar
 }
 
 /* Finds the pieces of a file that have data. Leaves e->sparse unset where they are not worth it. */
-static int find_extents(struct pack *p, int fd, struct tar_entry *e, const struct stat *st)
+static void find_extents(struct pack *p, int fd, struct tar_entry *e)
 {
-	off_t at = 0;
+	off_t at = 0, first_hole;
 
-	if ((uint64_t)st->st_blocks * 512 + HOLE_MIN > e->size)
-		return 0;
+	/* The number of blocks does not tell: EROFS counts those of holes as well. */
+	if (e->size < HOLE_MIN)
+		return;
+	first_hole = lseek(fd, 0, SEEK_HOLE);
+	if (first_hole < 0 || (uint64_t)first_hole >= e->size)
+		return;
 	while ((uint64_t)at < e->size && e->extent_count < TAR_EXTENTS_MAX) {
 		off_t start = lseek(fd, at, SEEK_DATA), end;
 
@@ -260,7 +264,7 @@ static int find_extents(struct pack *p, int fd, struct tar_entry *e, const struc
 			break;
 		end = start < 0 ? -1 : lseek(fd, start, SEEK_HOLE);
 		if (end < 0)
-			return 0;
+			return;
 		if ((uint64_t)end > e->size)
 			end = (off_t)e->size;
 		if (start >= end)
@@ -272,10 +276,9 @@ static int find_extents(struct pack *p, int fd, struct tar_entry *e, const struc
 		at = end;
 	}
 	if (e->extent_count == TAR_EXTENTS_MAX)
-		return 0;
+		return;
 	e->extents = p->extents;
 	e->sparse = true;
-	return 0;
 }
 
 /* Data of a file that is being written to may end early: then zeros follow, as its size was said. */
@@ -312,9 +315,8 @@ static int put_file(struct pack *p, int dirfd, const char *name, struct error *e
 		return refuse(err, -EAGAIN, "%s was replaced while it was read", p->path.data);
 	e = entry_of(p, &st, TAR_FILE);
 	e.size = (uint64_t)st.st_size;
-	rc = find_extents(p, fd, &e, &st);
-	if (rc >= 0)
-		rc = tar_write_entry(&p->writer, &e, err);
+	find_extents(p, fd, &e);
+	rc = tar_write_entry(&p->writer, &e, err);
 	if (!e.sparse)
 		return rc < 0 ? rc : put_range(p, fd, 0, e.size, err);
 	for (size_t i = 0; i < e.extent_count && rc >= 0; i++)
