@@ -219,7 +219,5 @@ static int produce_from_fd(image_bytes_fn *out, void *out_context, void *context
 int image_import(struct image_store *store, int fd, const struct image_import *options,
 		 struct image **ret, struct error *err)
 {
-	int rc = image_build(store, options, produce_from_fd, &fd, ret, err);
-
-	return rc;
+	return image_build(store, options, produce_from_fd, &fd, ret, err);
 }

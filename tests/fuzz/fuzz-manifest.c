@@ -106,8 +106,13 @@ static void try_texts(const char *text)
 	own_mem char *decoded = NULL, *again = NULL;
 	size_t len;
 
-	if (base64_decode(text, &decoded, &len) == 0)
-		again = base64_encode(decoded, len);
+	if (realm != NULL && strlen(realm) > strlen(text))
+		abort();
+	if (base64_decode(text, &decoded, &len) < 0)
+		return;
+	again = base64_encode(decoded, len);
+	if (strlen(again) < len)
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
