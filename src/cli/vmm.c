@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/tty.h"
@@ -28,6 +29,8 @@ static const struct option_spec run_options[] = {
 	{"kernel", 0, OPTION_STRING, 0, "FILE", "",
 	 "Kernel to boot: a bzImage, a vmlinux or a multiboot ELF file"},
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
+	{"net", 0, OPTION_LIST, 0, "tap=NAME[,mac=MAC][,queues=N]", "",
+	 "Add a network card on a tap"},
 	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
 };
@@ -114,6 +117,62 @@ static int parse_disks(char *const *texts, struct machine_disk **ret, struct mac
 	return rc;
 }
 
+static int parse_mac(const char *text, uint8_t mac[6])
+{
+	own_strv char **bytes = strv_split(text, ':');
+	char digits[13] = "";
+
+	if (strv_len(bytes) != 6)
+		return -EINVAL;
+	for (unsigned int i = 0; i < 6; i++) {
+		if (strlen(bytes[i]) != 2)
+			return -EINVAL;
+		memcpy(digits + 2 * i, bytes[i], 2);
+	}
+	return hex_parse(digits, 6, mac) < 0 || (mac[0] & 1) ? -EINVAL : 0;
+}
+
+/* tap=NAME[,mac=MAC][,queues=N] */
+static int parse_net(const char *text, struct machine_net *ret, struct error *err)
+{
+	own_strv char **words = strv_split(text, ',');
+
+	for (char **word = words; word && *word; word++) {
+		const char *tap = str_after(*word, "tap="), *mac = str_after(*word, "mac="),
+			   *queues = str_after(*word, "queues=");
+		uint64_t count = 0;
+
+		if (tap && *tap && !ret->tap) {
+			ret->tap = str_copy(tap);
+		} else if (mac) {
+			if (parse_mac(mac, ret->mac) < 0)
+				return refuse(err, -EINVAL,
+					      "\"%s\" is not a card's address like "
+					      "02:00:5e:00:53:01",
+					      mac);
+		} else if (queues && str_to_uint(queues, 8, &count) == 0 && count > 0) {
+			ret->queues = (unsigned int)count;
+		} else {
+			return hint(err, refuse(err, -EINVAL, "--net does not know \"%s\"", *word),
+				    "it takes tap=NAME, mac=MAC and queues=1 to 8");
+		}
+	}
+	return ret->tap ? 0 : refuse(err, -EINVAL, "--net \"%s\" names no tap", text);
+}
+
+static int parse_nets(char *const *texts, struct machine_net **ret, struct machine_config *config,
+		      struct error *err)
+{
+	struct machine_net *nets = mem_new_array(strv_len(texts) + 1, sizeof(*nets));
+	int rc = 0;
+
+	*ret = nets;
+	config->nets = nets;
+	for (; *texts && rc == 0; texts++)
+		rc = parse_net(*texts, &nets[config->net_count++], err);
+	return rc;
+}
+
 static int run(const struct args *args, struct error *err)
 {
 	struct machine_config config = {
@@ -127,6 +186,7 @@ static int run(const struct args *args, struct error *err)
 		.console_out = -1,
 	};
 	own_mem struct machine_disk *disks = NULL;
+	own_mem struct machine_net *nets = NULL;
 	own_fd int serial_fd = -1;
 	int rc;
 
@@ -139,6 +199,8 @@ static int run(const struct args *args, struct error *err)
 	if (rc < 0)
 		return rc;
 	rc = parse_disks(args_list(args, "disk"), &disks, &config, err);
+	if (rc == 0)
+		rc = parse_nets(args_list(args, "net"), &nets, &config, err);
 	if (rc == 0 && str_eq(args_string(args, "console"), "stdio")) {
 		if (config.serial_in == 0)
 			return args_refuse(args, err,
@@ -150,6 +212,8 @@ static int run(const struct args *args, struct error *err)
 	rc = rc < 0 ? rc : run_machine(&config, err);
 	for (unsigned int i = 0; i < config.disk_count; i++)
 		free(disks[i].path);
+	for (unsigned int i = 0; i < config.net_count; i++)
+		free(nets[i].tap);
 	return rc;
 }
 

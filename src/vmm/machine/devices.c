@@ -3,6 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "vmm/machine/tap.h"
 
 static void own_device(struct machine *machine, struct device *device)
 {
@@ -141,6 +145,34 @@ static int create_disk(struct machine *machine, unsigned int i, struct error *er
 	return rc < 0 ? fail(err, rc, "add the disk %s", disk->path) : 0;
 }
 
+static int create_net(struct machine *machine, unsigned int i, struct error *err)
+{
+	const struct machine_net *net = &machine->config.nets[i];
+	unsigned int queues = net->queues ? net->queues : 1;
+	struct virtio *virtio = NULL;
+	int fds[NET_PAIRS_MAX], rc;
+	uint8_t mac[6];
+
+	if (queues > NET_PAIRS_MAX)
+		return refuse(err, -EINVAL, "a network card has at most %d queues", NET_PAIRS_MAX);
+	memcpy(mac, net->mac, sizeof(mac));
+	if (memcmp(mac, "\0\0\0\0\0", sizeof(mac)) == 0) {
+		random_bytes(mac, sizeof(mac));
+		mac[0] = (mac[0] & 0xfc) | 2; /* locally administered, one station */
+	}
+	rc = tap_open(net->tap, queues, fds, err);
+	if (rc < 0)
+		return rc;
+	rc = virtio_net_create(&machine->board, i, fds, queues, mac, &virtio);
+	if (rc < 0) {
+		for (unsigned int j = 0; j < queues; j++)
+			fd_close(&fds[j]);
+		return fail(err, rc, "add a network card for the tap %s", net->tap);
+	}
+	rc = add_virtio(machine, virtio);
+	return rc < 0 ? fail(err, rc, "add a network card for the tap %s", net->tap) : 0;
+}
+
 static int create_virtio(struct machine *machine, struct error *err)
 {
 	struct virtio *virtio = NULL;
@@ -154,6 +186,8 @@ static int create_virtio(struct machine *machine, struct error *err)
 		return fail(err, rc, "create the machine's devices");
 	for (unsigned int i = 0; i < machine->config.disk_count && rc == 0; i++)
 		rc = create_disk(machine, i, err);
+	for (unsigned int i = 0; i < machine->config.net_count && rc == 0; i++)
+		rc = create_net(machine, i, err);
 	return rc;
 }
 

@@ -73,9 +73,7 @@ static int open_accel(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < config.region_count; i++)
 		regions[i] = (struct cpu_region){
 			.gpa = parts[i].gpa, .size = parts[i].size, .host = parts[i].host};
-	machine->accel = machine_choose_accel(machine->config.accel, err);
-	if (!machine->accel)
-		return -ENOTSUP;
+	machine->accel = machine_choose_accel(machine->config.accel);
 	return machine->accel->open(&config, &machine->vm, err);
 }
 

@@ -19,6 +19,12 @@ struct machine_disk {
 	bool read_only;
 };
 
+struct machine_net {
+	char *tap;           /* the interface's name */
+	unsigned int queues; /* pairs; 0: one */
+	uint8_t mac[6];      /* all zero: one is made up */
+};
+
 struct machine_config {
 	uint64_t memory_bytes;
 	unsigned int cpus;
@@ -30,6 +36,8 @@ struct machine_config {
 	bool debug_exit;
 	unsigned int disk_count;
 	const struct machine_disk *disks;
+	unsigned int net_count;
+	const struct machine_net *nets;
 	/* The virtio console's first port, instead of the serial line; -1: no such device. */
 	int console_in, console_out;
 };

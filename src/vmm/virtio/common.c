@@ -110,7 +110,7 @@ static void set_status(struct virtio *v, uint8_t value)
 	}
 	/* The bit stays away if a feature was chosen that was not offered, or the old interface. */
 	if ((news & STATUS_FEATURES_OK) &&
-	    ((v->accepted & ~v->offered) || !virtio_has(v, VIRTIO_F_VERSION_1)))
+	    ((v->accepted & ~v->offered) || !virtio_has(v, VIRTIO_FEATURE_VERSION_1)))
 		value &= (uint8_t)~STATUS_FEATURES_OK;
 	if (!(value & STATUS_FEATURES_OK))
 		value &= (uint8_t)~STATUS_DRIVER_OK;
@@ -121,8 +121,8 @@ static void set_status(struct virtio *v, uint8_t value)
 
 static void enable_queue(struct virtio *v, struct queue *q)
 {
-	q->packed = virtio_has(v, VIRTIO_F_PACKED);
-	q->event_index = virtio_has(v, VIRTIO_F_EVENT_INDEX);
+	q->packed = virtio_has(v, VIRTIO_FEATURE_PACKED);
+	q->event_index = virtio_has(v, VIRTIO_FEATURE_EVENT_INDEX);
 	if (queue_check(q) < 0) {
 		virtio_fail(v, "a queue outside of memory");
 		return;

@@ -20,3 +20,10 @@ int virtio_console_create(struct board *board, int out_fd, struct input *input,
 size_t virtio_console_receive(struct virtio *virtio, const void *data, size_t size);
 /* Tells the guest the terminal's size. */
 void virtio_console_resize(struct virtio *virtio, uint16_t columns, uint16_t rows);
+
+/* A network card on a tap with virtio headers: one descriptor (non-blocking) for each pair of queues.
+ * They are taken unless it fails. */
+enum { NET_PAIRS_MAX = 8 };
+int virtio_net_create(struct board *board, unsigned int instance, const int *fds,
+		      unsigned int pairs, const uint8_t mac[static 6],
+		      struct virtio **ret) must_check;

@@ -360,8 +360,9 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, struct board *bo
 	v->board = board;
 	v->queue_count = queues;
 	v->queue_size = size;
-	v->offered = features | VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_PACKED) |
-		     VIRTIO_BIT(VIRTIO_F_INDIRECT) | VIRTIO_BIT(VIRTIO_F_EVENT_INDEX);
+	v->offered = features | VIRTIO_BIT(VIRTIO_FEATURE_VERSION_1) |
+		     VIRTIO_BIT(VIRTIO_FEATURE_PACKED) | VIRTIO_BIT(VIRTIO_FEATURE_INDIRECT) |
+		     VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX);
 	device_init(&v->device, &ops->device, instance);
 	describe(v);
 	for (unsigned int i = 0; i < queues; i++) {
@@ -429,8 +430,8 @@ int virtio_device_load(struct device *device, struct state_reader *in)
 	v->config_vector = state_get_u16(in);
 	v->selected = state_get_u16(in);
 	for (unsigned int i = 0; i < v->queue_count; i++) {
-		v->queues[i].packed = virtio_has(v, VIRTIO_F_PACKED);
-		v->queues[i].event_index = virtio_has(v, VIRTIO_F_EVENT_INDEX);
+		v->queues[i].packed = virtio_has(v, VIRTIO_FEATURE_PACKED);
+		v->queues[i].event_index = virtio_has(v, VIRTIO_FEATURE_EVENT_INDEX);
 		queue_load(&v->queues[i], in);
 	}
 	if (v->ops->load)
