@@ -74,7 +74,7 @@ struct machine {
 };
 
 /* machine_accel.c: NULL if it is not there, with a reason. */
-const struct cpu_accel *machine_choose_accel(enum machine_accel wanted, struct error *err);
+const struct cpu_accel *machine_choose_accel(enum machine_accel wanted);
 
 /* machine_cpus.c */
 extern const struct cpu_client_ops machine_client_ops;

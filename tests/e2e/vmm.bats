@@ -1,0 +1,95 @@
+#!/usr/bin/env bats
+# berth vmm run, with small guests that need neither a distribution's kernel nor a network.
+
+BERTH=${BERTH:-berth}
+
+setup_file() {
+	export guests="$BATS_FILE_TMPDIR"
+	local source
+	for source in "$BATS_TEST_DIRNAME"/../guest/*.S; do
+		gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+			-o "$guests/$(basename "$source" .S)" "$source"
+	done
+}
+
+vm() {
+	timeout 60 "$BERTH" vmm run --memory 16m --debug-exit "$@" < /dev/null
+}
+
+@test "a multiboot kernel runs on the software CPU and ends with its code" {
+	run vm --accel soft --kernel "$guests/hello"
+	[ "$status" -eq 43 ]
+	[ "$output" = "hello from the guest" ]
+}
+
+@test "the same kernel runs on kvm" {
+	[ -w /dev/kvm ] || skip "no /dev/kvm here: the accelerator kvm is NOT tested"
+	run vm --accel kvm --kernel "$guests/hello"
+	[ "$status" -eq 43 ]
+	[ "$output" = "hello from the guest" ]
+}
+
+@test "--accel auto says in one line what it chose and why" {
+	run vm --debug --kernel "$guests/hello"
+	[ "$status" -eq 43 ]
+	[ "$(grep -c '^berth: accelerator \(kvm\|soft\): ' <<< "$output")" -eq 1 ]
+}
+
+@test "a guest may reset itself, and starts anew" {
+	run vm --accel soft --kernel "$guests/reset"
+	[ "$status" -eq 3 ]
+	[ "$output" = "first
+second" ]
+}
+
+@test "a triple fault is a reset, too" {
+	run timeout 2 "$BERTH" vmm run --memory 16m --accel soft --kernel "$guests/fault" < /dev/null
+	[ "$status" -eq 124 ]
+	[ "$(grep -c started <<< "$output")" -gt 1 ]
+}
+
+@test "the serial line goes to a file" {
+	run vm --accel soft --serial "file:$BATS_TEST_TMPDIR/log" --kernel "$guests/hello"
+	[ "$status" -eq 43 ]
+	[ -z "$output" ]
+	[ "$(cat "$BATS_TEST_TMPDIR/log")" = "hello from the guest" ]
+}
+
+@test "what is no kernel is refused by name" {
+	echo nonsense > "$BATS_TEST_TMPDIR/file"
+	run vm --kernel "$BATS_TEST_TMPDIR/file"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"$BATS_TEST_TMPDIR/file is not a kernel"* ]]
+	[[ "$output" == *"hint: "* ]]
+}
+
+@test "a damaged kernel and a missing disk are refused by name" {
+	head -c 120 "$guests/hello" > "$BATS_TEST_TMPDIR/short"
+	run vm --accel soft --kernel "$BATS_TEST_TMPDIR/short"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"$BATS_TEST_TMPDIR/short"* ]]
+	run vm --accel soft --kernel "$guests/hello" --disk /nowhere/disk
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"the disk /nowhere/disk"* ]]
+}
+
+@test "wrong options are refused with the right ones" {
+	run vm --kernel "$guests/hello" --disk "$guests/hello,rw"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *'"rw"'*"hint: "* ]]
+	run vm --kernel "$guests/hello" --net tap=x,mac=01:00:00:00:00:00
+	[ "$status" -eq 125 ]
+	run vm --kernel "$guests/hello" --cpus 65
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"1 to 64 CPUs"* ]]
+}
+
+# The distribution's own kernel: BERTH_TEST_KERNEL and BERTH_TEST_INITRD, whose /init must print
+# INIT-REACHED and power off.
+@test "the distribution's kernel boots on two CPUs and powers off" {
+	[ -n "${BERTH_TEST_KERNEL:-}" ] || skip "BERTH_TEST_KERNEL is not set: NO distribution kernel is booted"
+	run timeout 120 "$BERTH" vmm run --accel soft --memory 256m --cpus 2 --kernel "$BERTH_TEST_KERNEL" \
+		--initrd "$BERTH_TEST_INITRD" --append "console=ttyS0 quiet run=true" < /dev/null
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"INIT-REACHED"*"2 cpus"* ]]
+}
