@@ -7,7 +7,8 @@
  *   K2  Whoever writes such a page clears the word and tells every vCPU whose bit it held. The vCPU
  *       drops its blocks of the page before it runs another one.
  *   K3  A dropped block's memory stays valid until the arena is emptied, which happens only between two
- *       blocks: an operation may go on reading itself after it has dropped its own block.
+ *       blocks: an operation may go on reading itself after it has dropped its own block. The functions
+ *       of the operations behind it have been replaced by one that leaves the block.
  */
 #include "vmm/cpu/soft/cache.h"
 
@@ -17,6 +18,7 @@
 #include "base/mem.h"
 #include "vmm/cpu/soft/decode.h"
 #include "vmm/cpu/soft/mmu.h"
+#include "vmm/cpu/soft/run.h"
 
 enum {
 	HASH_SIZE = 1 << 15,
@@ -122,6 +124,19 @@ static void unhash(struct cache *cache, struct block *b)
 		*p = b->next_hash;
 }
 
+static const struct op *do_stale(struct soft *c, const struct op *op)
+{
+	return run_leave(c, op_rip(c, op) & rip_mask(c));
+}
+
+/* The block may be the one that is executing: whatever operation comes next finds out. */
+static void make_stale(struct block *b)
+{
+	for (unsigned int i = 0; i <= b->count; i++)
+		b->ops[i].fn = do_stale;
+	b->dropped = true;
+}
+
 /* Lists are by hash of the page, so blocks of other pages stand between; a dropped block stays in the
  * list of its other page, marked. */
 static void drop_page(struct soft *c, gpa_t gpa)
@@ -137,9 +152,10 @@ static void drop_page(struct soft *c, gpa_t gpa)
 			p = &b->next_page[here];
 			continue;
 		}
-		if (!b->dropped)
+		if (!b->dropped) {
 			unhash(c->cache, b);
-		b->dropped = true;
+			make_stale(b);
+		}
 		any = true;
 		*p = b->next_page[here];
 	}

@@ -251,7 +251,7 @@ void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, ui
 	return place.host;
 }
 
-const struct op *soft_commit(struct soft *c, const struct op *op)
+void soft_commit(struct soft *c)
 {
 	struct commit commit = c->commit;
 
@@ -269,13 +269,6 @@ const struct op *soft_commit(struct soft *c, const struct op *op)
 		cache_written(c, commit.gpa, commit.size);
 		break;
 	}
-	if (!op)
-		return NULL;
-	if (!c->block || !c->block->dropped)
-		return op + 1;
-	/* The instruction has written into its own block: what follows must be decoded again. */
-	c->rip = op_next_rip(c, op);
-	return &c->leave;
 }
 
 uint64_t soft_read_system(struct soft *c, uint64_t address, unsigned int size)
@@ -331,6 +324,16 @@ void *soft_page_pointer(struct soft *c, uint64_t address, enum soft_access acces
 	return place.coded ? NULL : place.host;
 }
 
+/* For addresses that a TLB entry has given, so there is one. */
+static gpa_t gpa_of_host(const struct soft_vm *vm, const uint8_t *host)
+{
+	const struct soft_region *r = vm->regions;
+
+	while ((uint64_t)(host - r->region.host) >= r->region.size)
+		r++;
+	return r->region.gpa + (uint64_t)(host - r->region.host);
+}
+
 gpa_t soft_fetch_gpa(struct soft *c, uint64_t address)
 {
 	struct soft_region *region;
@@ -338,6 +341,10 @@ gpa_t soft_fetch_gpa(struct soft *c, uint64_t address)
 	uint32_t error;
 	uint8_t *host;
 
+	struct tlb_entry *e = &c->tlb[(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+
+	if (e->exec == (address & ~0xfffull))
+		return gpa_of_host(c->vm, (const uint8_t *)(uintptr_t)(address + e->addend));
 	if ((int64_t)(address << 16) >> 16 != (int64_t)address)
 		soft_throw(c, VECTOR_GP, 0);
 	if (!soft_walk(c, address, ACCESS_EXEC, c->tlb_index, &t, &error))

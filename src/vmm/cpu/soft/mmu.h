@@ -17,8 +17,8 @@ enum { PHYSICAL_BITS = 46 };
 /* The host's address of an operand of `size_access & 0xffff` bytes for (size_access >> 16, an enum
  * soft_access); valid until the next call. Called by generated code. */
 void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, uint32_t size_access);
-/* Finishes a write; returns the operation to go on with after `op`. Called by generated code. */
-const struct op *soft_commit(struct soft *c, const struct op *op);
+/* Finishes a write. Called by generated code. */
+void soft_commit(struct soft *c);
 
 static inline void *soft_pointer(struct soft *c, uint64_t address, unsigned int size,
 				 enum soft_access access)
@@ -35,7 +35,7 @@ static inline void *soft_pointer(struct soft *c, uint64_t address, unsigned int 
 static inline void soft_commit_if_needed(struct soft *c)
 {
 	if (unlikely(c->commit.kind))
-		(void)soft_commit(c, c->op);
+		soft_commit(c);
 }
 
 static inline uint64_t soft_load(const void *p, unsigned int size)

@@ -413,11 +413,7 @@ static void emit_end(struct plan *p)
 	if (jump) {
 		emit_patch32(e, jump, e->length);
 		emit_call(e, (uintptr_t)soft_commit);
-#if SOFT_TAIL_CALLS
-		emit_literal(e, "\x48\x89\xc6\xff\x26"); /* mov rsi, rax; jmp [rsi] */
-#else
-		emit_byte(e, 0xc3);
-#endif
+		emit_next(e);
 	}
 	emit_slow_path(p);
 }

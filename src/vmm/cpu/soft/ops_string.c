@@ -74,8 +74,6 @@ static const struct op *repeat(struct soft *c, const struct op *op, string_fn so
 				return run_leave(c, op_rip(c, op));
 		}
 	}
-	if (unlikely(c->block && c->block->dropped))
-		return run_leave(c, op_next_rip(c, op));
 	NEXT(c, op);
 }
 

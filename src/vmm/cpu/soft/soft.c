@@ -180,13 +180,6 @@ static int soft_dirty(struct cpu_vm *cpu_vm, unsigned int region, uint64_t *ret_
 	return 0;
 }
 
-/* Where an operation goes whose own block has been dropped: to the run loop. */
-static const struct op *do_leave(struct soft *c, const struct op *op)
-{
-	(void)op;
-	return run_leave(c, c->rip);
-}
-
 static void soft_destroy(struct vcpu *vcpu)
 {
 	struct soft *c = cpu_of(vcpu);
@@ -218,7 +211,6 @@ static int soft_create(struct cpu_vm *cpu_vm, unsigned int index, struct vcpu **
 	c->vm = vm;
 	c->vcpu.vm = cpu_vm;
 	c->vcpu.index = index;
-	c->leave.fn = do_leave;
 	c->apic_base = 0xfee00800 | (index == 0 ? 0x100 : 0);
 	soft_reset(c, false);
 	c->activity = index == 0 ? CPU_RUNNABLE : CPU_WAITS_FOR_STARTUP;

@@ -292,7 +292,6 @@ struct soft {
 	uint64_t generation;            /* of address translations */
 	uint64_t large_low, large_high; /* the range in which large pages were entered in the TLB */
 	struct cache *cache;
-	struct op leave; /* continues at `rip`; where an operation goes whose own block is gone */
 
 	/* Shared */
 	pthread_mutex_t drops_lock;
