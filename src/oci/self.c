@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -25,7 +26,8 @@
 enum { ARGUMENTS_MAX = 8 << 20 };
 enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-/* True if nobody can write to it through the descriptor's mount. */
+/* True if nobody can write to it through the descriptor's mount. Seals are not told of an O_PATH
+ * descriptor. */
 static bool is_protected(int fd)
 {
 	struct statvfs fs;
@@ -65,7 +67,7 @@ static int sealed_copy(struct error *err)
 
 int oci_protected_exe_fd(struct error *err)
 {
-	own_fd int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	own_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return fail(err, -errno, "open the program's file");
@@ -92,7 +94,8 @@ static int read_arguments(char ***ret, struct error *err)
 
 int oci_self_protect(char *const argv[], struct error *err)
 {
-	own_fd int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	own_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	own_fd int opened = -1;
 	own_strv char **own = NULL;
 	int rc;
 
@@ -104,6 +107,10 @@ int oci_self_protect(char *const argv[], struct error *err)
 	fd = oci_protected_exe_fd(err);
 	if (fd < 0)
 		return fd;
+	/* What is not recognised now would not be recognised then: never an endless chain. */
+	opened = open(fd_path(fd).text, O_RDONLY | O_CLOEXEC);
+	if (opened < 0 || !is_protected(opened))
+		return refuse(err, -EPERM, "the program's own file cannot be protected");
 	if (argv == NULL) {
 		rc = read_arguments(&own, err);
 		if (rc < 0)
