@@ -1,7 +1,6 @@
 /*
- * cgroup_systemd: containers in scopes of systemd, made through its D-Bus interface.
- *
- * libsystemd is opened when it is first needed (base/dylib.h).
+ * cgroup_systemd: containers in scopes of systemd. The place where its D-Bus interface belongs; all
+ * calls refuse with -ENOTSUP for now.
  */
 #pragma once
 
