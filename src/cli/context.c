@@ -12,6 +12,7 @@ int open_engine(const struct args *args, struct engine **ret, struct error *err)
 	const struct engine_options options = {
 		.root = args_string(args, "root"),
 		.state = args_string(args, "state"),
+		.policy = args_string(args, "signature-policy"),
 	};
 
 	return engine_open(&options, ret, err);

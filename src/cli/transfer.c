@@ -1,4 +1,6 @@
 /* transfer: images from and to elsewhere: pull, push, load, save, import, bootstrap. */
+#include "cli/transfer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,11 +14,10 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/listing.h"
-#include "cli/progress.h"
 
 /* --- registries ---------------------------------------------------------------------------------- */
 
-static const struct option_spec registry_options[] = {
+const struct option_spec transfer_options[TRANSFER_OPTIONS_COUNT] = {
 	{"authfile", 0, OPTION_STRING, 0, "FILE", "",
 	 "Credentials (default ~/.docker/config.json)"},
 	{"cert-dir", 0, OPTION_STRING, 0, "DIR", "", "Certificates of registries"},
@@ -37,14 +38,13 @@ static const struct option_spec push_options[] = {
 	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the digest"},
 };
 
-/* The options of registry_options, and those of the command's own that concern the way. */
-static struct image_remote read_remote(const struct args *args, struct progress *progress)
+struct image_remote transfer_remote(const struct args *args, struct progress *progress)
 {
 	struct image_remote remote = {
 		.auth_file = args_string(args, "authfile"),
 		.cert_dir = args_string(args, "cert-dir"),
 		.user = args_string(args, "creds"),
-		.progress = progress_report,
+		.progress = progress ? progress_report : NULL,
 		.progress_data = progress,
 	};
 
@@ -68,14 +68,16 @@ static int run_pull(const struct args *args, struct error *err)
 {
 	const bool quiet = args_flag(args, "quiet");
 	own_progress struct progress *progress = progress_new(quiet);
-	const struct image_remote remote = read_remote(args, progress);
+	const struct image_remote remote = transfer_remote(args, progress);
 	own_engine struct engine *engine = NULL;
 	own_image struct image *image = NULL;
 	struct image_store *store;
 	int rc;
 
 	if (args_given(args, "disable-content-trust") && !args_flag(args, "disable-content-trust"))
-		return args_refuse(args, err, "signatures cannot be checked yet");
+		return args_refuse(args, err,
+				   "Notary's signatures are not supported: the policy says what "
+				   "must be signed (--signature-policy)");
 	rc = open_images(args, &engine, &store, err);
 	if (rc >= 0)
 		rc = image_pull(store, args_at(args, 0), &remote, &image, err);
@@ -89,7 +91,7 @@ const struct command pull_command = {
 	.summary = "Fetch an image from a registry",
 	.examples = "berth pull debian:bookworm\tFrom docker.io\n"
 		    "berth pull --platform linux/arm64 localhost:5000/app\tFor another machine\n",
-	.options = {OPTION_SET(pull_options), OPTION_SET(registry_options)},
+	.options = {OPTION_SET(pull_options), TRANSFER_OPTIONS},
 	.run = run_pull,
 };
 
@@ -97,7 +99,7 @@ static int run_push(const struct args *args, struct error *err)
 {
 	const bool quiet = args_flag(args, "quiet");
 	own_progress struct progress *progress = progress_new(quiet);
-	const struct image_remote remote = read_remote(args, progress);
+	const struct image_remote remote = transfer_remote(args, progress);
 	own_engine struct engine *engine = NULL;
 	own_mem char *line = NULL;
 	struct image_store *store;
@@ -118,7 +120,7 @@ const struct command push_command = {
 	.description =
 		"The registry is part of the image's name, or of NAME, if it is to have another "
 		"one there. Prints the manifest's digest.",
-	.options = {OPTION_SET(push_options), OPTION_SET(registry_options)},
+	.options = {OPTION_SET(push_options), TRANSFER_OPTIONS},
 	.run = run_push,
 };
 

@@ -115,6 +115,7 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
 		rc = engine_recover(engine, err);
 	if (rc < 0)
 		return rc;
+	engine->policy = str_copy(options->policy);
 	*ret = take(engine);
 	return 0;
 }
@@ -130,6 +131,7 @@ void engine_close(struct engine *engine)
 	fd_close(&engine->state_fd);
 	free(engine->root);
 	free(engine->state);
+	free(engine->policy);
 	free(engine);
 }
 
@@ -171,6 +173,7 @@ int engine_images(struct engine *engine, struct image_store **ret, struct error 
 
 		if (rc < 0)
 			return rc;
+		image_store_set_policy(engine->images, engine->policy);
 	}
 	*ret = engine->images;
 	return 0;

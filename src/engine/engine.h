@@ -34,8 +34,9 @@ struct engine;
 struct image_store; /* image/store.h */
 
 struct engine_options {
-	const char *root;  /* NULL: $BERTH_ROOT, /var/lib/berth, rootless $XDG_DATA_HOME/berth */
-	const char *state; /* NULL: $BERTH_STATE, /run/berth, rootless $XDG_RUNTIME_DIR/berth */
+	const char *root;   /* NULL: $BERTH_ROOT, /var/lib/berth, rootless $XDG_DATA_HOME/berth */
+	const char *state;  /* NULL: $BERTH_STATE, /run/berth, rootless $XDG_RUNTIME_DIR/berth */
+	const char *policy; /* which images may come (image/policy.h); NULL: the usual files */
 };
 
 /* Creates the directories (0700) if needed, opens the database, and repairs what a crash left (G4).

@@ -92,11 +92,13 @@ static void rows_release(struct rows *rows)
 }
 #define own_rows __attribute__((cleanup(rows_release)))
 
-static int read_rows(struct check *c, const char *sql, struct rows *rows, struct error *err)
+/* `image` is the statement's parameter, NULL: it has none. */
+static int read_rows(struct check *c, const char *sql, const char *image, struct rows *rows,
+		     struct error *err)
 {
 	own_db_query struct db_query *q = NULL;
 	size_t capacity = 0;
-	int rc = db_query(c->store->db, &q, err, sql, "");
+	int rc = db_query(c->store->db, &q, err, sql, image ? "t" : "", image);
 
 	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
 		struct row *row;
@@ -181,7 +183,7 @@ static int repair_blob(struct check *c, const struct digest *digest, struct erro
 static int check_blobs(struct check *c, struct error *err)
 {
 	own_rows struct rows rows = {0};
-	int rc = read_rows(c, "SELECT digest, size, '', '' FROM image_blob", &rows, err);
+	int rc = read_rows(c, "SELECT digest, size, '', '' FROM image_blob", NULL, &rows, err);
 
 	if (rc >= 0 && rows.count > 0)
 		rc = image_store_blobs_fd(c->store, err);
@@ -277,7 +279,8 @@ static int repair_layer(struct check *c, const struct digest *diffid, struct err
 static int check_layers(struct check *c, struct error *err)
 {
 	own_rows struct rows rows = {0};
-	int rc = read_rows(c, "SELECT diffid, size, digest, format FROM image_layer", &rows, err);
+	int rc = read_rows(c, "SELECT diffid, size, digest, format FROM image_layer", NULL, &rows,
+			   err);
 
 	if (rc >= 0 && rows.count > 0) {
 		/* Without the directory every layer is missing: there is no way to say it shorter. */
@@ -344,4 +347,42 @@ int image_store_check(struct image_store *store, enum image_check_flags flags, i
 	if (rc == 0 && repairing(&c))
 		rc = image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err);
 	return rc < 0 ? refuse(err, rc, "check the images") : c.open;
+}
+
+int image_verify_files(struct image_store *store, const struct digest *id, image_problem_fn *fn,
+		       void *data, size_t *ret_blobs, size_t *ret_layers, struct error *err)
+{
+	struct check c = {.store = store, .flags = IMAGE_CHECK_CONTENT, .fn = fn, .data = data};
+	own_rows struct rows blobs = {0}, layers = {0};
+	int rc = read_rows(&c,
+			   "SELECT digest, size, '', '' FROM image_blob WHERE digest IN "
+			   "(SELECT blob FROM image_part WHERE image = ?)",
+			   id->text, &blobs, err);
+
+	if (rc >= 0)
+		rc = read_rows(&c,
+			       "SELECT diffid, size, digest, format FROM image_layer WHERE diffid "
+			       "IN (SELECT diffid FROM image_stack WHERE image = ?)",
+			       id->text, &layers, err);
+	if (rc >= 0 && blobs.count > 0)
+		rc = image_store_blobs_fd(store, err);
+	if (rc >= 0 && layers.count > 0)
+		rc = image_store_layers_fd(store, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < blobs.count; i++) {
+		own_mem char *fault = blob_fault(&c, &blobs.items[i].key, blobs.items[i].size);
+
+		if (fault != NULL)
+			problem(&c, false, "the blob %s %s", blobs.items[i].key.text, fault);
+	}
+	for (size_t i = 0; i < layers.count; i++) {
+		own_mem char *fault = layer_fault(&c, &layers.items[i]);
+
+		if (fault != NULL)
+			problem(&c, false, "the layer %s %s", layers.items[i].key.text, fault);
+	}
+	*ret_blobs = blobs.count;
+	*ret_layers = layers.count;
+	return c.open;
 }

@@ -18,6 +18,7 @@
 #include "image/build.h"
 #include "image/fetch.h"
 #include "image/store_priv.h"
+#include "image/trust.h"
 
 enum { INDEX_DEPTH_MAX = 4 };
 
@@ -26,6 +27,7 @@ struct load {
 	const struct image_load *options;
 	struct archive *archive;
 	struct platform platform;
+	struct policy policy;
 	size_t loaded;
 };
 
@@ -160,6 +162,13 @@ static int load_layout(struct load *load, struct error *err)
 		rc = manifest_parse(text, len, NULL, &index, err);
 	if (rc == 0 && index.kind != MANIFEST_INDEX)
 		rc = refuse(err, -EINVAL, "index.json is a manifest, not an index");
+	/* All of them are judged before the first is stored. */
+	for (size_t i = 0; rc == 0 && i < index.layers_count; i++) {
+		char name[REFERENCE_TEXT_MAX];
+		bool named = descriptor_name(load, &index.layers[i], name);
+
+		rc = trust_admit_unsigned(&load->policy, named ? name : NULL, err);
+	}
 	for (size_t i = 0; rc == 0 && i < index.layers_count; i++) {
 		char name[REFERENCE_TEXT_MAX];
 		bool named = descriptor_name(load, &index.layers[i], name);
@@ -242,6 +251,28 @@ static int check_layers(struct load *load, const struct json_at *entry, struct e
 	return rc < 0 ? rc : 0;
 }
 
+/* Asks the policy about all names that an entry of manifest.json gives to its image. */
+static int admit_docker_image(struct load *load, const struct json_at *entry, struct error *err)
+{
+	own_strv char **tags = NULL;
+	int rc = json_as_object(entry, err);
+
+	if (rc == 0)
+		rc = json_get_strv(entry, "RepoTags", JSON_OPTIONAL, &tags, err);
+	if (rc >= 0 && tags == NULL && load->options->name != NULL)
+		strv_push(&tags, load->options->name);
+	if (rc >= 0 && (tags == NULL || tags[0] == NULL))
+		return trust_admit_unsigned(&load->policy, NULL, err);
+	for (size_t i = 0; rc >= 0 && tags[i] != NULL; i++) {
+		char name[REFERENCE_TEXT_MAX];
+
+		rc = image_target_name(tags[i], name, err);
+		if (rc == 0)
+			rc = trust_admit_unsigned(&load->policy, name, err);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 static int load_docker(struct load *load, struct error *err)
 {
 	own_json json_t *value = NULL;
@@ -257,6 +288,8 @@ static int load_docker(struct load *load, struct error *err)
 	root = json_root(value);
 	if (!json_is_array(value))
 		return json_refuse(err, &root, "manifest.json is not a list");
+	for (size_t i = 0; rc == 0 && json_element(&root, i, &entry); i++)
+		rc = admit_docker_image(load, &entry, err);
 	for (size_t i = 0; rc == 0 && json_element(&root, i, &entry); i++) {
 		rc = check_layers(load, &entry, err);
 		if (rc == 0)
@@ -300,14 +333,19 @@ static int load_from(struct image_store *store, int fd, const char *dir,
 	int rc = platform_parse(options->platform, &load.platform, err);
 
 	if (rc == 0)
+		rc = trust_load(store->policy_path, &load.policy, err);
+	if (rc == 0)
 		rc = image_session_begin(store, &load.session, err);
-	if (rc < 0)
+	if (rc < 0) {
+		policy_release(&load.policy);
 		return rc;
+	}
 	rc = dir ? archive_open_dir(dir, &load.archive, err)
 		 : archive_open(&load.session, fd, &load.archive, err);
 	if (rc == 0)
 		rc = load_archive(&load, err);
 	archive_close(load.archive);
+	policy_release(&load.policy);
 	image_session_end(&load.session);
 	return rc < 0 ? image_fetch_failed(store, since, rc) : 0;
 }

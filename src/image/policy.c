@@ -64,9 +64,9 @@ static int parse_identity(const struct json_at *at, struct policy_requirement *q
 		rc = json_get_string(&identity, "type", JSON_REQUIRED, &type, err);
 	if (rc <= 0)
 		return rc;
-	/* cosign signs names of repositories, without tags: these three mean the same for it. */
-	if (str_eq(type, "matchRepoDigestOrExact") || str_eq(type, "matchExact") ||
-	    str_eq(type, "matchRepository"))
+	/* cosign signs names of repositories, without tags: the three mean the same for it. */
+	q->any_tag = str_eq(type, "matchRepository");
+	if (q->any_tag || str_eq(type, "matchRepoDigestOrExact") || str_eq(type, "matchExact"))
 		return 0;
 	if (!str_eq(type, "exactRepository"))
 		return json_refuse(err, &identity, "the type \"%.64s\" is not supported", type);
@@ -81,10 +81,26 @@ static int parse_signed(const struct json_at *at, struct policy_requirement *q, 
 {
 	static const char *const known[] = {"type", "keyPath", "keyPaths", "keyData",
 					    "signedIdentity"};
+	static const char *const others[] = {"fulcio",
+					     "pki",
+					     "rekorPublicKeyPath",
+					     "rekorPublicKeyPaths",
+					     "rekorPublicKeyData",
+					     "rekorPublicKeyDatas",
+					     "keyDatas"};
 	const char *path = NULL, *data = NULL;
-	int rc = check_members(at, known, array_size(known), err);
+	int rc;
 
+	/* Conditions that other programs know must not make the whole policy unreadable. */
+	for (size_t i = 0; i < array_size(others); i++) {
+		if (json_object_get(at->value, others[i]) == NULL)
+			continue;
+		q->kind = POLICY_REJECT;
+		q->reason = str_format("it asks for %s, which is not supported", others[i]);
+		return 0;
+	}
 	q->kind = POLICY_SIGNED;
+	rc = check_members(at, known, array_size(known), err);
 	if (rc >= 0)
 		rc = json_get_string(at, "keyPath", JSON_OPTIONAL, &path, err);
 	if (rc >= 0)
@@ -272,6 +288,11 @@ const struct policy_scope *policy_find(const struct policy *policy, const struct
 	if (scope == NULL)
 		scope = find_scope(policy, "");
 	return scope != NULL ? scope : find_scope(policy, NULL);
+}
+
+const struct policy_scope *policy_default(const struct policy *policy)
+{
+	return policy->path ? find_scope(policy, NULL) : NULL;
 }
 
 bool policy_wants_signatures(const struct policy_scope *scope)

@@ -36,6 +36,7 @@ struct policy_requirement {
 	char **key_paths; /* POLICY_SIGNED: public keys in PEM, any of them; NULL with key_data */
 	char *key_data;   /* the PEM itself */
 	char *signed_identity; /* the repository that was signed, if it is another one; or NULL */
+	bool any_tag;          /* a signature for another tag of the repository is good as well */
 	char *reason;          /* POLICY_REJECT: why, for what is not supported; or NULL */
 };
 
@@ -64,6 +65,8 @@ int policy_load(const char *path, struct policy *ret, struct error *err) must_ch
 /* The scope that decides about an image. NULL: no policy file. Never fails otherwise: a policy has a
  * default. Borrowed. */
 const struct policy_scope *policy_find(const struct policy *policy, const struct reference *r);
+/* The scope for what has no name. NULL: no policy file. Borrowed. */
+const struct policy_scope *policy_default(const struct policy *policy);
 /* True if the scope has a requirement of signatures, so that they are to be fetched. */
 bool policy_wants_signatures(const struct policy_scope *scope);
 /* Refuses with -EPERM if the scope rejects without looking at signatures. */

@@ -18,6 +18,7 @@
 #include "image/registries.h"
 #include "image/registry.h"
 #include "image/store_priv.h"
+#include "image/trust.h"
 
 static const struct image_remote default_remote;
 
@@ -43,6 +44,7 @@ struct pull {
 	struct image_session session;
 	const struct image_remote *remote;
 	struct platform platform;
+	struct policy policy;
 	struct registry *registry;
 	struct documents documents;
 	/* In a layer's process: whether it has its own connection already. */
@@ -146,6 +148,16 @@ static const char *which_of(const struct reference *reference)
 	return reference_has_digest(reference) ? reference->digest.text : reference->tag;
 }
 
+/* Asks the policy, which must agree before anything else is fetched. */
+static int check_trust(struct pull *pull, const struct reference *reference, struct error *err)
+{
+	const struct documents *d = &pull->documents;
+	const struct digest digests[] = {d->manifest_digest, d->index_digest};
+
+	return trust_check(&pull->policy, reference, pull->registry, digests, d->index_text ? 2 : 1,
+			   err);
+}
+
 /* All but the layers, from the first place that has them. */
 static int fetch_documents(struct pull *pull, const struct registry_candidate *candidate,
 			   struct error *err)
@@ -162,6 +174,8 @@ static int fetch_documents(struct pull *pull, const struct registry_candidate *c
 				   pull->remote, &pull->registry, err);
 		if (rc == 0)
 			rc = fetch_manifest(pull, which_of(&candidate->reference), err);
+		if (rc == 0)
+			rc = check_trust(pull, &candidate->reference, err);
 		if (rc == 0)
 			rc = fetch_config(pull, err);
 		/* A mirror that does not serve is passed over, whatever its trouble is. */
@@ -224,7 +238,12 @@ static int pull_any(struct pull *pull, const struct registry_candidates *candida
 		reference_format(&candidates->items[i].reference, name);
 		tell(pull, IMAGE_STEP_RESOLVE, name);
 		error_clear(err);
-		rc = fetch_documents(pull, &candidates->items[i], err);
+		rc = trust_admit(&pull->policy, &candidates->items[i].reference, err);
+		if (rc == 0)
+			rc = fetch_documents(pull, &candidates->items[i], err);
+		/* What is not signed as it should be is not looked for under another name. */
+		if (rc == -EKEYREJECTED)
+			return rc;
 		if (rc < 0)
 			continue;
 		rc = arrive(pull, &candidates->items[i].reference, ret_id, err);
@@ -249,13 +268,15 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 		rc = platform_parse(pull.remote->platform, &pull.platform, err);
 	if (rc == 0)
 		rc = registries_resolve(&reference, &candidates, err);
+	if (rc == 0)
+		rc = trust_load(store->policy_path, &pull.policy, err);
 	if (rc < 0)
 		return rc;
 	rc = image_session_begin(store, &pull.session, err);
-	if (rc < 0)
-		return rc;
-	rc = pull_any(&pull, &candidates, &id, err);
+	if (rc == 0)
+		rc = pull_any(&pull, &candidates, &id, err);
 	registry_close(pull.registry);
+	policy_release(&pull.policy);
 	documents_release(&pull.documents);
 	image_session_end(&pull.session);
 	if (rc < 0)
@@ -312,8 +333,10 @@ int image_get(struct image_store *store, const char *name, enum image_pull_polic
 		return rc;
 	}
 	rc = image_pull(store, name, remote, ret, err);
-	/* "newer" is content with what is here if the registry cannot be asked. */
-	if (rc < 0 && policy == IMAGE_PULL_NEWER && image != NULL && fits) {
+	/* "newer" is content with what is here if the registry cannot be asked; not if what is newer
+	 * may not come. */
+	if (rc < 0 && rc != -EPERM && rc != -EKEYREJECTED && policy == IMAGE_PULL_NEWER &&
+	    image != NULL && fits) {
 		error_clear(err);
 		*ret = take(image);
 		return 0;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "image/packages.h"
+#include "image/store.h"
 
 /* What the document is about. */
 struct sbom_subject {
@@ -23,3 +24,10 @@ json_t *sbom_cyclonedx(const struct sbom_subject *subject, const struct packages
 
 /* The package URL (purl specification 1.0): "pkg:deb/debian/bash@5.2.15-2%2Bb7?arch=amd64&...". */
 char *sbom_purl(const struct packages *list, const struct package *p);
+
+enum sbom_format { SBOM_SPDX, SBOM_CYCLONEDX };
+/* The document for an image that is here, and the list that it was made of (`ret_list` starts zeroed;
+ * release it also after a failure): its notes say what could not be read. Mounts the layers, so it needs
+ * what running a container needs. */
+int image_sbom(struct image_store *store, const char *name, enum sbom_format format, bool rootless,
+	       json_t **ret, struct packages *ret_list, struct error *err) must_check;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/reference.h"
 
 static const char payload_type[] = "cosign container image signature";
 static const char payload_media_type[] = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -227,6 +229,22 @@ char *signature_payload(const char *repository, const struct digest *manifest)
 	return json_text(payload);
 }
 
+/* Whether the signer meant the image that is expected. Both are compared in their full form, since
+ * cosign writes the name of Docker's hub as index.docker.io. */
+static bool same_identity(const char *is, const char *expected)
+{
+	struct reference a, b;
+
+	if (reference_parse(is, &a, NULL) < 0 || reference_parse(expected, &b, NULL) < 0)
+		return false;
+	if (str_eq(a.registry, "index.docker.io"))
+		snprintf(a.registry, sizeof(a.registry), "%s", REFERENCE_DEFAULT_REGISTRY);
+	if (!str_eq(a.registry, b.registry) || !str_eq(a.repository, b.repository))
+		return false;
+	return a.default_tag || b.default_tag || a.tag[0] == '\0' || b.tag[0] == '\0' ||
+	       str_eq(a.tag, b.tag);
+}
+
 int signature_check_payload(const char *payload, size_t len, const struct digest *manifest,
 			    const char *identity, struct error *err)
 {
@@ -251,7 +269,7 @@ int signature_check_payload(const char *payload, size_t len, const struct digest
 	if (!str_eq(digest, manifest->text))
 		return refuse(err, -EKEYREJECTED, "the signature is for another image (%.80s)",
 			      digest);
-	if (identity != NULL && !str_eq(reference, identity))
+	if (identity != NULL && !same_identity(reference, identity))
 		return refuse(err, -EKEYREJECTED, "the signature is for \"%.200s\", not for \"%s\"",
 			      reference, identity);
 	return 0;

@@ -52,7 +52,8 @@ int signature_verify(const struct signature_key *public_key, const void *payload
 /* The payload for a manifest, as text. `repository` is "example.org/app". Never NULL. */
 char *signature_payload(const char *repository, const struct digest *manifest);
 /* Checks what a verified payload speaks of: the type, this manifest, and with `identity` not NULL
- * the repository it was signed for. 0, -EKEYREJECTED. */
+ * the name it was signed for: "example.org/app", with any tag; or "example.org/app:1", then the
+ * payload's tag, if it has one, must be the same. 0, -EKEYREJECTED. */
 int signature_check_payload(const char *payload, size_t len, const struct digest *manifest,
 			    const char *identity, struct error *err) must_check;
 

@@ -50,7 +50,14 @@ void image_store_close(struct image_store *store)
 		return;
 	fd_close(&store->blobs_fd);
 	fd_close(&store->layers_fd);
+	free(store->policy_path);
 	free(store);
+}
+
+void image_store_set_policy(struct image_store *store, const char *path)
+{
+	free(store->policy_path);
+	store->policy_path = str_copy(path);
 }
 
 int image_store_layers_fd(struct image_store *store, struct error *err)

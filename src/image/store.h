@@ -42,6 +42,9 @@ void image_store_close(struct image_store *store);
 OWN_DEFINE(own_image_store, struct image_store *, image_store_close);
 #define own_image_store __attribute__((cleanup(own_image_store_release)))
 
+/* Another policy file (policy.h) than the usual ones, for what comes from now on; NULL: those. */
+void image_store_set_policy(struct image_store *store, const char *path);
+
 /* The directory of the layer files, for layer_use(). Borrowed. -ENOENT before the first layer. */
 int image_store_layers_fd(struct image_store *store, struct error *err) must_check;
 
@@ -94,7 +97,8 @@ struct image_remote {
 
 /* Fetches the image from its registry and gives it its name. -ENOENT: the registry has no such image;
  * -EACCES: it wants (other) credentials; -ENETUNREACH, -ETIMEDOUT, -EPROTO: talking failed;
- * -EBADMSG: what came is not what its digest says; -EINTR: SIGINT or SIGTERM came. */
+ * -EBADMSG: what came is not what its digest says; -EPERM: the policy does not allow it;
+ * -EKEYREJECTED: its signatures do not satisfy the policy; -EINTR: SIGINT or SIGTERM came. */
 int image_pull(struct image_store *store, const char *name, const struct image_remote *remote,
 	       struct image **ret, struct error *err) must_check;
 /* image_find or image_pull, as the policy says. `remote` may be NULL. */
@@ -192,6 +196,12 @@ typedef void image_problem_fn(const char *problem, bool repaired, void *data);
 /* Compares tables and files. Returns the number of problems found and not repaired. */
 int image_store_check(struct image_store *store, enum image_check_flags flags, image_problem_fn *fn,
 		      void *data, struct error *err) must_check;
+
+/* Reads all files of one image and compares their digests. Returns the number of problems, each of which
+ * `fn` is told (repaired: false); and how many blobs and layers it looked at. */
+int image_verify_files(struct image_store *store, const struct digest *id, image_problem_fn *fn,
+		       void *data, size_t *ret_blobs, size_t *ret_layers,
+		       struct error *err) must_check;
 
 /* `load`: every image of an archive (docker-archive or OCI layout as tar, plain, gzip or zstd), read
  * from a descriptor; and from a directory that holds an OCI layout. `loaded` is told each image. */

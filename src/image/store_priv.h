@@ -8,6 +8,7 @@ struct image_store {
 	struct db *db;         /* the caller's */
 	int blobs_fd;          /* <root>/blobs/sha256; -1 until needed */
 	int layers_fd;         /* <root>/layers; -1 until needed */
+	char *policy_path;     /* NULL: the usual places */
 };
 
 /* The columns of an image row, in the order in which image_from_row reads them. */

@@ -1,0 +1,139 @@
+/*
+ * sbom_image: the bill of materials of an image that is here (declared in sbom.h).
+ *
+ * The image's layers are stacked by overlayfs into a read-only mount that is attached nowhere, and read
+ * through its descriptor; nothing of the image is run.
+ */
+#include <errno.h>
+#include <linux/mount.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/layer.h"
+#include "image/sbom.h"
+#include "image/store_priv.h"
+
+/* The layers of an image in use, the lowest first. */
+struct stack {
+	struct image_store *store;
+	const struct image *image;
+	struct layer_use *uses;
+	size_t count;
+};
+
+static int stack_open(struct stack *stack, struct error *err)
+{
+	const struct image *image = stack->image;
+	int layers_fd = image_store_layers_fd(stack->store, err);
+
+	if (layers_fd < 0)
+		return layers_fd;
+	stack->uses = mem_new_array(image->layers_count, sizeof(*stack->uses));
+	for (size_t i = 0; i < image->layers_count; i++) {
+		int rc = layer_use(layers_fd, stack->store->state_fd, &image->layers[i],
+				   &stack->uses[i], err);
+
+		if (rc < 0)
+			return rc;
+		stack->count++;
+	}
+	return 0;
+}
+
+/* After the mount over them is gone. What fails here is tidied up by the next command. */
+static void stack_close(struct stack *stack)
+{
+	for (size_t i = 0; i < stack->count; i++)
+		if (layer_release(stack->store->state_fd, &stack->image->layers[i], &stack->uses[i],
+				  NULL) < 0)
+			continue;
+	free(stack->uses);
+}
+
+static int configure(int fs, const char *key, const char *value)
+{
+	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) < 0 ? -errno : 0;
+}
+
+/* Kernels before 6.5 take all lower directories as one value of at most 255 bytes. */
+static int configure_joined(int fs, const struct stack *stack)
+{
+	own_buf struct buf all = {0};
+
+	for (size_t i = stack->count; i-- > 0;)
+		buf_format(&all, "%s%s", all.len ? ":" : "", fd_path(stack->uses[i].root_fd).text);
+	return configure(fs, "lowerdir", all.data);
+}
+
+/* The layers as one tree, the last above. Returns the mount. */
+static int stack_mount(const struct stack *stack, bool rootless, struct error *err)
+{
+	own_fd int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
+	int rc = fs < 0 ? -errno : 0, fd;
+
+	if (rc == 0)
+		rc = configure(fs, "lowerdir+",
+			       fd_path(stack->uses[stack->count - 1].root_fd).text);
+	if (rc == -EINVAL)
+		rc = configure_joined(fs, stack);
+	else
+		for (size_t i = stack->count - 1; rc == 0 && i-- > 0;)
+			rc = configure(fs, "lowerdir+", fd_path(stack->uses[i].root_fd).text);
+	if (rc == 0 && rootless &&
+	    syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
+		rc = -errno;
+	if (rc == 0 && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		rc = -errno;
+	if (rc < 0)
+		return fail(err, rc, "stack the layers");
+	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+			  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID |
+				  MOUNT_ATTR_NODEV);
+	return fd < 0 ? fail(err, -errno, "stack the layers") : fd;
+}
+
+static int scan(struct stack *stack, bool rootless, struct packages *list, struct error *err)
+{
+	own_fd int mount_fd = -1;
+	int rc = stack_open(stack, err);
+
+	if (rc < 0)
+		return rc;
+	if (stack->count == 0)
+		return 0;
+	/* One layer is its own tree, and overlayfs does not stack a single one. */
+	if (stack->count == 1)
+		return packages_scan(stack->uses[0].root_fd, list, err);
+	mount_fd = stack_mount(stack, rootless, err);
+	return mount_fd < 0 ? mount_fd : packages_scan(mount_fd, list, err);
+}
+
+int image_sbom(struct image_store *store, const char *name, enum sbom_format format, bool rootless,
+	       json_t **ret, struct packages *ret_list, struct error *err)
+{
+	own_image struct image *image = NULL;
+	struct sbom_subject subject;
+	struct stack stack = {.store = store};
+	int rc = image_find(store, name, &image, err);
+
+	if (rc < 0)
+		return rc;
+	stack.image = image;
+	rc = scan(&stack, rootless, ret_list, err);
+	stack_close(&stack);
+	if (rc < 0)
+		return rc;
+	subject = (struct sbom_subject){
+		.name = image->name ? image->name : image->id.text,
+		.digest = image->manifest.text,
+		.created_ns = clock_now_ns(),
+	};
+	*ret = format == SBOM_SPDX ? sbom_spdx(&subject, ret_list)
+				   : sbom_cyclonedx(&subject, ret_list);
+	return 0;
+}
