@@ -109,13 +109,15 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
 	own_engine struct engine *engine = NULL;
 	int rc = engine_open_plain(options->root, options->state, &engine, err);
 
+	/* First of all: the checks below open the image store already, which takes it over. */
+	if (rc == 0)
+		engine->policy = str_copy(options->policy);
 	if (rc == 0 && faccessat(engine->state_fd, checked_mark, F_OK, 0) < 0)
 		rc = first_look(engine, err);
 	else if (rc == 0)
 		rc = engine_recover(engine, err);
 	if (rc < 0)
 		return rc;
-	engine->policy = str_copy(options->policy);
 	*ret = take(engine);
 	return 0;
 }

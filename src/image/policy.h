@@ -34,7 +34,7 @@ enum policy_kind {
 struct policy_requirement {
 	enum policy_kind kind;
 	char **key_paths; /* POLICY_SIGNED: public keys in PEM, any of them; NULL with key_data */
-	char *key_data;   /* the PEM itself */
+	char *key_data;   /* the PEM in base64 */
 	char *signed_identity; /* the repository that was signed, if it is another one; or NULL */
 	bool any_tag;          /* a signature for another tag of the repository is good as well */
 	char *reason;          /* POLICY_REJECT: why, for what is not supported; or NULL */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/auth.h"
 
 int trust_load(const char *path, struct policy *ret, struct error *err)
 {
@@ -80,13 +81,24 @@ static int add_key(struct keys *keys, const char *pem, size_t len, const char *w
 	return 0;
 }
 
+/* keyData is the PEM in base64. */
+static int add_key_data(struct keys *keys, const char *base64, struct error *err)
+{
+	own_mem char *pem = NULL;
+	size_t len;
+
+	if (base64_decode(base64, &pem, &len) < 0)
+		return refuse(err, -EINVAL, "the policy's keyData is not base64");
+	return add_key(keys, pem, len, "the policy's keyData", err);
+}
+
 /* All keys of a requirement; one that cannot be read is an error, not a key less. */
 static int load_keys(const struct policy_requirement *q, struct keys *keys, struct error *err)
 {
 	int rc = 0;
 
 	if (q->key_data != NULL)
-		return add_key(keys, q->key_data, strlen(q->key_data), "the policy's keyData", err);
+		return add_key_data(keys, q->key_data, err);
 	for (char **path = q->key_paths; rc == 0 && path != NULL && *path != NULL; path++) {
 		own_mem char *pem = NULL;
 		size_t len;
