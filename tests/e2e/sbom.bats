@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# berth sbom: compared with what dpkg itself says inside the image, and with the fields that the two
+# specifications require.
+load helpers
+
+setup() { berth_setup none; }
+teardown() { berth_teardown; }
+
+# An image of one layer from a directory.
+import_tree() { tar -C "$1" -c . | berth import -c 'CMD ["/bin/sh"]' - "$2" >/dev/null; }
+
+# check_spdx FILE: what SPDX 2.3 requires of a document, its packages and relationships.
+check_spdx() {
+	python3 - "$1" <<-'END'
+		import json, re, sys
+		d = json.load(open(sys.argv[1]))
+		assert d["spdxVersion"] == "SPDX-2.3" and d["dataLicense"] == "CC0-1.0"
+		assert d["SPDXID"] == "SPDXRef-DOCUMENT" and d["name"]
+		assert re.fullmatch(r"[a-z][a-z0-9+.-]*:[^#\s]+", d["documentNamespace"]), d["documentNamespace"]
+		info = d["creationInfo"]
+		assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", info["created"]), info
+		assert info["creators"] and all(re.match(r"(Tool|Person|Organization): \S", c) for c in info["creators"])
+		ids = [p["SPDXID"] for p in d["packages"]]
+		assert len(ids) == len(set(ids)) and all(re.fullmatch(r"SPDXRef-[A-Za-z0-9.-]+", i) for i in ids)
+		for p in d["packages"]:
+		    assert p["name"] and p["downloadLocation"] and p["filesAnalyzed"] is False, p
+		    for r in p.get("externalRefs", []):
+		        assert r["referenceCategory"] and r["referenceType"] and r["referenceLocator"], r
+		known = set(ids) | {"SPDXRef-DOCUMENT"}
+		for r in d["relationships"]:
+		    assert r["spdxElementId"] in known and r["relatedSpdxElement"] in known and r["relationshipType"]
+		assert any(r["relationshipType"] == "DESCRIBES" for r in d["relationships"])
+	END
+}
+
+# check_cyclonedx FILE: what CycloneDX 1.5 requires.
+check_cyclonedx() {
+	python3 - "$1" <<-'END'
+		import json, re, sys
+		d = json.load(open(sys.argv[1]))
+		assert d["bomFormat"] == "CycloneDX" and d["specVersion"] == "1.5"
+		assert isinstance(d["version"], int) and d["version"] >= 1
+		assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", d["serialNumber"])
+		assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", d["metadata"]["timestamp"])
+		assert d["metadata"]["component"]["type"] == "container"
+		types = {"application", "framework", "library", "container", "platform", "operating-system",
+		         "device", "device-driver", "firmware", "file", "machine-learning-model", "data"}
+		refs = [c["bom-ref"] for c in d["components"]]
+		assert len(refs) == len(set(refs))
+		for c in d["components"]:
+		    assert c["type"] in types and c["name"], c
+		    assert "purl" not in c or c["purl"].startswith("pkg:"), c
+	END
+}
+
+# purls TYPE FILE: "name version" of the packages of a type, of either document.
+purls() {
+	python3 - "$1" "$2" <<-'END'
+		import json, sys
+		d = json.load(open(sys.argv[2]))
+		for p in d.get("packages", d.get("components")):
+		    purl = p.get("purl") or "".join(r["referenceLocator"] for r in p.get("externalRefs", []))
+		    if purl.startswith("pkg:" + sys.argv[1] + "/"):
+		        print(p["name"], p.get("versionInfo") or p.get("version"))
+	END
+}
+
+@test "debian: exactly what dpkg-query says inside" {
+	berth bootstrap -q debian
+	berth run --rm debian:bookworm dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' |
+		sed -n 's/^installed //p' | LC_ALL=C sort >"$TEST_DIR/dpkg"
+	[ "$(wc -l <"$TEST_DIR/dpkg")" -gt 50 ]
+	berth sbom debian:bookworm --output "$TEST_DIR/spdx.json"
+	berth sbom debian:bookworm --format cyclonedx-json >"$TEST_DIR/cyclonedx.json"
+	check_spdx "$TEST_DIR/spdx.json"
+	check_cyclonedx "$TEST_DIR/cyclonedx.json"
+	for format in spdx cyclonedx; do
+		purls deb "$TEST_DIR/$format.json" | LC_ALL=C sort | diff "$TEST_DIR/dpkg" -
+	done
+	# Nothing stays mounted, nothing is noted as unread.
+	run_split berth sbom debian:bookworm
+	expect "$stderr" ""
+}
+
+@test "python and node packages; several layers, the upper one hides" {
+	mkdir -p "$TEST_DIR/lower/usr/lib/python3/dist-packages/requests-2.31.0.dist-info" \
+		"$TEST_DIR/lower/srv/node_modules/left-pad" "$TEST_DIR/lower/srv/node_modules/@scope/part"
+	printf 'Metadata-Version: 2.1\nName: requests\nVersion: 2.31.0\n' \
+		>"$TEST_DIR/lower/usr/lib/python3/dist-packages/requests-2.31.0.dist-info/METADATA"
+	echo '{"name": "left-pad", "version": "1.3.0"}' >"$TEST_DIR/lower/srv/node_modules/left-pad/package.json"
+	echo '{"name": "@scope/part", "version": "0.1.0"}' >"$TEST_DIR/lower/srv/node_modules/@scope/part/package.json"
+	import_tree "$TEST_DIR/lower" lower:1
+	for format in spdx-json cyclonedx-json; do
+		berth sbom --format "$format" -o "$TEST_DIR/out.json" lower:1
+		"check_${format%-json}" "$TEST_DIR/out.json"
+		expect "$(purls pypi "$TEST_DIR/out.json")" "requests 2.31.0"
+		expect "$(purls npm "$TEST_DIR/out.json" | sort | tr '\n' ,)" "@scope/part 0.1.0,left-pad 1.3.0,"
+	done
+	# A second layer removes one and changes the other.
+	berth save --format oci-dir -o "$TEST_DIR/layout" lower:1
+	mkdir -p "$TEST_DIR/upper/srv/node_modules/left-pad" "$TEST_DIR/upper/srv/node_modules/@scope"
+	echo '{"name": "left-pad", "version": "2.0.0"}' >"$TEST_DIR/upper/srv/node_modules/left-pad/package.json"
+	touch "$TEST_DIR/upper/srv/node_modules/@scope/.wh.part"
+	tar -C "$TEST_DIR/upper" -c . >"$TEST_DIR/upper.tar"
+	python3 - "$TEST_DIR" <<-'END'
+		import hashlib, json, os, sys
+		root = sys.argv[1] + "/layout/"
+		def read(digest): return open(root + "blobs/" + digest.replace(":", "/"), "rb").read()
+		def put(data):
+		    digest = hashlib.sha256(data).hexdigest()
+		    open(root + "blobs/sha256/" + digest, "wb").write(data)
+		    return {"digest": "sha256:" + digest, "size": len(data)}
+		index = json.load(open(root + "index.json"))
+		manifest = json.loads(read(index["manifests"][0]["digest"]))
+		config = json.loads(read(manifest["config"]["digest"]))
+		layer = put(open(sys.argv[1] + "/upper.tar", "rb").read())
+		manifest["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **layer})
+		config["rootfs"]["diff_ids"].append(layer["digest"])
+		config.pop("history", None)
+		manifest["config"].update(put(json.dumps(config).encode()))
+		index["manifests"] = [{"mediaType": manifest["mediaType"], **put(json.dumps(manifest).encode()),
+		    "annotations": {"io.containerd.image.name": "docker.io/library/upper:1"}}]
+		json.dump(index, open(root + "index.json", "w"))
+	END
+	berth load -i "$TEST_DIR/layout"
+	berth sbom -o "$TEST_DIR/out.json" upper:1
+	expect "$(purls npm "$TEST_DIR/out.json")" "left-pad 2.0.0"
+	expect "$(purls pypi "$TEST_DIR/out.json")" "requests 2.31.0"
+}
+
+@test "what cannot be done is said" {
+	run_split berth sbom nothing:1
+	expect "$status" 125
+	expect_in "$stderr" "no image"
+	run_split berth sbom --format csv nothing:1
+	expect_in "$stderr" "csv"
+}
