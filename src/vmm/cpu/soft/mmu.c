@@ -5,7 +5,9 @@
  * Code pages and other vCPUs. Who decodes from a page first sets its bit in the page's `coded` word and
  * then takes the write tags of that page out of every vCPU's TLB (soft_protect_host_page); who enters a
  * write tag does so first and looks at `coded` afterwards. With a full fence in between on both sides
- * one of the two always sees the other.
+ * one of the two always sees the other. What remains is a store whose lookup came before and whose
+ * bytes come after: a guest that changes code another of its CPUs is about to execute must synchronise
+ * the two on hardware too, and every way to do that passes the end of a block here.
  */
 #include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/cache.h"

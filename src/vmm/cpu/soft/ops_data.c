@@ -375,9 +375,6 @@ static const struct op *do_aam(struct soft *c, const struct op *op)
 {
 	uint8_t al = (uint8_t)c->regs[CPU_RAX], base = (uint8_t)op->imm;
 
-	c->op = op;
-	if (base == 0)
-		soft_throw(c, VECTOR_DE, 0);
 	reg_set(c, 0, 2, (uint64_t)(al / base) << 8 | al % base);
 	soft_set_status(c, byte_flags(al % base));
 	NEXT(c, op);
@@ -489,6 +486,8 @@ static enum decoded decode_old(const struct instruction *in, struct op *op)
 	case ZYDIS_MNEMONIC_AAS:
 		return simple(op, do_ascii, 1);
 	case ZYDIS_MNEMONIC_AAM:
+		if ((in->operands[0].imm.value.u & 0xff) == 0)
+			return decode_throw(op, VECTOR_DE);
 		return simple(op, do_aam, in->operands[0].imm.value.u);
 	case ZYDIS_MNEMONIC_AAD:
 		return simple(op, do_aad, in->operands[0].imm.value.u);

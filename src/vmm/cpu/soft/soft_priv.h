@@ -329,7 +329,7 @@ struct soft_vm {
 #define CONTINUE(c, op) return (op)->fn(c, op)
 #else
 #define SOFT_TAIL_CALLS 0
-#define CONTINUE(c, op) return (op)
+#define CONTINUE(c, op) return ((void)(c), (op))
 #endif
 #define NEXT(c, op) CONTINUE(c, (op) + 1)
 
