@@ -42,7 +42,9 @@ static void emit_return(struct program *p, bool allow)
 	emit_op(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-static void emit_rule(struct program *p, const struct config_device_rule *r)
+/* Returns true if the rule matches whatever is asked: what followed it could not be reached, which the
+ * kernel's verifier refuses. */
+static bool emit_rule(struct program *p, const struct config_device_rule *r)
 {
 	const int32_t access = (r->mknod ? BPF_DEVCG_ACC_MKNOD : 0) |
 			       (r->read ? BPF_DEVCG_ACC_READ : 0) |
@@ -75,6 +77,7 @@ static void emit_rule(struct program *p, const struct config_device_rule *r)
 	emit_return(p, r->allow);
 	for (size_t i = 0; i < jump_count; i++)
 		p->code[jumps[i]].off = (int16_t)(p->count - jumps[i] - 1);
+	return jump_count == 0;
 }
 
 static void compile(struct program *p, const struct config_device_rule *rules, size_t count)
@@ -87,7 +90,8 @@ static void compile(struct program *p, const struct config_device_rule *rules, s
 	emit_op(p, BPF_LDX | BPF_MEM | BPF_W, REG_MAJOR, BPF_REG_1, 4, 0);
 	emit_op(p, BPF_LDX | BPF_MEM | BPF_W, REG_MINOR, BPF_REG_1, 8, 0);
 	for (size_t i = count; i-- > 0;)
-		emit_rule(p, &rules[i]);
+		if (emit_rule(p, &rules[i]))
+			return;
 	emit_return(p, true);
 }
 
