@@ -116,9 +116,9 @@ static __u64 *gpr_of(struct kvm_regs *regs, unsigned int i)
 	return fields[i];
 }
 
-struct msr_list {
+union msr_list {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entries[CPU_MSRS_MAX];
+	uint8_t space[sizeof(struct kvm_msrs) + CPU_MSRS_MAX * sizeof(struct kvm_msr_entry)];
 };
 
 /* One at a time: KVM stops at the first that it does not know. */
@@ -126,25 +126,25 @@ static void get_msrs(int fd, struct cpu_state *state)
 {
 	state->msr_count = 0;
 	for (unsigned int i = 0; i < array_size(saved_msrs); i++) {
-		struct msr_list list = {.head.nmsrs = 1};
+		union msr_list list = {.head.nmsrs = 1};
 
-		list.entries[0].index = saved_msrs[i];
+		list.head.entries[0].index = saved_msrs[i];
 		if (ioctl(fd, KVM_GET_MSRS, &list) == 1)
 			state->msrs[state->msr_count++] = (struct cpu_msr){
-				.index = saved_msrs[i], .value = list.entries[0].data};
+				.index = saved_msrs[i], .value = list.head.entries[0].data};
 	}
 }
 
 static int set_msrs(int fd, const struct cpu_state *state)
 {
-	struct msr_list list = {.head.nmsrs = state->msr_count};
+	union msr_list list = {.head.nmsrs = state->msr_count};
 	int rc;
 
 	if (state->msr_count > CPU_MSRS_MAX)
 		return -EINVAL;
 	for (unsigned int i = 0; i < state->msr_count; i++)
-		list.entries[i] = (struct kvm_msr_entry){.index = state->msrs[i].index,
-							 .data = state->msrs[i].value};
+		list.head.entries[i] = (struct kvm_msr_entry){.index = state->msrs[i].index,
+							      .data = state->msrs[i].value};
 	rc = ioctl(fd, KVM_SET_MSRS, &list);
 	if (rc < 0)
 		return -errno;
