@@ -257,6 +257,8 @@ static bool is_testable(const struct instruction *in)
 	for (unsigned int i = 0; i < in->info.operand_count; i++) {
 		const ZydisDecodedOperand *o = &in->operands[i];
 
+		if (in->info.mnemonic == ZYDIS_MNEMONIC_FNSTENV)
+			return false;
 		/* The x87 environment holds the host's code selector. */
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
 		    (o->size == 14 * 8 || o->size == 94 * 8 || o->size == 108 * 8))

@@ -293,6 +293,8 @@ void string_segment(const struct instruction *in, struct op *op)
 			break;
 		}
 	}
+	if (in->info.machine_mode == ZYDIS_MACHINE_MODE_LONG_64 && op->segment < CPU_FS)
+		op->segment = CPU_DS; /* the other prefixes mean nothing there */
 }
 
 static enum decoded string(const struct instruction *in, struct op *op, op_fn fn, unsigned int size)
