@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,30 +101,67 @@ int overlay_stack_direct(const struct overlay_stack *stack, struct error *err)
 
 /* --- kernels before 6.5: mount(2), in a mount namespace of a child, out of which the mount is cloned -- */
 
-static char *classic_options(const struct overlay_stack *stack)
+/* Opens the same directory again, in the mount namespace that we are in now: overlayfs takes only what
+ * is mounted there. */
+static int open_again(int fd)
 {
-	struct buf b = {0};
+	char path[PATH_MAX];
+	ssize_t n = readlink(fd_path(fd).text, path, sizeof(path) - 1);
+	struct stat before, now;
+	own_fd int again = -1;
 
-	for (size_t i = 0; i < stack->lower_count; i++)
-		buf_format(&b, "%s%s", i ? ":" : "lowerdir=", fd_path(stack->lower[i]).text);
-	buf_format(&b, ",upperdir=%s", fd_path(stack->upper).text);
-	buf_format(&b, ",workdir=%s", fd_path(stack->work).text);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (again < 0 || fstat(fd, &before) < 0 || fstat(again, &now) < 0)
+		return -errno;
+	if (before.st_ino != now.st_ino || before.st_dev != now.st_dev)
+		return -ESTALE;
+	return take(again);
+}
+
+static int add_directory(struct buf *b, const char *before, int fd)
+{
+	int again = open_again(fd);
+
+	if (again >= 0)
+		buf_format(b, "%s%s", before, fd_path(again).text);
+	return again;
+}
+
+static int classic_options(const struct overlay_stack *stack, struct buf *b)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc >= 0 && i < stack->lower_count; i++)
+		rc = add_directory(b, i ? ":" : "lowerdir=", stack->lower[i]);
+	if (rc >= 0)
+		rc = add_directory(b, ",upperdir=", stack->upper);
+	if (rc >= 0)
+		rc = add_directory(b, ",workdir=", stack->work);
 	for (size_t i = 0; i < array_size(plain_upper) && !stack->user_xattrs; i++)
-		buf_format(&b, ",%s=%s", plain_upper[i].key, plain_upper[i].value);
+		buf_format(b, ",%s=%s", plain_upper[i].key, plain_upper[i].value);
 	if (stack->is_volatile)
-		buf_add_str(&b, ",volatile");
+		buf_add_str(b, ",volatile");
 	if (stack->user_xattrs)
-		buf_add_str(&b, ",userxattr");
-	return buf_take(&b);
+		buf_add_str(b, ",userxattr");
+	return rc;
 }
 
 /* In the child: mounts over /tmp of its own mount namespace and sends the mount. */
-static int mount_and_send(const char *options, int sock)
+static int mount_and_send(const struct overlay_stack *stack, int sock)
 {
+	own_buf struct buf options = {0};
 	own_fd int tree = -1;
+	int rc;
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("overlay", "/tmp", "overlay", 0, options) < 0)
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	rc = classic_options(stack, &options);
+	if (rc < 0)
+		return rc;
+	if (mount("overlay", "/tmp", "overlay", 0, options.data) < 0)
 		return -errno;
 	tree = (int)syscall(SYS_open_tree, AT_FDCWD, "/tmp", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0)
@@ -132,7 +171,6 @@ static int mount_and_send(const char *options, int sock)
 
 int overlay_stack_classic(const struct overlay_stack *stack, struct error *err)
 {
-	own_mem char *options = classic_options(stack);
 	int pair[2], status, fd = -1, rc;
 	size_t count = 0;
 	char byte;
@@ -143,7 +181,7 @@ int overlay_stack_classic(const struct overlay_stack *stack, struct error *err)
 		return fail(err, rc, "stack the layers");
 	pid = fork();
 	if (pid == 0)
-		_exit(-mount_and_send(options, pair[1]));
+		_exit(-mount_and_send(stack, pair[1]));
 	rc = pid < 0 ? -errno : 0;
 	fd_close(&pair[1]);
 	if (rc == 0) {
