@@ -2,6 +2,7 @@
 #include "cli/progress.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@ enum {
 	BAR_COLUMNS = 25,
 	COLUMNS_DEFAULT = 80,
 	ROWS_DEFAULT = 24,
+	SHORT_ID_LEN = 12,
+	NAME_MAX_LEN = 39,
 };
 
 struct progress {
@@ -174,9 +177,9 @@ static struct progress_line *line_of(struct progress *progress, const struct ima
 	}
 	line = &progress->lines[event->index];
 	if (line->name[0] == '\0' && event->what != NULL) {
-		hex = strchr(event->what, ':');
-		hex = hex ? hex + 1 : event->what;
-		memcpy(line->name, hex, strnlen(hex, 12));
+		hex = str_after(event->what, "sha256:");
+		snprintf(line->name, sizeof(line->name), "%.*s", hex ? SHORT_ID_LEN : NAME_MAX_LEN,
+			 hex ? hex : event->what);
 	}
 	return line;
 }

@@ -23,7 +23,7 @@ OWN_DEFINE(own_progress, struct progress *, progress_free);
 
 /* What is known of one layer. */
 struct progress_line {
-	char name[16]; /* the first digits of the digest; "" if it has not been told yet */
+	char name[40]; /* the first digits of the digest, or what else it is; "" if not told yet */
 	enum image_step step;
 	uint64_t done_bytes, total_bytes;
 	int64_t started_ms, ended_ms; /* monotonic */
