@@ -117,7 +117,7 @@ static int read_memory_swap(const struct args *args, struct workload_config *con
 			err, refuse(err, -EINVAL, "--memory-swap needs --memory, too"),
 			"it limits memory and swap together, so --memory is the part of memory");
 	if (strcmp(text, "-1") == 0) {
-		config->memory_swap_bytes = INT64_MAX;
+		config->memory_swap_bytes = WORKLOAD_SWAP_UNLIMITED;
 		return 0;
 	}
 	if (str_to_size(text, &bytes) < 0 || bytes > INT64_MAX)
