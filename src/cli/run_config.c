@@ -186,6 +186,10 @@ static void read_flags(const struct args *args, struct workload_config *config)
 	for (size_t i = 0; i < array_size(flags); i++)
 		if (args_flag(args, flags[i].option))
 			config->flags |= flags[i].flag;
+	/* The end of our input is that of the workload's, unless it starts without us. */
+	if (args_flag(args, "interactive") &&
+	    !(args_has(args, "detach") && args_flag(args, "detach")))
+		config->flags |= WORKLOAD_STDIN_ONCE;
 }
 
 static int read_namespaces(const struct args *args, struct workload_config *config,

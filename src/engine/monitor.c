@@ -240,16 +240,11 @@ static void exited(struct session *s, int status)
 	session_exit(s, proc_exit_code(status));
 }
 
-static void child_ended(struct loop *loop, struct loop_source *source, int signal, void *data)
+void monitor_reap(struct monitor *m)
 {
-	struct monitor *m = data;
 	struct session *next;
 	int status;
 
-	(void)loop;
-	(void)source;
-	(void)signal;
-	monitor_event(m);
 	for (struct session *s = m->sessions; s != NULL; s = next) {
 		next = s->next;
 		if (s->pid > 0 && waitpid(s->pid, &status, WNOHANG) == s->pid)
@@ -258,6 +253,15 @@ static void child_ended(struct loop *loop, struct loop_source *source, int signa
 	/* Anybody else is nobody's, unless a helper is about to tell us whose it is. */
 	while (m->helpers == NULL && waitpid(-1, &status, WNOHANG) > 0)
 		;
+}
+
+static void child_ended(struct loop *loop, struct loop_source *source, int signal, void *data)
+{
+	(void)loop;
+	(void)source;
+	(void)signal;
+	monitor_event(data);
+	monitor_reap(data);
 }
 
 /* A process that ended before we knew that it was ours. */

@@ -92,6 +92,10 @@ static void report_ready(struct loop *loop, struct loop_source *source, int fd, 
 	 * disk: it must not be killed by our end, and everybody has been told already. */
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	/* A process whose start failed may have ended while the helper was still there, and was left
+	 * alone then. No signal tells of it again, and unreaped it keeps the container's first process
+	 * from ending. */
+	monitor_reap(m);
 }
 
 static void close_stdio(int stdio[3])

@@ -196,6 +196,8 @@ struct monitor {
 
 /* Calls from the parts. */
 void monitor_session_ended(struct session *s);
+/* Collects every child that has ended: those of sessions, and, while no helper runs, all others. */
+void monitor_reap(struct monitor *m);
 void monitor_request_stop(struct monitor *m, int signal, uint32_t timeout_ms);
 /* -ESRCH if it does not run. */
 int monitor_signal(struct monitor *m, int signal) must_check;

@@ -7,7 +7,11 @@
 #	setup() { berth_setup; }
 #	teardown() { berth_teardown; }
 
-: "${BERTH:=berth}"
+# A path, since our function below has the same name as the command.
+BERTH=$(type -P "${BERTH:-berth}") || {
+	echo "there is no berth to test: set BERTH" >&2
+	exit 1
+}
 
 # Our berth: everything of it lies below $TEST_DIR.
 berth() {

@@ -111,7 +111,7 @@ late"
 }
 
 @test "the detach keys leave it running" {
-	python3 - "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run -it --name t busybox sh <<'END'
+	python3 - "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run -it --name t busybox sh -c "echo ready; exec cat" <<'END'
 import os, pty, sys, time, select
 pid, fd = pty.fork()
 if pid == 0:
@@ -128,8 +128,9 @@ def until(text, seconds=10):
         except OSError:
             assert text in seen, (text, seen)
             return
-os.write(fd, b"echo a$((1+1))b\n")
-until(b"a2b")
+until(b"ready")
+os.write(fd, b"hello\n")
+until(b"hello\r\nhello\r\n")
 os.write(fd, b"\x10\x11")
 _, status = os.waitpid(pid, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
