@@ -76,6 +76,11 @@ has_begun() {
 	done
 }
 
+# Gone, or waiting for the host's process 1 to reap it, which may take its time.
+has_ended() {
+	[ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"
+}
+
 @test "a workload whose monitor was killed is stopped by the next command" {
 	berth run -d --name t busybox sleep 1000 >/dev/null
 	pid=$(berth inspect -f '{{.State.Pid}}' t)
