@@ -14,7 +14,7 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum { BUSY_TIMEOUT_MS = 30000 };
+enum { BUSY_TIMEOUT_MS = 30000, SETTLE_BYTES = 512 << 10 };
 
 struct db {
 	sqlite3 *sqlite;
@@ -352,7 +352,7 @@ int db_settle(struct db *db, struct error *err)
 	struct stat st;
 	int code;
 
-	if (stat(sqlite3_filename_wal(path), &st) < 0 || st.st_size < DB_SETTLE_BYTES)
+	if (stat(sqlite3_filename_wal(path), &st) < 0 || st.st_size < SETTLE_BYTES)
 		return 0;
 	sqlite3_busy_timeout(db->sqlite, 0);
 	code = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);

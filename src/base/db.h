@@ -74,8 +74,7 @@ int db_begin(struct db *db, enum db_durability durability, struct db_tx *ret,
 int db_commit(struct db_tx *tx, struct error *err) must_check;
 void db_rollback(struct db_tx *tx); /* nothing if it has ended */
 
-enum { DB_SETTLE_BYTES = 512 << 10 };
-/* Copies the write-ahead log into the database if it has become long (DB_SETTLE_BYTES): opening the file takes the longer
+/* Copies the write-ahead log into the database if it has become long: opening the file takes the longer
  * the longer the log is, and this takes two waits for the disk. For who has time: after a command has
  * said its result. Does not wait for other processes. */
 int db_settle(struct db *db, struct error *err) must_check;

@@ -50,6 +50,21 @@ static int open_directory(const char *path, const char *flag, struct error *err)
 	return fd;
 }
 
+static int open_parts(struct engine *engine, struct error *err)
+{
+	own_mem char *database = str_format("%s/berth.db", engine->root);
+	int rc;
+
+	engine->root_fd = open_directory(engine->root, "--root", err);
+	if (engine->root_fd < 0)
+		return engine->root_fd;
+	engine->state_fd = open_directory(engine->state, "--state", err);
+	if (engine->state_fd < 0)
+		return engine->state_fd;
+	rc = db_open(database, &engine->db, err);
+	return rc < 0 ? rc : schema_migrate(engine->db, err);
+}
+
 void engine_init_paths(struct engine *engine, const char *root, const char *state)
 {
 	*engine = (struct engine){.root_fd = -1, .state_fd = -1, .rootless = geteuid() != 0};
@@ -59,34 +74,13 @@ void engine_init_paths(struct engine *engine, const char *root, const char *stat
 		choose(state, "BERTH_STATE", "/run/berth", "XDG_RUNTIME_DIR", "/tmp/berth-run");
 }
 
-int engine_open_directories(const char *root, const char *state, struct engine **ret,
-			    struct error *err)
-{
-	own_engine struct engine *engine = mem_new(sizeof(*engine));
-
-	engine_init_paths(engine, root, state);
-	engine->root_fd = open_directory(engine->root, "--root", err);
-	if (engine->root_fd < 0)
-		return engine->root_fd;
-	engine->state_fd = open_directory(engine->state, "--state", err);
-	if (engine->state_fd < 0)
-		return engine->state_fd;
-	*ret = take(engine);
-	return 0;
-}
-
 int engine_open_plain(const char *root, const char *state, struct engine **ret, struct error *err)
 {
-	own_engine struct engine *engine = NULL;
-	own_mem char *database = NULL;
-	int rc = engine_open_directories(root, state, &engine, err);
+	own_engine struct engine *engine = mem_new(sizeof(*engine));
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	database = str_format("%s/berth.db", engine->root);
-	rc = db_open(database, &engine->db, err);
-	if (rc == 0)
-		rc = schema_migrate(engine->db, err);
+	engine_init_paths(engine, root, state);
+	rc = open_parts(engine, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(engine);

@@ -30,9 +30,6 @@ enum record_status {
 int engine_open_plain(const char *root, const char *state, struct engine **ret,
 		      struct error *err) must_check;
 
-/* The same without the database. */
-int engine_open_directories(const char *root, const char *state, struct engine **ret,
-			    struct error *err) must_check;
 /* Only the paths, no descriptor and no database: enough for isolation->start and ->exec. */
 void engine_init_paths(struct engine *engine, const char *root, const char *state);
 

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,35 +70,16 @@ static void publish(struct monitor *m, enum live_phase phase)
 		return;
 }
 
-/* Tells those who wait for this end of the main process. True if the row has an owner now. */
-static bool tell_waiting(struct monitor *m, bool for_good)
+/* Tells those who wait for this end of the main process. */
+static void tell_waiting(struct monitor *m, bool for_good)
 {
-	bool owned = false;
 	struct client *next;
 
 	for (struct client *c = m->clients; c != NULL; c = next) {
-		const bool owner = c->owns_row;
-
 		next = c->next;
-		if ((c->waits == CLIENT_WAITS_EXIT || (c->waits == CLIENT_WAITS_END && for_good)) &&
-		    client_end(c, m->live.exit_code, m->start_failed ? &m->start_error : NULL))
-			owned |= owner;
+		if (c->waits == CLIENT_WAITS_EXIT || (c->waits == CLIENT_WAITS_END && for_good))
+			client_end(c, m->live.exit_code, m->start_failed ? &m->start_error : NULL);
 	}
-	return owned;
-}
-
-/* The command that started a workload with --rm and still waits for its end. An error has no room for
- * the message, so that is not left to it. */
-static bool find_row_owner(struct monitor *m)
-{
-	if (!(m->handover.order.flags & ORDER_AUTO_REMOVE) || m->start_failed)
-		return false;
-	for (struct client *c = m->clients; c != NULL; c = c->next)
-		if (c->foreground && c->session == m->main && c->waits == CLIENT_WAITS_EXIT) {
-			c->owns_row = true;
-			return true;
-		}
-	return false;
 }
 
 static bool wants_restart(const struct monitor *m)
@@ -173,8 +153,7 @@ static void finish(struct monitor *m)
 	m->phase = PHASE_FINISHING;
 	publish(m, LIVE_ENDED);
 	loop_set_timer(m->kill_timer, -1);
-	if (helper_start(m, find_row_owner(m) ? HELPER_FINISH_BUT_ROW : HELPER_FINISH, NULL, -1,
-			 false) == 0)
+	if (helper_start(m, HELPER_FINISH, NULL, -1, false) == 0)
 		return;
 	/* No process to be had: in a moment, perhaps; else recovery will do it. */
 	if (m->finish_attempts++ >= FINISH_ATTEMPTS_MAX ||
@@ -355,31 +334,13 @@ static void exec_done(struct monitor *m, struct session *s, struct helper_result
 		look_at(s);
 }
 
-/* Whether db_settle would do something. */
-static bool log_is_long(const struct monitor *m)
+static void finish_done(struct monitor *m, const struct helper_result *result)
 {
-	own_mem char *path = str_format("%s/berth.db-wal", m->root);
-	struct stat st;
-
-	return stat(path, &st) == 0 && st.st_size >= DB_SETTLE_BYTES;
-}
-
-static void finish_done(struct monitor *m, enum helper_kind kind,
-			const struct helper_result *result)
-{
-	bool owned;
-
 	if (result->rc < 0 && m->finish_attempts++ < FINISH_ATTEMPTS_MAX) {
 		if (loop_add_timer(m->loop, FINISH_RETRY_MS, retry_finish, m, NULL) == 0)
 			return;
 	}
-	owned = tell_waiting(m, true);
-	if (kind == HELPER_FINISH_BUT_ROW && !owned && result->rc == 0 &&
-	    helper_start(m, HELPER_ERASE, NULL, -1, false) == 0)
-		return;
-	if (kind == HELPER_FINISH_BUT_ROW && owned && log_is_long(m) &&
-	    helper_start(m, HELPER_SETTLE, NULL, -1, false) == 0)
-		return;
+	tell_waiting(m, true);
 	loop_stop(m->loop, result->rc < 0);
 }
 
@@ -397,12 +358,7 @@ void helper_done(struct monitor *m, enum helper_kind kind, struct session *sessi
 		exec_done(m, session, &copy, console_fd);
 		break;
 	case HELPER_FINISH:
-	case HELPER_FINISH_BUT_ROW:
-		finish_done(m, kind, &copy);
-		break;
-	case HELPER_ERASE:
-	case HELPER_SETTLE:
-		loop_stop(m->loop, copy.rc < 0);
+		finish_done(m, &copy);
 		break;
 	}
 }

@@ -73,15 +73,14 @@ void client_output(struct client *c, struct packet *packet, size_t len)
 		c->patience = NULL;
 }
 
-bool client_end(struct client *c, int exit_code, const struct error *why)
+void client_end(struct client *c, int exit_code, const struct error *why)
 {
 	int rc = why ? channel_send_error(c->fd, why)
-		     : channel_send_head(c->fd, CHANNEL_EXIT, (uint32_t)exit_code,
-					 c->owns_row ? 1 : 0, false);
+		     : channel_send_head(c->fd, CHANNEL_EXIT, (uint32_t)exit_code, 0, false);
 
 	/* Should there be no room for it, the client sees the connection end. */
+	(void)rc;
 	client_remove(c);
-	return rc == 0;
 }
 
 void client_remove(struct client *c)
@@ -207,8 +206,10 @@ static void handle(struct client *c, const struct packet *p, size_t len, int fd)
 		monitor_request_stop(m, (int)p->arg, p->arg2);
 		return;
 	case CHANNEL_STDIN:
-		if (c->session != NULL && (c->attach & WORKLOAD_ATTACH_STDIN))
+		if (c->session != NULL && (c->attach & WORKLOAD_ATTACH_STDIN)) {
+			c->stdin_given = true;
 			session_input(c->session, p->payload, len);
+		}
 		return;
 	case CHANNEL_STDIN_END:
 		if (c->session != NULL && (c->attach & WORKLOAD_ATTACH_STDIN) &&

@@ -27,20 +27,11 @@
 static _Noreturn void work(struct helper *h, struct monitor *m, pid_t parent, const int stdio[3],
 			   int report_fd)
 {
-	static const char *const names[] = {
-		[HELPER_START] = "berth:start",
-		[HELPER_RESTART] = "berth:restart",
-		[HELPER_EXEC] = "berth:exec",
-		[HELPER_FINISH] = "berth:finish",
-		[HELPER_FINISH_BUT_ROW] = "berth:finish",
-		[HELPER_ERASE] = "berth:erase",
-		[HELPER_SETTLE] = "berth:settle",
-	};
 	struct isolation_child child = {.console_fd = -1};
 	struct helper_result result = {0};
 	int nowhere, ends[3];
 	sigset_t none;
-	prctl(PR_SET_NAME, names[h->kind]);
+
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* First the two locks on our life, then the look whether the monitor was there meanwhile:

@@ -67,8 +67,8 @@ struct client {
 	struct session *session;      /* what it is attached to, or NULL */
 	int fd;                       /* -1: removed */
 	uint32_t attach;              /* enum workload_attach_flags */
-	bool foreground; /* the command that started the session: may hold up its output */
-	bool owns_row;   /* it deletes the row when it is told the end */
+	bool foreground;  /* the command that started the session: may hold up its output */
+	bool stdin_given; /* it has sent input */
 	enum { CLIENT_WAITS_NOT = 0, CLIENT_WAITS_END, CLIENT_WAITS_EXIT } waits;
 	struct packet *pending; /* output that it has not taken yet */
 	size_t pending_len;
@@ -78,8 +78,8 @@ struct client *client_add(struct monitor *m, int fd);
 void client_remove(struct client *client);
 /* Gives output to a client; it must have nothing pending. */
 void client_output(struct client *client, struct packet *packet, size_t len);
-/* Tells the end and closes; NULL for `why`: an exit. True if that was sent. */
-bool client_end(struct client *client, int exit_code, const struct error *why);
+/* Tells the end and closes; NULL for `why`: an exit. */
+void client_end(struct client *client, int exit_code, const struct error *why);
 /* Frees those that were removed. */
 void clients_sweep(struct monitor *m);
 /* Pauses or resumes the reading of input from clients of a session. */
@@ -123,19 +123,7 @@ void session_destroy(struct session *s);
 
 /* --- helpers -------------------------------------------------------------------------------------- */
 
-enum helper_kind {
-	HELPER_START,
-	HELPER_RESTART,
-	HELPER_EXEC,
-	HELPER_FINISH,
-	/* With --rm and the command that started it waiting: leaves the row to that command, which has
-	 * the database open. */
-	HELPER_FINISH_BUT_ROW,
-	/* That command went away meanwhile. */
-	HELPER_ERASE,
-	/* Everything is done; the database's log has become long. */
-	HELPER_SETTLE,
-};
+enum helper_kind { HELPER_START, HELPER_RESTART, HELPER_EXEC, HELPER_FINISH };
 
 /* What a helper reports, with the terminal's master if there is one. */
 struct helper_result {

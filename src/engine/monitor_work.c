@@ -111,40 +111,6 @@ static int finish(struct helper *h, struct monitor *m, struct error *err)
 	return 0;
 }
 
-/* With --rm, all but the row: without the database, which takes longer to open than all of this. */
-static int finish_but_row(struct monitor *m, struct error *err)
-{
-	own_engine struct engine *engine = NULL;
-	int lock_fd, rc = engine_open_directories(m->root, m->state, &engine, err);
-
-	if (rc == 0)
-		rc = isolation(m)->destroy(engine, m->id, err);
-	if (rc == 0)
-		rc = tree_remove(engine->root_fd, workload_dir(m->id).path, err);
-	if (rc == 0)
-		rc = isolation(m)->unlock(engine, m->handover.locks, m->handover.order.lock_count,
-					  err);
-	if (rc < 0)
-		return rc;
-	lock_fd = MONITOR_LOCK_FD;
-	lock_release(engine, m->id, &lock_fd);
-	return 0;
-}
-
-/* The lock's name is free since finish_but_row: somebody else may be at it already. */
-static int erase(struct monitor *m, struct error *err)
-{
-	own_engine struct engine *engine = NULL;
-	int lock_fd, rc = engine_open_plain(m->root, m->state, &engine, err);
-
-	if (rc < 0)
-		return rc;
-	lock_fd = lock_try(engine, m->id, err);
-	if (lock_fd == -EWOULDBLOCK)
-		return 0;
-	return lock_fd < 0 ? lock_fd : engine_recover_one(engine, m->id, &lock_fd, err);
-}
-
 int monitor_helper_work(struct helper *h, struct monitor *m, const int stdio[3],
 			struct isolation_child *child, struct error *err)
 {
@@ -157,12 +123,6 @@ int monitor_helper_work(struct helper *h, struct monitor *m, const int stdio[3],
 		return exec(h, m, stdio, child, err);
 	case HELPER_FINISH:
 		return finish(h, m, err);
-	case HELPER_FINISH_BUT_ROW:
-		return finish_but_row(m, err);
-	case HELPER_ERASE:
-		return erase(m, err);
-	case HELPER_SETTLE:
-		return engine_open_plain(m->root, m->state, &h->engine, err);
 	}
 	return -EINVAL;
 }

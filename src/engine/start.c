@@ -135,12 +135,7 @@ static int follow(struct start *s, struct monitor_process *monitor, struct error
 
 	if (s->stdio != NULL) {
 		streams.forward_signals = !(s->stdio->flags & WORKLOAD_ATTACH_NO_SIGNALS);
-		rc = streams_run(&streams, err);
-		/* Should we be killed before, the next command finds a row with nothing behind it. */
-		if (rc >= 0 && streams.owns_row &&
-		    record_delete(s->engine, s->workload->id, err) < 0)
-			return -EIO;
-		return rc;
+		return streams_run(&streams, err);
 	}
 	rc = streams_answer(monitor->channel_fd, NULL, err);
 	return rc < 0 ? rc : on_started(s, err);

@@ -187,7 +187,6 @@ static int take_packet(struct carry *c, struct error *err)
 	case CHANNEL_EXIT:
 		c->ended = true;
 		c->exit_code = (int)c->in->arg;
-		s->owns_row = c->in->arg2 == 1;
 		return 0;
 	case CHANNEL_ERROR:
 		return remote_error(c, (size_t)n, err);

@@ -15,8 +15,7 @@ struct streams {
 	bool tty;        /* the workload has a terminal */
 	bool foreground; /* a vanished reader of ours is to be one of the workload's */
 	bool forward_signals;
-	bool owns_row; /* out: the monitor left the workload's row for us to delete */
-	bool started;  /* in: nothing is to be waited for */
+	bool started; /* in: nothing is to be waited for */
 	/* Called when CHANNEL_STARTED arrives; may be NULL. */
 	int (*on_started)(void *data, struct error *err);
 	void *data;
