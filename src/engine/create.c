@@ -77,7 +77,7 @@ int create_begin(struct engine *engine, struct workload_config *config, struct w
 	id_make(w.id);
 	rc = complete(engine, &w, err);
 	if (rc == 0)
-		rc = lock_fd = lock_try(engine, w.id, err);
+		rc = lock_fd = lock_new(engine, w.id, err);
 	if (rc >= 0)
 		rc = dir_make(engine->root_fd, workload_dir(w.id).path, 0700, err);
 	if (rc < 0) {

@@ -61,9 +61,34 @@ static int look_under_lock(struct engine *engine, const char *id, int *lock_fd, 
 	return rc < 0 ? rc : 1;
 }
 
-int lock_take(struct engine *engine, const char *id, struct error *err)
+static void pause_briefly(void)
 {
 	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+
+	nanosleep(&pause, NULL);
+}
+
+static int out_of_patience(struct error *err)
+{
+	return refuse(err, -ETIMEDOUT, "another command is working on it");
+}
+
+int lock_new(struct engine *engine, const char *id, struct error *err)
+{
+	int64_t deadline = clock_monotonic_ns() + PATIENCE_S * INT64_C(1000000000);
+
+	while (clock_monotonic_ns() < deadline) {
+		int fd = lock_try(engine, id, err);
+
+		if (fd != -EWOULDBLOCK)
+			return fd;
+		pause_briefly();
+	}
+	return out_of_patience(err);
+}
+
+int lock_take(struct engine *engine, const char *id, struct error *err)
+{
 	int64_t deadline = clock_monotonic_ns() + PATIENCE_S * INT64_C(1000000000);
 
 	while (clock_monotonic_ns() < deadline) {
@@ -83,9 +108,9 @@ int lock_take(struct engine *engine, const char *id, struct error *err)
 			return rc;
 		if (status == RECORD_ACTIVE)
 			return -EBUSY;
-		nanosleep(&pause, NULL);
+		pause_briefly();
 	}
-	return refuse(err, -ETIMEDOUT, "another command is working on it");
+	return out_of_patience(err);
 }
 
 void lock_release(struct engine *engine, const char *id, int *lock_fd)

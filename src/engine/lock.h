@@ -17,6 +17,10 @@
 
 /* Takes the lock; returns its descriptor. -EWOULDBLOCK: somebody has it. */
 int lock_try(struct engine *engine, const char *id, struct error *err) must_check;
+/* Takes the lock of a workload that is about to be made: nobody knows its id yet, but another command
+ * that meets its fresh directory takes it for a leftover of a crash and removes it; waits for that.
+ * Returns the descriptor; -ETIMEDOUT as lock_take. */
+int lock_new(struct engine *engine, const char *id, struct error *err) must_check;
 /* Takes the lock of a workload that does not run, waiting for other commands, and repairing what one of
  * them may have left. -EBUSY: its row became
  * active, so the monitor has it; -ETIMEDOUT: another command works on it for too long. */

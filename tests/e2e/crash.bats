@@ -83,8 +83,7 @@ has_ended() {
 	eventually test "$(state_of t)" = exited
 	expect "$(berth inspect -f '{{.State.ExitCode}}' t)" 137
 	expect_in "$(berth inspect -f '{{.State.Error}}' t)" "monitor"
-	run kill -0 "$pid"
-	[ "$status" -ne 0 ]
+	has_ended "$pid"
 	berth start t >/dev/null
 	expect "$(state_of t)" running
 }

@@ -329,6 +329,44 @@ static void made_up_names_and_ids_are_valid(void **state)
 	assert_int_equal(name_check("..", NULL), -EINVAL);
 }
 
+/* Holds the lock of `id` as recovery does, tells so through a pipe, then removes what it took for a
+ * leftover. */
+static _Noreturn void hold_for_a_moment(struct fixture *f, const char *id, int tell_fd)
+{
+	struct error err = {0};
+	int lock_fd = lock_try(f->engine, id, &err);
+
+	if (lock_fd < 0 || write(tell_fd, "x", 1) != 1)
+		_exit(1);
+	usleep(50000);
+	lock_release(f->engine, id, &lock_fd);
+	_exit(0);
+}
+
+static void a_new_workload_waits_for_who_takes_its_directory_for_a_leftover(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = {0};
+	char id[WORKLOAD_ID_LEN + 1], told;
+	int ends[2], status, lock_fd;
+	pid_t pid;
+
+	id_make(id);
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0)
+		hold_for_a_moment(f, id, ends[1]);
+	assert_true(pid > 0);
+	assert_int_equal(read(ends[0], &told, 1), 1);
+	lock_fd = lock_new(f->engine, id, &err);
+	assert_true(lock_fd >= 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	lock_release(f->engine, id, &lock_fd);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +381,9 @@ int main(void)
 		cmocka_unit_test(whatever_crashed_is_settled),
 		cmocka_unit_test_setup_teardown(what_somebody_works_on_is_left_alone, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_new_workload_waits_for_who_takes_its_directory_for_a_leftover, set_up,
+			tear_down),
 		cmocka_unit_test(made_up_names_and_ids_are_valid),
 	};
 
