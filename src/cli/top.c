@@ -12,7 +12,7 @@
 #include "cli/context.h"
 #include "cli/listing.h"
 
-static int add_process(const struct workload_process *process, void *data, struct error *err)
+static int add_process(const struct proc_info *process, void *data, struct error *err)
 {
 	const time_t started = process->started_ns / 1000000000;
 	const int64_t cpu_s = process->cpu_ns / 1000000000;

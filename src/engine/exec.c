@@ -14,9 +14,9 @@
 #include "engine/isolation.h"
 #include "engine/spec.h"
 #include "engine/streams.h"
-#include "engine/user.h"
 #include "image/config.h"
 #include "image/store.h"
+#include "oci/user.h"
 
 /* The environment of the workload's own process, and on top what is asked for. */
 static int make_environment(struct engine *engine, const struct workload *w,
@@ -55,7 +55,7 @@ static int set_user(struct engine *engine, const struct workload *w, const char 
 
 	if (rc < 0)
 		return rc;
-	json_object_set_new(process, "user", spec_user_json(&user));
+	json_object_set_new(process, "user", user_to_json(&user));
 	if (env_get(*env, "HOME") == NULL)
 		env_set(env, "HOME", user.home);
 	return 0;

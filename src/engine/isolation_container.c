@@ -15,7 +15,6 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "engine/engine_priv.h"
-#include "engine/process.h"
 #include "engine/overlay.h"
 #include "engine/spec.h"
 #include "image/config.h"
@@ -177,10 +176,10 @@ static int top(struct engine *engine, const char *id, workload_process_fn *fn, v
 	int rc = oci_pids(runtime, id, &pids, &count, err);
 
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		struct workload_process process;
+		struct proc_info process;
 
 		/* One that has ended meanwhile is left out. */
-		if (process_read(pids[i], &process) < 0)
+		if (proc_info_read(pids[i], &process) < 0)
 			continue;
 		rc = fn(&process, data, err);
 		free(process.command);

@@ -6,8 +6,8 @@
 
 #include "base/str.h"
 #include "engine/capability.h"
-#include "engine/user.h"
 #include "image/config.h"
+#include "oci/user.h"
 
 int spec_command(const struct workload_config *config, const struct image_config *image,
 		 char ***ret, struct error *err)
@@ -51,18 +51,6 @@ char **spec_environment(const struct workload *workload, const struct image_conf
 const char *spec_user(const struct workload_config *config, const struct image_config *image)
 {
 	return config->user ? config->user : image->user;
-}
-
-json_t *spec_user_json(const struct user *user)
-{
-	json_t *o = json_object(), *groups = json_array();
-
-	json_object_set_new(o, "uid", json_integer(user->uid));
-	json_object_set_new(o, "gid", json_integer(user->gid));
-	for (size_t i = 0; i < user->groups_count; i++)
-		json_array_append_new(groups, json_integer(user->groups[i]));
-	json_object_set_new(o, "additionalGids", groups);
-	return o;
 }
 
 static json_t *capabilities_json(json_t *set)
@@ -112,7 +100,7 @@ int spec_process(const struct workload *workload, const struct image_config *ima
 	if (env_get(env, "HOME") == NULL)
 		env_set(&env, "HOME", user.home);
 	json_object_set_new(process, "terminal", json_boolean(config->flags & WORKLOAD_TTY));
-	json_object_set_new(process, "user", spec_user_json(&user));
+	json_object_set_new(process, "user", user_to_json(&user));
 	json_set_strv(process, "args", workload->argv);
 	json_set_strv(process, "env", env);
 	json_set_string(process, "cwd", cwd[0] ? cwd : "/");

@@ -7,7 +7,6 @@
 #include "engine/engine_priv.h"
 
 struct image_config;
-struct user;
 
 /* `root_fd` is the container's root file system, for names of users. Also writes the files that are
  * bound into the container (hosts, hostname, resolv.conf) into the workload's directory. */
@@ -23,9 +22,6 @@ int spec_command(const struct workload_config *config, const struct image_config
 char **spec_environment(const struct workload *workload, const struct image_config *image);
 /* The user text that counts: the workload's or the image's. Never NULL. */
 const char *spec_user(const struct workload_config *config, const struct image_config *image);
-
-/* process.user */
-json_t *spec_user_json(const struct user *user);
 
 /* The parts; each in a file of its own. */
 int spec_process(const struct workload *workload, const struct image_config *image, int root_fd,

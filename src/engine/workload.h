@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "base/proc_info.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 
@@ -200,16 +201,8 @@ struct workload_stats {
 int workload_get_stats(struct engine *engine, const char *ref, struct workload_stats *ret,
 		       struct error *err) must_check;
 
-/* A process of the workload, as the host sees it. */
-struct workload_process {
-	pid_t pid, parent;
-	uid_t uid;
-	int64_t started_ns, cpu_ns;
-	char terminal[16];
-	char *command; /* the command line */
-};
-typedef int workload_process_fn(const struct workload_process *process, void *data,
-				struct error *err);
+/* A process of the workload, as the host sees it; of one in a virtual machine, as the guest does. */
+typedef int workload_process_fn(const struct proc_info *process, void *data, struct error *err);
 int workload_top(struct engine *engine, const char *ref, workload_process_fn *fn, void *data,
 		 struct error *err) must_check;
 

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "engine/user.h"
+#include "oci/user.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* process: see process.h. */
-#include "engine/process.h"
+/* proc_info: see proc_info.h. */
+#include "base/proc_info.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,10 +52,10 @@ static char *read_command(pid_t pid, const char *name)
 	return take(text);
 }
 
-int process_read(pid_t pid, struct workload_process *ret)
+int proc_info_read(pid_t pid, struct proc_info *ret)
 {
 	const int64_t tick_ns = INT64_C(1000000000) / sysconf(_SC_CLK_TCK);
-	struct workload_process p = {.pid = pid};
+	struct proc_info p = {.pid = pid};
 	own_mem char *text = NULL, *name = NULL;
 	unsigned long long user, system, start;
 	int parent, terminal;

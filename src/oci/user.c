@@ -1,5 +1,5 @@
 /* user: see user.h. */
-#include "engine/user.h"
+#include "oci/user.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -199,4 +199,16 @@ int user_resolve(int root_fd, const char *text, char *const *groups_add, struct 
 	*ret = user;
 	user = (struct user){0};
 	return 0;
+}
+
+json_t *user_to_json(const struct user *user)
+{
+	json_t *o = json_object(), *groups = json_array();
+
+	json_object_set_new(o, "uid", json_integer(user->uid));
+	json_object_set_new(o, "gid", json_integer(user->gid));
+	for (size_t i = 0; i < user->groups_count; i++)
+		json_array_append_new(groups, json_integer(user->groups[i]));
+	json_object_set_new(o, "additionalGids", groups);
+	return o;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,3 +31,5 @@ void user_release(struct user *user);
  * NULL). -EINVAL naming what is wrong; -ENOENT: no such user or group in the workload. */
 int user_resolve(int root_fd, const char *text, char *const *groups_add, struct user *ret,
 		 struct error *err) must_check;
+/* process.user of a configuration. */
+json_t *user_to_json(const struct user *user);

@@ -1,0 +1,17 @@
+/* proc_info: what /proc tells of one process. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+struct proc_info {
+	pid_t pid, parent;
+	uid_t uid;
+	int64_t started_ns, cpu_ns; /* on the wall clock; used */
+	char terminal[16];          /* "pts/0", "?" for none */
+	char *command;              /* the command line with spaces, or the name in brackets */
+};
+/* -ESRCH if it has ended. The caller frees `command`. */
+int proc_info_read(pid_t pid, struct proc_info *ret) must_check;
