@@ -28,6 +28,8 @@ static const struct option_spec run_options[] = {
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE", "",
 	 "Kernel to boot: a bzImage, a vmlinux or a multiboot ELF file"},
+	{"layer", 0, OPTION_LIST, 0, "FILE", "",
+	 "Make the first disk of these files, one behind the other, read-only"},
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
 	{"net", 0, OPTION_LIST, 0, "tap=NAME[,mac=MAC][,queues=N]", "",
 	 "Add a network card on a tap"},
@@ -101,14 +103,16 @@ static int parse_disk(const char *text, struct machine_disk *ret, struct error *
 	return 0;
 }
 
-static int parse_disks(char *const *texts, struct machine_disk **ret, struct machine_config *config,
-		       struct error *err)
+static int parse_disks(char *const *texts, char *const *layers, struct machine_disk **ret,
+		       struct machine_config *config, struct error *err)
 {
-	struct machine_disk *disks = mem_new_array(strv_len(texts) + 1, sizeof(*disks));
+	struct machine_disk *disks = mem_new_array(strv_len(texts) + 2, sizeof(*disks));
 	int rc = 0;
 
 	*ret = disks;
 	config->disks = disks;
+	if (*layers)
+		disks[config->disk_count++].layers = strv_copy(layers);
 	for (; *texts && rc == 0; texts++) {
 		rc = parse_disk(*texts, &disks[config->disk_count], err);
 		if (rc == 0)
@@ -198,7 +202,7 @@ static int run(const struct args *args, struct error *err)
 	rc = open_serial(args_string(args, "serial"), &config, &serial_fd, err);
 	if (rc < 0)
 		return rc;
-	rc = parse_disks(args_list(args, "disk"), &disks, &config, err);
+	rc = parse_disks(args_list(args, "disk"), args_list(args, "layer"), &disks, &config, err);
 	if (rc == 0)
 		rc = parse_nets(args_list(args, "net"), &nets, &config, err);
 	if (rc == 0 && str_eq(args_string(args, "console"), "stdio")) {
@@ -210,8 +214,10 @@ static int run(const struct args *args, struct error *err)
 		config.console_out = 1;
 	}
 	rc = rc < 0 ? rc : run_machine(&config, err);
-	for (unsigned int i = 0; i < config.disk_count; i++)
+	for (unsigned int i = 0; i < config.disk_count; i++) {
 		free(disks[i].path);
+		strv_free(disks[i].layers);
+	}
 	for (unsigned int i = 0; i < config.net_count; i++)
 		free(nets[i].tap);
 	return rc;

@@ -87,14 +87,16 @@ static void build(struct world *w)
 	struct pci_host *pci = NULL;
 	struct acpi_pm *pm = NULL;
 	struct device *device = NULL;
-	int disk = memfd_create("disk", MFD_CLOEXEC), rc;
+	int file = memfd_create("disk", MFD_CLOEXEC), rc;
+	struct disk *disk = NULL;
 
 	w->board.ops = &board_ops;
 	w->host.ops = &host_ops;
 	bus_init(&w->board.ports);
 	bus_init(&w->board.mmio);
-	if (disk < 0 || ftruncate(disk, DISK) < 0 || timer_queue_init(&w->board.timers) < 0 ||
-	    loop_create(&w->board.loop) < 0 || memory_create(MEMORY, &w->board.memory, NULL) < 0)
+	if (file < 0 || ftruncate(file, DISK) < 0 || disk_open_raw(file, false, &disk) < 0 ||
+	    timer_queue_init(&w->board.timers) < 0 || loop_create(&w->board.loop) < 0 ||
+	    memory_create(MEMORY, &w->board.memory, NULL) < 0)
 		abort();
 	rc = irqchip_create(2, &w->host, &w->board.timers, &w->board.ports, &w->board.mmio,
 			    &irqchip);
@@ -112,7 +114,7 @@ static void build(struct world *w)
 	keep(w, rc, pci_host_device(pci));
 	rc = virtio_rng_create(&w->board, &w->virtio[0]);
 	keep(w, rc, &w->virtio[0]->device);
-	rc = virtio_blk_create(&w->board, 0, disk, false, &w->virtio[1]);
+	rc = virtio_blk_create(&w->board, 0, disk, &w->virtio[1]);
 	keep(w, rc, &w->virtio[1]->device);
 	for (unsigned int i = 0; i < 2; i++)
 		if (pci_host_add(pci, &w->virtio[i]->pci) < 0)

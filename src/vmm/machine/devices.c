@@ -124,25 +124,62 @@ static int create_console(struct machine *machine)
 	return rc;
 }
 
-static int create_disk(struct machine *machine, unsigned int i, struct error *err)
+static int open_file(const struct machine_disk *config, struct disk **ret, struct error *err)
 {
-	const struct machine_disk *disk = &machine->config.disks[i];
-	struct virtio *virtio = NULL;
-	own_fd int fd =
-		open(disk->path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	const int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
+	own_fd int fd = open(config->path, flags);
 	int rc;
 
 	if (fd < 0)
-		return fail(err, -errno, "open the disk %s", disk->path);
-	rc = virtio_blk_create(&machine->board, i, fd, disk->read_only, &virtio);
+		return fail(err, -errno, "open the disk %s", config->path);
+	rc = disk_open_raw(fd, config->read_only, ret);
 	if (rc == -EINVAL)
 		return refuse(err, rc, "the disk %s is neither a file nor a block device",
-			      disk->path);
+			      config->path);
+	if (rc < 0)
+		return fail(err, rc, "open the disk %s", config->path);
+	(void)take(fd);
+	return 0;
+}
+
+/* Several files as one disk. */
+static int open_layers(char *const *paths, struct disk **ret, struct error *err)
+{
+	int fds[DISK_STACK_MAX], rc = 0;
+	unsigned int count = 0;
+
+	for (; rc == 0 && paths[count]; count++) {
+		if (count == DISK_STACK_MAX) {
+			rc = refuse(err, -E2BIG, "more than %d layers", DISK_STACK_MAX);
+			break;
+		}
+		fds[count] = open(paths[count], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fds[count] < 0)
+			rc = fail(err, -errno, "open the layer %s", paths[count]);
+	}
+	if (rc == 0 && (rc = disk_open_stack(fds, count, ret)) < 0)
+		rc = refuse(err, rc, "one of the layers is not a file");
+	for (unsigned int i = 0; rc < 0 && i < count; i++)
+		fd_close(&fds[i]);
+	return rc;
+}
+
+static int create_disk(struct machine *machine, unsigned int i, struct error *err)
+{
+	const struct machine_disk *config = &machine->config.disks[i];
+	struct virtio *virtio = NULL;
+	own_disk struct disk *disk = NULL;
+	int rc = config->layers ? open_layers(config->layers, &disk, err)
+				: open_file(config, &disk, err);
+
+	if (rc < 0)
+		return rc;
+	rc = virtio_blk_create(&machine->board, i, disk, &virtio);
 	if (rc == 0) {
-		(void)take(fd);
+		(void)take(disk);
 		rc = add_virtio(machine, virtio);
 	}
-	return rc < 0 ? fail(err, rc, "add the disk %s", disk->path) : 0;
+	return rc < 0 ? fail(err, rc, "add disk %u", i) : 0;
 }
 
 static int create_net(struct machine *machine, unsigned int i, struct error *err)

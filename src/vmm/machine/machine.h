@@ -17,6 +17,8 @@ enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT }
 struct machine_disk {
 	char *path;
 	bool read_only;
+	char **layers; /* not NULL: instead of `path`, these files one behind the other
+			* (disk/disk.h), read-only */
 };
 
 struct machine_net {

@@ -1,20 +1,13 @@
 /*
- * blk: the block device (Virtio 1.2, 5.2) on a raw file or block device.
+ * blk: the block device (Virtio 1.2, 5.2) in front of a disk (disk/disk.h).
  *
  * A request is { u32 type, u32 reserved, u64 sector } out, data in or out, one status byte in. How they
  * are cut into segments is the driver's choice: nothing here relies on it. Reads and writes go between
- * the file and guest memory without a copy.
+ * the disk and guest memory without a copy.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "vmm/virtio/devices.h"
 
@@ -72,8 +65,7 @@ struct __attribute__((packed)) config {
 
 struct blk {
 	struct virtio virtio;
-	int fd;
-	bool read_only;
+	struct disk *disk;
 	struct config config;
 };
 
@@ -87,28 +79,6 @@ static bool in_range(const struct blk *self, uint64_t sector, uint64_t count)
 	return sector <= self->config.capacity && count <= self->config.capacity - sector;
 }
 
-/* Moves a whole vector, over short transfers. */
-static int transfer(int fd, bool in, struct iovec *parts, unsigned int count, off_t offset)
-{
-	while (count > 0) {
-		ssize_t n = in ? preadv(fd, parts, (int)count, offset)
-			       : pwritev(fd, parts, (int)count, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		offset += n;
-		for (; count > 0 && (size_t)n >= parts->iov_len; parts++, count--)
-			n -= (ssize_t)parts->iov_len;
-		if (count > 0) {
-			parts->iov_base = (uint8_t *)parts->iov_base + n;
-			parts->iov_len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 static int read_write(struct blk *self, const struct request *request)
 {
 	const struct queue_chain *chain = &self->virtio.chain;
@@ -118,47 +88,26 @@ static int read_write(struct blk *self, const struct request *request)
 	unsigned int count;
 
 	if (size % SECTOR || !in_range(self, request->sector, size / SECTOR) ||
-	    (!in && self->read_only))
+	    (!in && self->disk->read_only))
 		return -EIO;
 	count = queue_slice(chain, in, in ? 0 : sizeof(*request), size, parts);
-	return transfer(self->fd, in, parts, count, (off_t)(request->sector * SECTOR));
+	return in ? self->disk->ops->read(self->disk, parts, count, request->sector * SECTOR)
+		  : self->disk->ops->write(self->disk, parts, count, request->sector * SECTOR);
 }
 
-/* Neither every file system nor every device can do either: what cannot be released stays, which a
- * discard allows, and zeroes can always be written. */
-static int write_zeroes(const struct blk *self, off_t offset, off_t size)
+static int clear_range(struct blk *self, uint32_t type, const struct range *range)
 {
-	static const uint8_t zeroes[64 << 10];
-
-	while (size > 0) {
-		size_t part = size < (off_t)sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
-		ssize_t n = pwrite(self->fd, zeroes, part, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		offset += n;
-		size -= n;
-	}
-	return 0;
-}
-
-static int clear_range(const struct blk *self, uint32_t type, const struct range *range)
-{
-	off_t offset = (off_t)(range->sector * SECTOR), size = (off_t)range->count * SECTOR;
-	bool punch = type == TYPE_DISCARD || (range->flags & UNMAP);
-	int mode = FALLOC_FL_KEEP_SIZE | (punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	struct disk *disk = self->disk;
+	uint64_t offset = range->sector * SECTOR, size = (uint64_t)range->count * SECTOR;
 
 	if (!in_range(self, range->sector, range->count) || range->count > RANGE_SECTORS_MAX)
 		return -EIO;
 	if (type == TYPE_DISCARD ? range->flags != 0 : (range->flags & ~(uint32_t)UNMAP) != 0)
 		return -EOPNOTSUPP;
-	if (size == 0 || fallocate(self->fd, mode, offset, size) == 0)
+	if (size == 0)
 		return 0;
-	if (errno != EOPNOTSUPP && errno != ENODEV && errno != EINVAL)
-		return -errno;
-	return type == TYPE_DISCARD ? 0 : write_zeroes(self, offset, size);
+	return type == TYPE_DISCARD ? disk->ops->discard(disk, offset, size)
+				    : disk->ops->zero(disk, offset, size, range->flags & UNMAP);
 }
 
 static int clear_ranges(struct blk *self, const struct request *request)
@@ -168,7 +117,7 @@ static int clear_ranges(struct blk *self, const struct request *request)
 	struct range ranges[RANGES_MAX];
 	int rc = 0;
 
-	if (self->read_only || size == 0 || size % sizeof(ranges[0]) || size > sizeof(ranges))
+	if (self->disk->read_only || size == 0 || size % sizeof(ranges[0]) || size > sizeof(ranges))
 		return -EIO;
 	queue_copy_out(chain, sizeof(*request), ranges, size);
 	for (unsigned int i = 0; i < size / sizeof(ranges[0]) && rc == 0; i++)
@@ -192,7 +141,7 @@ static int execute(struct blk *self, const struct request *request)
 	case TYPE_OUT:
 		return read_write(self, request);
 	case TYPE_FLUSH:
-		return fdatasync(self->fd) < 0 ? -errno : 0;
+		return self->disk->ops->flush(self->disk);
 	case TYPE_GET_ID:
 		return get_id(self);
 	case TYPE_DISCARD:
@@ -237,7 +186,8 @@ static void blk_destroy(struct virtio *v)
 	struct blk *self = blk_of(v);
 
 	virtio_release(v);
-	fd_close(&self->fd);
+	if (self->disk)
+		disk_close(self->disk);
 	own_mem_release(&self);
 }
 
@@ -251,32 +201,15 @@ static const struct virtio_ops ops = {
 	.destroy = blk_destroy,
 };
 
-static int size_of(int fd, uint64_t *ret_bytes)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISBLK(st.st_mode))
-		return ioctl(fd, BLKGETSIZE64, ret_bytes) < 0 ? -errno : 0;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	*ret_bytes = (uint64_t)st.st_size;
-	return 0;
-}
-
-int virtio_blk_create(struct board *board, unsigned int instance, int fd, bool read_only,
+int virtio_blk_create(struct board *board, unsigned int instance, struct disk *disk,
 		      struct virtio **ret)
 {
 	struct blk *self = mem_new(sizeof(*self));
-	uint64_t size = 0, features = VIRTIO_BIT(F_SEG_MAX) | VIRTIO_BIT(F_BLOCK_SIZE) |
-				      VIRTIO_BIT(F_FLUSH) | VIRTIO_BIT(F_DISCARD) |
-				      VIRTIO_BIT(F_WRITE_ZEROES);
-	int rc = size_of(fd, &size);
+	uint64_t features = VIRTIO_BIT(F_SEG_MAX) | VIRTIO_BIT(F_BLOCK_SIZE) | VIRTIO_BIT(F_FLUSH) |
+			    VIRTIO_BIT(F_DISCARD) | VIRTIO_BIT(F_WRITE_ZEROES);
+	int rc;
 
-	self->fd = -1; /* the caller's until all has gone well */
-	self->read_only = read_only;
-	self->config = (struct config){.capacity = size / SECTOR,
+	self->config = (struct config){.capacity = disk->size_bytes / SECTOR,
 				       .seg_max = SEGMENTS_MAX,
 				       .block_size = SECTOR,
 				       .queues = 1,
@@ -286,15 +219,12 @@ int virtio_blk_create(struct board *board, unsigned int instance, int fd, bool r
 				       .zeroes_sectors_max = RANGE_SECTORS_MAX,
 				       .zeroes_ranges_max = RANGES_MAX,
 				       .zeroes_may_unmap = 1};
-	if (read_only)
+	if (disk->read_only)
 		features |= VIRTIO_BIT(F_READ_ONLY);
-	if (rc == 0)
-		rc = virtio_init(&self->virtio, &ops, board, instance, 1, QUEUE_SIZE, features);
-	else
-		own_mem_release(&self);
+	rc = virtio_init(&self->virtio, &ops, board, instance, 1, QUEUE_SIZE, features);
 	if (rc < 0)
 		return rc;
-	self->fd = fd;
+	self->disk = disk;
 	*ret = &self->virtio;
 	return 0;
 }

@@ -2,14 +2,15 @@
  * the PCI host. 0 or -errno. */
 #pragma once
 
+#include "vmm/disk/disk.h"
 #include "vmm/input.h"
 #include "vmm/virtio/virtio.h"
 
 /* Entropy. */
 int virtio_rng_create(struct board *board, struct virtio **ret) must_check;
 
-/* A disk: the file or block device `fd`, which it takes unless it fails. -EINVAL: neither of them. */
-int virtio_blk_create(struct board *board, unsigned int instance, int fd, bool read_only,
+/* A disk, which it takes unless it fails. */
+int virtio_blk_create(struct board *board, unsigned int instance, struct disk *disk,
 		      struct virtio **ret) must_check;
 
 /* A console with one terminal: what the guest writes goes to `out_fd`; input comes by
