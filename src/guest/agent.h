@@ -1,0 +1,133 @@
+/*
+ * agent: what the parts of the agent share. One process, one thread, one loop; nothing in it blocks
+ * except the creation of a process and of the root file system, which take milliseconds.
+ *
+ *     main.c        the first process: modules, mounts, the listening socket
+ *     setup.c       what a fresh machine needs
+ *     connection.c  connections and the streams that wait to be used
+ *     requests.c    what the engine can ask for
+ *     process.c     the workload's processes
+ *     pump.c        bytes between a process and a stream
+ *     root.c        the workload's root file system
+ *     network.c     addresses and routes
+ *
+ * Invariants
+ *   A1  every process but those of the agent belongs to the connection that made it, and is killed
+ *       when that is gone.
+ *   A2  the exit of a process is told after its output has been taken by its streams.
+ *   A3  the exit of process 0 is told when no other process of the workload lives and its file systems
+ *       are unmounted.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/loop.h"
+#include "guest/frame.h"
+
+struct agent;
+struct connection;
+struct process;
+
+struct agent {
+	struct loop *loop;
+	struct loop_source *look; /* a timer: soon, process_reap */
+	int listen_fd;
+	const char *directory; /* of its own; the state of the runtime is in it */
+	bool is_machine;       /* it is the first process of a machine, not of a test */
+	bool prepared;
+	int root_fd; /* the workload's root file system, -1: none */
+	int next_process;
+	struct connection *connections, *dead;
+	struct process *processes;
+};
+#define WORKLOAD_ID "workload" /* the name of the only container here */
+
+/* --- pump.c --------------------------------------------------------------------------------------- */
+
+enum { PUMP_BUFFER = 32 << 10 };
+enum pump_flags {
+	PUMP_TERMINAL =
+		1, /* `from` is a terminal's master: EIO is no end while somebody may open it */
+	PUMP_SHUTDOWN = 2, /* `to` is a socket whose other direction is in use */
+};
+
+/* Carries bytes one way. */
+struct pump {
+	struct loop_source *from_source, *to_source;
+	int from, to;
+	unsigned int flags; /* enum pump_flags */
+	bool ending;        /* what is there now is all that counts */
+	bool ended;
+	size_t at, len;
+	char *buffer;
+	void (*done)(struct pump *pump, void *data);
+	void *data;
+};
+/* Takes both descriptors, which it makes non-blocking. `done` is called once, perhaps in a call of
+ * pump_end. */
+int pump_start(struct pump *pump, struct loop *loop, int from, int to, unsigned int flags,
+	       void (*done)(struct pump *pump, void *data), void *data) must_check;
+/* Its process has ended: carry on until nothing is there. */
+void pump_end(struct pump *pump);
+/* Stops at once; `done` is not called. Any state, also one never started (zeroed with -1, -1). */
+void pump_release(struct pump *pump);
+#define PUMP_NONE ((struct pump){.from = -1, .to = -1, .ended = true})
+
+/* --- connection.c ---------------------------------------------------------------------------------- */
+
+int agent_listen(struct agent *agent, int listen_fd) must_check;
+/* Sends a message; the connection may be gone afterwards. */
+void connection_send(struct connection *connection, const json_t *message);
+/* The stream that was opened by this name, whose descriptor is the caller's; -ENOENT. */
+int agent_take_stream(struct agent *agent, const char *name, struct error *err) must_check;
+/* Frees what was closed. */
+void agent_sweep(struct agent *agent);
+
+/* --- requests.c ------------------------------------------------------------------------------------ */
+
+/* Carries a request out and sends the answer. */
+void agent_request(struct agent *agent, struct connection *from, json_t *request);
+
+/* --- process.c ------------------------------------------------------------------------------------- */
+
+int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
+		int *ret_number, struct error *err) must_check;
+int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,
+		 int *ret_number, struct error *err) must_check;
+int process_signal(struct agent *agent, int number, int signal, bool all,
+		   struct error *err) must_check;
+int process_resize(struct agent *agent, int number, unsigned int rows, unsigned int columns,
+		   struct error *err) must_check;
+/* Its connection is gone. */
+void process_disown(struct agent *agent, const struct connection *owner);
+/* Collects children that have ended. */
+void process_reap(struct agent *agent);
+/* "<directory>/oci"; the caller frees it. */
+char *agent_runtime_root(const struct agent *agent);
+
+/* --- root.c ---------------------------------------------------------------------------------------- */
+
+/* Puts the root file system together as the request says: {"layers":[[offset,size],...], "upper":
+ * "disk"|"memory"}; in a test {"directory":path}. Fills agent->root_fd. */
+int root_prepare(struct agent *agent, const struct json_at *root, struct error *err) must_check;
+/* Unmounts it, written to disk. What cannot be unmounted is at least written. */
+void root_release(struct agent *agent);
+
+/* --- setup.c --------------------------------------------------------------------------------------- */
+
+/* As the first process: modules, file systems of the kernel. */
+int setup_machine(struct error *err) must_check;
+/* Clock, random pool, host name, machine id, files, as the request says. */
+int setup_identity(struct agent *agent, const struct json_at *request,
+		   struct error *err) must_check;
+
+/* --- network.c ------------------------------------------------------------------------------------- */
+
+/* Loopback up; then each of the array: {"mac":..., "addresses":["a.b.c.d/n"], "gateway":..., "mtu":n}. */
+int network_set_up(const struct json_at *request, struct error *err) must_check;

@@ -1,0 +1,418 @@
+/* process: the workload's processes and their streams. See agent.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "base/tty.h"
+#include "guest/agent.h"
+#include "oci/runtime.h"
+#include "oci/user.h"
+
+struct process {
+	struct process *next;
+	struct agent *agent;
+	struct connection *owner; /* NULL: gone */
+	int number;
+	pid_t pid; /* 0: it has ended */
+	int code;
+	uint64_t oom_kills;
+	int console_fd; /* for its size; -1 */
+	struct pump input, output[2];
+};
+
+/* What a request gives a process as its descriptors. */
+struct stdio {
+	int stream[3]; /* to the engine; with a terminal only the first */
+	int ours[3];   /* our ends of the pipes */
+	int theirs[3];
+	bool terminal;
+};
+#define STDIO_NONE                                                                                 \
+	((struct stdio){.stream = {-1, -1, -1}, .ours = {-1, -1, -1}, .theirs = {-1, -1, -1}})
+
+static void stdio_release(struct stdio *io)
+{
+	for (int i = 0; i < 3; i++) {
+		fd_close(&io->stream[i]);
+		fd_close(&io->ours[i]);
+		fd_close(&io->theirs[i]);
+	}
+}
+#define own_stdio __attribute__((cleanup(stdio_release)))
+
+char *agent_runtime_root(const struct agent *agent)
+{
+	return str_format("%s/oci", agent->directory);
+}
+
+static struct process *find(const struct agent *agent, int number)
+{
+	for (struct process *p = agent->processes; p != NULL; p = p->next)
+		if (p->number == number)
+			return p;
+	return NULL;
+}
+
+/* --- the end ---------------------------------------------------------------------------------------- */
+
+static void destroy(struct process *p)
+{
+	struct process **at = &p->agent->processes;
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	pump_release(&p->input);
+	pump_release(&p->output[0]);
+	pump_release(&p->output[1]);
+	fd_close(&p->console_fd);
+	free(p);
+}
+
+static void tell(struct process *p)
+{
+	own_json json_t *event = json_object();
+
+	json_set_string(event, "event", "exit");
+	json_object_set_new(event, "process", json_integer(p->number));
+	json_object_set_new(event, "code", json_integer(p->code));
+	json_object_set_new(event, "oom", json_integer((json_int_t)p->oom_kills));
+	if (p->owner != NULL)
+		connection_send(p->owner, event);
+}
+
+static bool has_ended(const struct process *p)
+{
+	return p->pid == 0 && p->output[0].ended && p->output[1].ended;
+}
+
+/* The first process is told of last (A3). */
+static void tell_ended(struct agent *agent)
+{
+	struct process *p, *next;
+	bool others = false;
+
+	for (p = agent->processes; p != NULL; p = next) {
+		next = p->next;
+		if (p->number == 0)
+			continue;
+		if (!has_ended(p)) {
+			others = true;
+			continue;
+		}
+		tell(p);
+		destroy(p);
+	}
+	p = find(agent, 0);
+	if (p == NULL || others || !has_ended(p))
+		return;
+	root_release(agent);
+	tell(p);
+	destroy(p);
+}
+
+static void output_done(struct pump *pump, void *data)
+{
+	struct process *p = data;
+
+	(void)pump;
+	/* Not here: the caller may be in the midst of the list. */
+	loop_set_timer(p->agent->look, 0);
+}
+
+/* Everything of the workload goes with its first process. */
+static void end_workload(struct process *first)
+{
+	own_mem char *root = agent_runtime_root(first->agent);
+	struct oci_stats stats;
+	struct error why = {0};
+
+	if (oci_get_stats(root, WORKLOAD_ID, &stats, NULL) == 0)
+		first->oom_kills = stats.oom_kills;
+	if (oci_delete(root, WORKLOAD_ID, OCI_DELETE_FORCE, &why) < 0)
+		fprintf(stderr, "berth-agent: %s\n", why.text);
+}
+
+static void exited(struct process *p, int status)
+{
+	p->pid = 0;
+	p->code = proc_exit_code(status);
+	if (p->number == 0)
+		end_workload(p);
+	pump_end(&p->output[0]);
+	pump_end(&p->output[1]);
+	pump_release(&p->input);
+}
+
+void process_reap(struct agent *agent)
+{
+	int status;
+	pid_t pid;
+
+	/* Also those that nobody waits for: we are the first process. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (struct process *p = agent->processes; p != NULL; p = p->next)
+			if (p->pid == pid) {
+				exited(p, status);
+				break;
+			}
+	tell_ended(agent);
+}
+
+void process_disown(struct agent *agent, const struct connection *owner)
+{
+	for (struct process *p = agent->processes; p != NULL; p = p->next) {
+		if (p->owner != owner)
+			continue;
+		p->owner = NULL;
+		if (p->pid > 0)
+			kill(p->pid, SIGKILL);
+	}
+}
+
+/* --- the beginning ---------------------------------------------------------------------------------- */
+
+/* Stream i of the request; -1 if it is null. */
+static int take_stream(struct agent *agent, const struct json_at *streams, size_t i,
+		       struct error *err)
+{
+	struct json_at item;
+	const char *name;
+	int rc;
+
+	if (!json_element(streams, i, &item) || json_is_null(item.value))
+		return -1;
+	rc = json_as_string(&item, &name, err);
+	return rc < 0 ? rc : agent_take_stream(agent, name, err);
+}
+
+static int make_pipe(struct stdio *io, int i)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	io->ours[i] = ends[i == 0];
+	io->theirs[i] = ends[i != 0];
+	return 0;
+}
+
+static int open_null(struct stdio *io, int i)
+{
+	io->theirs[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	return io->theirs[i] < 0 ? -errno : 0;
+}
+
+static int stdio_open(struct agent *agent, const struct json_at *request, struct stdio *io,
+		      struct error *err)
+{
+	struct json_at streams;
+	int rc = json_get_bool(request, "terminal", JSON_OPTIONAL, &io->terminal, err);
+
+	if (rc >= 0)
+		rc = json_array_at(request, "streams", JSON_REQUIRED, &streams, err);
+	for (int i = 0; rc >= 0 && i < (io->terminal ? 1 : 3); i++) {
+		rc = take_stream(agent, &streams, (size_t)i, err);
+		if (rc < -1)
+			return rc;
+		io->stream[i] = rc;
+		if (io->terminal)
+			return 0;
+		rc = io->stream[i] < 0 ? open_null(io, i) : make_pipe(io, i);
+		if (rc < 0)
+			return fail(err, rc, "make the process's pipes");
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int duplicate(int fd)
+{
+	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static int connect_terminal(struct process *p, struct stdio *io, int console)
+{
+	int in = duplicate(console), out = duplicate(console), stream = duplicate(io->stream[0]);
+	int rc;
+
+	p->console_fd = console;
+	rc = pump_start(&p->input, p->agent->loop, stream, in, 0, NULL, NULL);
+	if (rc == 0)
+		rc = pump_start(&p->output[0], p->agent->loop, out, take(io->stream[0]),
+				PUMP_TERMINAL | PUMP_SHUTDOWN, output_done, p);
+	return rc;
+}
+
+/* The pumps begin; a stream that is missing has none. */
+static int connect_stdio(struct process *p, struct stdio *io, int console)
+{
+	struct loop *loop = p->agent->loop;
+	int rc = 0;
+
+	if (io->terminal && io->stream[0] >= 0)
+		return connect_terminal(p, io, console);
+	if (io->stream[0] >= 0)
+		rc = pump_start(&p->input, loop, take(io->stream[0]), take(io->ours[0]), 0, NULL,
+				NULL);
+	for (int i = 1; rc == 0 && i < 3; i++)
+		if (io->stream[i] >= 0)
+			rc = pump_start(&p->output[i - 1], loop, take(io->ours[i]),
+					take(io->stream[i]), PUMP_SHUTDOWN, output_done, p);
+	return rc;
+}
+
+static struct process *add(struct agent *agent, struct connection *owner, pid_t pid)
+{
+	struct process *p = mem_new(sizeof(*p));
+
+	p->agent = agent;
+	p->owner = owner;
+	p->pid = pid;
+	p->number = agent->next_process++;
+	p->console_fd = -1;
+	p->input = p->output[0] = p->output[1] = PUMP_NONE;
+	p->next = agent->processes;
+	agent->processes = p;
+	return p;
+}
+
+static int settle(struct agent *agent, struct connection *owner, struct stdio *io,
+		  struct oci_child *child, int *ret_number, struct error *err)
+{
+	struct process *p = add(agent, owner, child->pid);
+	int rc = connect_stdio(p, io, take(child->console_fd));
+
+	if (rc < 0) {
+		kill(p->pid, SIGKILL);
+		return fail(err, rc, "connect the process");
+	}
+	*ret_number = p->number;
+	/* It may have ended already. */
+	loop_set_timer(agent->look, 0);
+	return 0;
+}
+
+/* Whoever "user" names, by the workload's own files, becomes the user of `process`. */
+static int set_user(struct agent *agent, const struct json_at *request, json_t *process,
+		    struct error *err)
+{
+	own_strv char **groups = NULL, **env = NULL;
+	own_user struct user user = {0};
+	const struct json_at at = json_root(process);
+	struct json_at who;
+	const char *name = "";
+	int rc = json_object_at(request, "user", JSON_OPTIONAL, &who, err);
+
+	if (rc <= 0)
+		return rc;
+	rc = json_get_string(&who, "name", JSON_REQUIRED, &name, err);
+	if (rc >= 0)
+		rc = json_get_strv(&who, "groups", JSON_OPTIONAL, &groups, err);
+	if (rc >= 0)
+		rc = json_get_strv(&at, "env", JSON_OPTIONAL, &env, err);
+	if (rc >= 0)
+		rc = user_resolve(agent->root_fd, name, groups, &user, err);
+	if (rc < 0)
+		return rc;
+	json_object_set_new(process, "user", user_to_json(&user));
+	if (env_get(env, "HOME") == NULL) {
+		env_set(&env, "HOME", user.home);
+		json_set_strv(process, "env", env);
+	}
+	return 0;
+}
+
+int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
+		int *ret_number, struct error *err)
+{
+	own_mem char *root = agent_runtime_root(agent);
+	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
+	own_stdio struct stdio io = STDIO_NONE;
+	struct oci_create options = OCI_CREATE_DEFAULTS;
+	struct json_at spec;
+	bool reaper = false;
+	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
+
+	if (rc >= 0)
+		rc = json_get_bool(request, "reaper", JSON_OPTIONAL, &reaper, err);
+	if (rc >= 0 && agent->next_process > 0)
+		rc = refuse(err, -EALREADY, "the workload has been started already");
+	if (rc >= 0)
+		rc = set_user(agent, request, json_object_get(spec.value, "process"), err);
+	if (rc >= 0)
+		rc = stdio_open(agent, request, &io, err);
+	if (rc < 0)
+		return rc;
+	options.state_root = root;
+	options.id = WORKLOAD_ID;
+	options.bundle = agent->directory;
+	options.spec = spec.value;
+	memcpy(options.stdio, io.theirs, sizeof(options.stdio));
+	options.flags =
+		OCI_CREATE_RUN | OCI_CREATE_KEEP_TERMINAL | (reaper ? OCI_CREATE_REAPER : 0);
+	rc = oci_create(&options, &child, err);
+	return rc < 0 ? rc : settle(agent, owner, &io, &child, ret_number, err);
+}
+
+int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,
+		 int *ret_number, struct error *err)
+{
+	own_mem char *root = agent_runtime_root(agent);
+	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
+	own_stdio struct stdio io = STDIO_NONE;
+	struct oci_exec options = OCI_EXEC_DEFAULTS;
+	struct json_at spec;
+	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
+
+	if (rc >= 0 && find(agent, 0) == NULL)
+		rc = refuse(err, -ESRCH, "container not running");
+	if (rc >= 0)
+		rc = set_user(agent, request, spec.value, err);
+	if (rc >= 0)
+		rc = stdio_open(agent, request, &io, err);
+	if (rc < 0)
+		return rc;
+	options.state_root = root;
+	options.id = WORKLOAD_ID;
+	options.process = spec.value;
+	memcpy(options.stdio, io.theirs, sizeof(options.stdio));
+	options.flags = OCI_EXEC_KEEP_TERMINAL;
+	rc = oci_exec(&options, &child, err);
+	return rc < 0 ? rc : settle(agent, owner, &io, &child, ret_number, err);
+}
+
+/* --- acting ------------------------------------------------------------------------------------------ */
+
+int process_signal(struct agent *agent, int number, int signal, bool all, struct error *err)
+{
+	own_mem char *root = agent_runtime_root(agent);
+	struct process *p = find(agent, number);
+
+	if (p == NULL || p->pid == 0)
+		return refuse(err, -ESRCH, "container not running");
+	if (all)
+		return oci_kill(root, WORKLOAD_ID, signal, OCI_KILL_ALL, err);
+	return kill(p->pid, signal) < 0 ? fail(err, -errno, "send signal %d", signal) : 0;
+}
+
+int process_resize(struct agent *agent, int number, unsigned int rows, unsigned int columns,
+		   struct error *err)
+{
+	const struct process *p = find(agent, number);
+	const struct tty_size size = {(unsigned short)rows, (unsigned short)columns};
+	int rc;
+
+	/* One that has ended meanwhile needs no size. */
+	if (p == NULL || p->console_fd < 0)
+		return 0;
+	rc = tty_set_size(p->console_fd, size);
+	return rc < 0 ? fail(err, rc, "set the terminal's size") : 0;
+}

@@ -1,0 +1,234 @@
+/*
+ * root: the workload's root file system. The image's layers come as parts of one read-only disk, whose
+ * bounds the engine tells: the kernel is told of them as partitions, there is no table on the disk.
+ * They are stacked by overlayfs below what the workload writes, which is on a disk of its own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/blkpg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "guest/agent.h"
+
+enum {
+	LAYERS_MAX = 200, /* partitions of a disk */
+	DEVICE_WAIT_MS = 5000,
+};
+
+#define LAYER_DISK "/dev/vda"
+#define UPPER_DISK "/dev/vdb"
+
+/* --- layers ------------------------------------------------------------------------------------------ */
+
+/* A device may still be on its way when the first request comes. */
+static int open_device(const char *path, int flags, struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + DEVICE_WAIT_MS * INT64_C(1000000);
+
+	for (;;) {
+		int fd = open(path, flags | O_CLOEXEC);
+
+		if (fd >= 0 || (errno != ENOENT && errno != ENXIO) ||
+		    clock_monotonic_ns() > deadline)
+			return fd < 0 ? fail(err, -errno, "open %s", path) : fd;
+		usleep(1000);
+	}
+}
+
+static int add_partition(int disk, int number, int64_t offset, int64_t size)
+{
+	struct blkpg_partition part = {.start = offset, .length = size, .pno = number};
+	struct blkpg_ioctl_arg arg = {
+		.op = BLKPG_ADD_PARTITION, .datalen = sizeof(part), .data = &part};
+
+	return ioctl(disk, BLKPG, &arg) < 0 ? -errno : 0;
+}
+
+static int read_bounds(const struct json_at *layer, int64_t *offset, int64_t *size,
+		       struct error *err)
+{
+	struct json_at item;
+	int rc = -EINVAL;
+
+	if (json_element(layer, 0, &item))
+		rc = json_as_int(&item, 0, INT64_MAX, offset, err);
+	if (rc == 0 && json_element(layer, 1, &item))
+		rc = json_as_int(&item, 1, INT64_MAX, size, err);
+	return rc < 0 ? json_refuse(err, layer, "expected [offset, size]") : 0;
+}
+
+static int mount_layer(struct agent *agent, int disk, size_t i, const struct json_at *layer,
+		       struct error *err)
+{
+	own_mem char *device = str_format(LAYER_DISK "%zu", i + 1);
+	own_mem char *place = str_format("%s/layers/%zu", agent->directory, i);
+	int64_t offset = 0, size = 0;
+	int rc = read_bounds(layer, &offset, &size, err);
+
+	if (rc < 0)
+		return rc;
+	rc = add_partition(disk, (int)i + 1, offset, size);
+	if (rc < 0)
+		return fail(err, rc, "add layer %zu", i);
+	rc = dir_make(AT_FDCWD, place, 0755, err);
+	if (rc == 0 && mount(device, place, "erofs", MS_RDONLY, NULL) < 0)
+		rc = fail(err, -errno, "mount layer %zu", i);
+	return rc;
+}
+
+static int mount_layers(struct agent *agent, const struct json_at *layers, size_t *ret_count,
+			struct error *err)
+{
+	own_fd int disk = -1;
+	struct json_at layer;
+	size_t i;
+	int rc = 0;
+
+	if (json_array_size(layers->value) > 0)
+		disk = rc = open_device(LAYER_DISK, O_RDONLY, err);
+	for (i = 0; rc >= 0 && json_element(layers, i, &layer); i++) {
+		if (i >= LAYERS_MAX)
+			return refuse(err, -E2BIG, "the image has more than %d layers", LAYERS_MAX);
+		rc = mount_layer(agent, disk, i, &layer, err);
+	}
+	*ret_count = i;
+	return rc < 0 ? rc : 0;
+}
+
+/* --- what is written --------------------------------------------------------------------------------- */
+
+/* Mounts the writable layer; its directories are made on the first start. */
+static int mount_upper(struct agent *agent, bool on_disk, const char *options, struct error *err)
+{
+	own_mem char *place = str_format("%s/disk", agent->directory);
+	own_fd int device = -1;
+	int rc = dir_make(AT_FDCWD, place, 0755, err);
+
+	if (rc < 0)
+		return rc;
+	if (!on_disk)
+		return mount("tmpfs", place, "tmpfs", 0, "mode=0755,size=75%") < 0
+			       ? fail(err, -errno, "mount memory for what is written")
+			       : 0;
+	device = open_device(UPPER_DISK, O_RDWR, err);
+	if (device < 0)
+		return device;
+	if (mount(UPPER_DISK, place, "ext4", MS_NOATIME, options) < 0)
+		return fail(err, -errno, "mount the writable layer's disk");
+	return 0;
+}
+
+/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner
+ * and mode that the image's has. */
+static int make_directories(struct agent *agent, size_t layers, struct error *err)
+{
+	own_mem char *upper = str_format("%s/disk/upper", agent->directory);
+	own_mem char *work = str_format("%s/disk/work", agent->directory);
+	own_mem char *top = str_format("%s/layers/%zu", agent->directory, layers - 1);
+	own_mem char *root = str_format("%s/root", agent->directory);
+	struct stat st = {.st_mode = 0755};
+
+	if (mkdir(upper, 0755) == 0) {
+		if (layers > 0 && stat(top, &st) < 0)
+			return fail(err, -errno, "look at the image's root directory");
+		if (chown(upper, st.st_uid, st.st_gid) < 0 || chmod(upper, st.st_mode & 07777) < 0)
+			return fail(err, -errno, "set up the writable layer");
+	} else if (errno != EEXIST) {
+		return fail(err, -errno, "create the writable layer");
+	}
+	/* A volatile mount that was cut off leaves a mark that would forbid the next one. */
+	if (mkdir(work, 0700) < 0) {
+		int rc = errno == EEXIST ? tree_remove(AT_FDCWD, work, err)
+					 : fail(err, -errno, "create %s", work);
+
+		if (rc == 0 && mkdir(work, 0700) < 0)
+			rc = fail(err, -errno, "create %s", work);
+		if (rc < 0)
+			return rc;
+	}
+	return dir_make(AT_FDCWD, root, 0755, err);
+}
+
+/* --- together ---------------------------------------------------------------------------------------- */
+
+static int stack(struct agent *agent, size_t layers, bool is_volatile, struct error *err)
+{
+	own_mem char *root = str_format("%s/root", agent->directory);
+	own_buf struct buf options = {0};
+
+	/* Names relative to our directory keep the options short: they must fit in a page. */
+	if (chdir(agent->directory) < 0)
+		return fail(err, -errno, "enter %s", agent->directory);
+	buf_add_str(&options, "upperdir=disk/upper,workdir=disk/work,lowerdir=");
+	if (layers == 0)
+		buf_add_str(&options, "empty");
+	for (size_t i = layers; i-- > 0;)
+		buf_format(&options, "layers/%zu%s", i, i > 0 ? ":" : "");
+	if (is_volatile)
+		buf_add_str(&options, ",volatile");
+	if (mount("overlay", root, "overlay", 0, options.data) < 0)
+		return fail(err, -errno, "stack the layers");
+	agent->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return agent->root_fd < 0 ? fail(err, -errno, "open the root file system") : 0;
+}
+
+/* In a test: a directory that is there. */
+static int use_directory(struct agent *agent, const char *path, struct error *err)
+{
+	agent->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return agent->root_fd < 0 ? fail(err, -errno, "open %s", path) : 0;
+}
+
+int root_prepare(struct agent *agent, const struct json_at *root, struct error *err)
+{
+	own_mem char *empty = str_format("%s/empty", agent->directory);
+	const char *directory = NULL, *upper = "disk", *options = NULL;
+	struct json_at layers;
+	bool is_volatile = false;
+	size_t count = 0;
+	int rc = json_get_string(root, "directory", JSON_OPTIONAL, &directory, err);
+
+	if (rc > 0 && !agent->is_machine)
+		return use_directory(agent, directory, err);
+	if (rc >= 0)
+		rc = json_array_at(root, "layers", JSON_REQUIRED, &layers, err);
+	if (rc >= 0)
+		rc = json_get_string(root, "upper", JSON_OPTIONAL, &upper, err);
+	if (rc >= 0)
+		rc = json_get_string(root, "options", JSON_OPTIONAL, &options, err);
+	if (rc >= 0)
+		rc = json_get_bool(root, "volatile", JSON_OPTIONAL, &is_volatile, err);
+	if (rc >= 0)
+		rc = dir_make(AT_FDCWD, empty, 0755, err);
+	if (rc >= 0)
+		rc = mount_layers(agent, &layers, &count, err);
+	if (rc >= 0)
+		rc = mount_upper(agent, !str_eq(upper, "memory"), options, err);
+	if (rc >= 0)
+		rc = make_directories(agent, count, err);
+	return rc < 0 ? rc : stack(agent, count, is_volatile, err);
+}
+
+void root_release(struct agent *agent)
+{
+	own_mem char *root = str_format("%s/root", agent->directory);
+	own_mem char *disk = str_format("%s/disk", agent->directory);
+
+	fd_close(&agent->root_fd);
+	if (!agent->is_machine)
+		return;
+	/* Still in use by something: then at least everything is written. */
+	if ((umount2(root, 0) < 0 && umount2(root, MNT_DETACH) < 0) || umount2(disk, 0) < 0)
+		sync();
+}
