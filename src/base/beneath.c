@@ -13,18 +13,12 @@
 #include "base/own.h"
 #include "base/str.h"
 
-int beneath_open(int root_fd, const char *path, int flags, mode_t mode)
+static int open_how(int root_fd, const char *path, const struct open_how *how)
 {
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC),
-		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-
 	if (path[0] == '\0')
 		path = ".";
 	for (;;) {
-		long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+		long fd = syscall(SYS_openat2, root_fd, path, how, sizeof(*how));
 
 		if (fd >= 0)
 			return (int)fd;
@@ -32,6 +26,27 @@ int beneath_open(int root_fd, const char *path, int flags, mode_t mode)
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
 	}
+}
+
+int beneath_open(int root_fd, const char *path, int flags, mode_t mode)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC),
+		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return open_how(root_fd, path, &how);
+}
+
+int beneath_open_plain(int root_fd, const char *path, int flags)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+
+	return open_how(root_fd, path, &how);
 }
 
 int beneath_make_dir(int root_fd, const char *path, mode_t mode)

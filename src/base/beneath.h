@@ -14,6 +14,9 @@
 /* Opens `path` as seen from the root directory `root_fd`. `flags` as for open; O_CLOEXEC is added.
  * Returns the descriptor or -errno. */
 int beneath_open(int root_fd, const char *path, int flags, mode_t mode) must_check;
+/* The same for what exists, without following any link, not even inside: -ELOOP. ".." that leads out is
+ * -EXDEV. */
+int beneath_open_plain(int root_fd, const char *path, int flags) must_check;
 /* Opens the directory `path` (O_PATH), creating what is missing with `mode`; links in the existing
  * part are followed inside the root. Returns the descriptor or -errno. */
 int beneath_make_dir(int root_fd, const char *path, mode_t mode) must_check;

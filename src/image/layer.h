@@ -144,7 +144,25 @@ enum layer_tar_kind {
 	LAYER_TAR_PLAIN,   /* the tree as it is: export */
 	LAYER_TAR_OVERLAY, /* an upper directory of overlayfs: whiteouts become OCI's */
 };
+enum layer_tar_flags {
+	LAYER_TAR_NAMES = 1,  /* files come without their contents: for who asks what there is */
+	LAYER_TAR_MOUNTS = 2, /* goes into what is mounted inside as well, else that is left out */
+};
+struct layer_tar_options {
+	enum layer_tar_kind kind;
+	unsigned int flags; /* enum layer_tar_flags */
+	/* Paths ("etc/hosts") of empty files and empty directories to leave out; NULL: none. */
+	const char *const *stubs;
+};
 /* Produces the tar of the tree that the directory `root_fd` is: sorted, reproducible, pax where ustar
- * is not enough. Nothing outside is followed; other file systems mounted inside are left out. */
+ * is not enough. Nothing outside is followed. */
+int layer_tar_with(int root_fd, const struct layer_tar_options *options, layer_tar_fn *fn,
+		   void *data, struct error *err) must_check;
+/* The same without options. */
 int layer_tar(int root_fd, enum layer_tar_kind kind, layer_tar_fn *fn, void *data,
 	      struct error *err) must_check;
+/* One file, link or directory with all that is in it: `name` in the directory `dirfd`, which becomes
+ * `as` in the archive. -ENOENT: there is none. */
+int layer_tar_one(int dirfd, const char *name, const char *as,
+		  const struct layer_tar_options *options, layer_tar_fn *fn, void *data,
+		  struct error *err) must_check;

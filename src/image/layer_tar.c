@@ -52,6 +52,8 @@ struct seen {
 struct pack {
 	struct tar_writer writer;
 	enum layer_tar_kind kind;
+	unsigned int flags; /* enum layer_tar_flags */
+	const char *const *stubs;
 	bool size_only;      /* nothing is read or written */
 	uint64_t disk_bytes; /* what the files take */
 	struct level *levels;
@@ -314,6 +316,8 @@ static int put_file(struct pack *p, int dirfd, const char *name, struct error *e
 	if (!S_ISREG(st.st_mode))
 		return refuse(err, -EAGAIN, "%s was replaced while it was read", p->path.data);
 	e = entry_of(p, &st, TAR_FILE);
+	if (p->flags & LAYER_TAR_NAMES)
+		return tar_write_entry(&p->writer, &e, err);
 	e.size = (uint64_t)st.st_size;
 	find_extents(p, fd, &e);
 	rc = tar_write_entry(&p->writer, &e, err);
@@ -408,6 +412,31 @@ static int look(struct pack *p, int dirfd, const char *name, struct stat *ret, b
 	return !S_ISSOCK(x.stx_mode);
 }
 
+/* True for a name that shall be left out because there is nothing in it. */
+static bool is_stub(const struct pack *p, int dirfd, const char *name, const struct stat *st)
+{
+	own_dir DIR *dir = NULL;
+	const struct dirent *entry;
+	int fd;
+
+	for (size_t i = 0;; i++) {
+		if (p->stubs == NULL || p->stubs[i] == NULL)
+			return false;
+		if (str_eq(p->stubs[i], p->path.data))
+			break;
+	}
+	if (!S_ISDIR(st->st_mode))
+		return S_ISREG(st->st_mode) && st->st_size == 0;
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (dir == NULL)
+		return false;
+	while ((entry = readdir(dir)) != NULL)
+		if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
+			return false;
+	return true;
+}
+
 static int measure(struct pack *p, const struct level *level, const char *name,
 		   const struct stat *st, struct error *err)
 {
@@ -432,7 +461,8 @@ static int put_name(struct pack *p, const struct level *level, const char *name,
 	struct stat st;
 	int rc = look(p, level->fd, name, &st, &is_mount, err);
 
-	if (rc <= 0 || is_mount)
+	if (rc <= 0 || (is_mount && !(p->flags & LAYER_TAR_MOUNTS)) ||
+	    is_stub(p, level->fd, name, &st))
 		return rc < 0 ? rc : 0;
 	if (p->size_only)
 		return measure(p, level, name, &st, err);
@@ -532,20 +562,59 @@ static void release(struct pack *p)
 	buf_release(&p->path);
 }
 
+static struct pack pack_begin(const struct layer_tar_options *options, layer_tar_fn *fn, void *data)
+{
+	return (struct pack){
+		.kind = options->kind,
+		.flags = options->flags,
+		.stubs = options->stubs,
+		.writer = {.fn = fn, .data = data},
+		.chunk = mem_new(CHUNK),
+	};
+}
+
+/* The rest, after the first entry has been written. */
+static int pack_rest(struct pack *p, int rc, struct error *err)
+{
+	if (rc >= 0)
+		rc = walk(p, err);
+	if (rc >= 0)
+		rc = tar_write_end(&p->writer, err);
+	release(p);
+	return rc < 0 ? rc : 0;
+}
+
+int layer_tar_with(int root_fd, const struct layer_tar_options *options, layer_tar_fn *fn,
+		   void *data, struct error *err)
+{
+	struct pack p = pack_begin(options, fn, data);
+
+	return pack_rest(&p, put_root(&p, root_fd, err), err);
+}
+
 int layer_tar(int root_fd, enum layer_tar_kind kind, layer_tar_fn *fn, void *data,
 	      struct error *err)
 {
-	struct pack p = {.kind = kind, .writer = {.fn = fn, .data = data}};
+	return layer_tar_with(root_fd, &(struct layer_tar_options){.kind = kind}, fn, data, err);
+}
+
+int layer_tar_one(int dirfd, const char *name, const char *as,
+		  const struct layer_tar_options *options, layer_tar_fn *fn, void *data,
+		  struct error *err)
+{
+	const struct level level = {.fd = dirfd};
+	struct pack p;
 	int rc;
 
-	p.chunk = mem_new(CHUNK);
-	rc = put_root(&p, root_fd, err);
-	if (rc >= 0)
-		rc = walk(&p, err);
-	if (rc >= 0)
-		rc = tar_write_end(&p.writer, err);
-	release(&p);
-	return rc < 0 ? rc : 0;
+	/* What is asked for by its name is never left out, though it be a mount. */
+	if (faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail(err, -errno, "open %s", name);
+	p = pack_begin(options, fn, data);
+	buf_add_str(&p.path, as);
+	p.flags |= LAYER_TAR_MOUNTS;
+	rc = put_name(&p, &level, name, err);
+	p.flags = options->flags;
+	return pack_rest(&p, rc, err);
 }
 
 int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err)
