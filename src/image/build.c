@@ -10,13 +10,30 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/blob.h"
 #include "image/jobs.h"
 #include "image/record.h"
+#include "image/store_priv.h"
 
 enum { READ_SIZE = 256 << 10 };
 
+/* The image below. */
+struct base {
+	struct image *image;
+	struct image_document document;
+	struct manifest manifest;
+};
+
+static void base_release(struct base *base)
+{
+	image_free(base->image);
+	image_document_release(&base->document);
+	manifest_release(&base->manifest);
+}
+
 struct build {
 	struct image_session session;
+	struct base base;
 	const struct image_import *options;
 	const struct layer_format *format;
 	image_produce_fn *produce;
@@ -86,33 +103,74 @@ int image_target_name(const char *text, char out[static REFERENCE_TEXT_MAX], str
 }
 
 /* The configuration document, always with the same members in the same order. */
-static char *format_document(const struct build *build, const struct platform *platform)
+static json_t *new_document(const struct platform *platform)
 {
-	const struct image_import *o = build->options;
-	own_json json_t *root = json_object();
-	json_t *rootfs = json_object(), *history = json_object(), *list = json_array();
-	char created[CLOCK_TEXT_MAX];
+	json_t *root = json_object(), *rootfs = json_object();
 
-	clock_format(o->created_ns, created);
-	if (o->created_ns != 0)
-		json_set_string(root, "created", created);
 	json_set_string(root, "architecture", platform->architecture);
 	json_set_string(root, "os", platform->os);
 	if (platform->variant[0] != '\0')
 		json_set_string(root, "variant", platform->variant);
-	json_object_set_new(root, "config", o->config ? json_deep_copy(o->config) : json_object());
+	json_object_set_new(root, "config", json_object());
 	json_set_string(rootfs, "type", "layers");
-	json_array_append_new(list, json_string(build->layer.diffid.text));
-	json_object_set_new(rootfs, "diff_ids", list);
+	json_object_set_new(rootfs, "diff_ids", json_array());
 	json_object_set_new(root, "rootfs", rootfs);
-	if (o->created_ns != 0)
+	json_object_set_new(root, "history", json_array());
+	return root;
+}
+
+/* The base's, without what docker once wrote about the container that it came from. */
+static json_t *base_document(const struct base *base)
+{
+	static const char *const gone[] = {"container", "container_config", "docker_version", "id",
+					   "parent"};
+	json_t *root = json_deep_copy(base->document.json);
+
+	for (size_t i = 0; i < array_size(gone); i++)
+		json_object_del(root, gone[i]);
+	if (!json_is_array(json_object_get(root, "history")))
+		json_object_set_new(root, "history", json_array());
+	return root;
+}
+
+/* The document of the new image. */
+static char *format_document(const struct build *build, const struct platform *platform)
+{
+	const struct image_import *o = build->options;
+	own_json json_t *root = o->base ? base_document(&build->base) : new_document(platform);
+	json_t *history = json_object();
+	char created[CLOCK_TEXT_MAX];
+
+	clock_format(o->created_ns, created);
+	if (o->created_ns != 0) {
+		json_set_string(root, "created", created);
 		json_set_string(history, "created", created);
+	}
+	if (o->author != NULL)
+		json_set_string(root, "author", o->author);
+	if (o->config != NULL)
+		json_object_set_new(root, "config", json_deep_copy(o->config));
+	json_array_append_new(json_object_get(json_object_get(root, "rootfs"), "diff_ids"),
+			      json_string(build->layer.diffid.text));
 	json_set_string(history, "created_by", o->created_by);
+	if (o->author != NULL)
+		json_set_string(history, "author", o->author);
 	json_set_string(history, "comment", o->comment);
-	list = json_array();
-	json_array_append_new(list, history);
-	json_object_set_new(root, "history", list);
+	json_array_append_new(json_object_get(root, "history"), history);
 	return json_text(root);
+}
+
+/* The base's layer as an OCI manifest names it, though its own may be docker's. */
+static struct descriptor oci_layer(const struct descriptor *layer)
+{
+	static char plain[] = MEDIA_OCI_LAYER, gzip[] = MEDIA_OCI_LAYER "+gzip",
+		    zstd[] = MEDIA_OCI_LAYER "+zstd";
+	struct descriptor d = {.digest = layer->digest, .size_bytes = layer->size_bytes};
+
+	d.media_type = str_ends_with(layer->media_type, "gzip")   ? gzip
+		       : str_ends_with(layer->media_type, "zstd") ? zstd
+								  : plain;
+	return d;
 }
 
 static int record(struct build *build, const struct platform *platform, const char *full_name,
@@ -120,20 +178,18 @@ static int record(struct build *build, const struct platform *platform, const ch
 {
 	own_image_document struct image_document document = {0};
 	own_mem char *text = format_document(build, platform), *manifest_text = NULL;
+	const size_t below = build->base.manifest.layers_count;
+	own_mem struct descriptor *layers = mem_new_array(below + 1, sizeof(*layers));
+	own_mem struct digest *blobs = mem_new_array(below + 3, sizeof(*blobs));
 	char config_type[] = MEDIA_OCI_CONFIG, layer_type[] = MEDIA_OCI_LAYER "+gzip";
 	struct descriptor config = {.media_type = config_type, .size_bytes = strlen(text)};
-	struct descriptor layer = {
-		.media_type = layer_type,
-		.digest = build->layer.blob,
-		.size_bytes = build->layer.blob_size,
-	};
-	struct digest blobs[3] = {build->layer.blob}, *manifest = &blobs[2];
+	struct digest *manifest = &blobs[below + 2];
 	struct image_record r = {
 		.id = &config.digest,
 		.manifest = manifest,
 		.document = &document,
 		.blobs = blobs,
-		.blobs_count = array_size(blobs),
+		.blobs_count = below + 3,
 		.name = full_name[0] ? full_name : NULL,
 	};
 	int rc = image_document_parse(text, strlen(text), &document, err);
@@ -142,8 +198,17 @@ static int record(struct build *build, const struct platform *platform, const ch
 		rc = image_record_small(&build->session, text, strlen(text), &config.digest, err);
 	if (rc < 0)
 		return rc;
-	blobs[1] = config.digest;
-	manifest_text = manifest_format(&config, &layer, 1);
+	for (size_t i = 0; i < below; i++)
+		layers[i] = oci_layer(&build->base.manifest.layers[i]);
+	layers[below] = (struct descriptor){
+		.media_type = layer_type,
+		.digest = build->layer.blob,
+		.size_bytes = build->layer.blob_size,
+	};
+	for (size_t i = 0; i <= below; i++)
+		blobs[i] = layers[i].digest;
+	blobs[below + 1] = config.digest;
+	manifest_text = manifest_format(&config, layers, below + 1);
 	rc = image_record_small(&build->session, manifest_text, strlen(manifest_text), manifest,
 				err);
 	if (rc == 0)
@@ -151,6 +216,26 @@ static int record(struct build *build, const struct platform *platform, const ch
 	if (rc == 0)
 		*ret_id = config.digest;
 	return rc;
+}
+
+static int base_read(struct image_store *store, const char *name, struct base *base,
+		     struct error *err)
+{
+	own_mem char *text = NULL;
+	size_t len;
+	int rc = image_find(store, name, &base->image, err);
+
+	if (rc == 0)
+		rc = image_read_document(store, &base->image->id, &base->document, err);
+	if (rc == 0)
+		rc = image_blob_read(store, &base->image->manifest, MANIFEST_SIZE_MAX, &text, &len,
+				     err);
+	if (rc == 0)
+		rc = manifest_parse(text, len, NULL, &base->manifest, err);
+	if (rc == 0 && base->manifest.layers_count != base->document.diffids_count)
+		rc = refuse(err, -EBADMSG, "its manifest has %zu layers, its configuration %zu",
+			    base->manifest.layers_count, base->document.diffids_count);
+	return rc < 0 ? refuse(err, rc, "the image below") : 0;
 }
 
 static int build_in_session(struct build *build, const struct platform *platform,
@@ -190,8 +275,12 @@ int image_build(struct image_store *store, const struct image_import *options,
 		rc = image_session_begin(store, &build.session, err);
 	if (rc < 0)
 		return rc;
-	rc = build_in_session(&build, &platform, full_name, &id, err);
+	if (options->base != NULL)
+		rc = base_read(store, options->base, &build.base, err);
+	if (rc == 0)
+		rc = build_in_session(&build, &platform, full_name, &id, err);
 	image_session_end(&build.session);
+	base_release(&build.base);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }
 

@@ -226,10 +226,12 @@ int image_save(struct image_store *store, char *const *names, enum image_archive
 int image_save_layout(struct image_store *store, const char *name, const char *dir,
 		      struct error *err) must_check;
 
-/* A new image of one layer from the tar of a root file system (plain, gzip or zstd). */
+/* A new image of one layer, or with one layer more than another has, from a tar (plain, gzip or zstd). */
 struct image_import {
 	const char *name;     /* NULL: none */
-	const char *platform; /* NULL: the host's */
+	const char *platform; /* NULL: the host's, or the other image's */
+	const char *base;     /* the image that the layer comes on top of; NULL: none */
+	const char *author;   /* NULL: not said */
 	json_t *config; /* the image's `config` object (Env, Cmd, ...); NULL: empty. Borrowed */
 	const char *created_by, *comment; /* for the history */
 	int64_t created_ns; /* 0: none is recorded, so that equal input gives an equal id */
