@@ -89,6 +89,28 @@ struct isolation {
 	/* Opens the root directory of a workload for reading what is in it (user names, cp): of a running
 	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. */
 	int (*open_root)(struct engine *engine, const struct workload *workload, struct error *err);
+	/* Files, as tars (image/layer.h says in which form). For these the workload either runs, or the
+	 * caller holds its lock. What is read should not change meanwhile: see hold in files.c. */
+
+	/* What it wrote, as an image's layer. `flags`: enum layer_tar_flags. */
+	int (*read_changes)(struct engine *engine, const struct workload *workload,
+			    unsigned int flags, workload_bytes_fn *out, void *context,
+			    struct error *err);
+	/* Everything it has, but for what is mounted in it. */
+	int (*read_tree)(struct engine *engine, const struct workload *workload,
+			 workload_bytes_fn *out, void *context, struct error *err);
+	/* One path, absolute, mounts included. A link at its end is not followed. -ENOENT. */
+	int (*stat_path)(struct engine *engine, const struct workload *workload, const char *path,
+			 struct workload_path *ret, struct error *err);
+	/* The path with all that is in it, named `as`; "." is for the contents of a directory. */
+	int (*read_path)(struct engine *engine, const struct workload *workload, const char *path,
+			 const char *as, workload_bytes_fn *out, void *context, struct error *err);
+	/* Puts what `produce` gives, a tar, into a directory that is there. `flags`: enum
+	 * workload_put_flags. */
+	int (*write_path)(struct engine *engine, const struct workload *workload, const char *dir,
+			  unsigned int flags, workload_produce_fn *produce, void *context,
+			  struct error *err);
+
 	/* Lets go of what the plan had in use; closes the descriptors. After destroy. */
 	int (*unlock)(struct engine *engine, struct plan_lock *locks, size_t count,
 		      struct error *err);

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "engine/container_files.h"
 #include "engine/engine_priv.h"
 #include "engine/overlay.h"
 #include "engine/spec.h"
@@ -231,6 +232,11 @@ const struct isolation isolation_container = {
 	.stats = stats,
 	.top = top,
 	.open_root = open_root,
+	.read_changes = container_read_changes,
+	.read_tree = container_read_tree,
+	.stat_path = container_stat_path,
+	.read_path = container_read_path,
+	.write_path = container_write_path,
 	.unlock = unlock,
 	.destroy = destroy,
 };

@@ -115,6 +115,17 @@ static int open_upper(int dirfd, const struct layers *layers, struct error *err)
 	return take(fd);
 }
 
+static int stack_either(const struct overlay_stack *stack, struct error *err)
+{
+	int rc = overlay_stack_direct(stack, err);
+
+	if (rc == -EINVAL || rc == -ENOSYS) {
+		error_clear(err);
+		rc = overlay_stack_classic(stack, err);
+	}
+	return rc;
+}
+
 static int stack_layers(struct engine *engine, const struct workload *workload,
 			const struct layers *layers, struct error *err)
 {
@@ -127,7 +138,6 @@ static int stack_layers(struct engine *engine, const struct workload *workload,
 		.is_volatile = (workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0,
 		.user_xattrs = engine->rootless,
 	};
-	int rc;
 
 	if (dir < 0)
 		return fail(err, -errno, "open the workload's directory");
@@ -146,12 +156,18 @@ static int stack_layers(struct engine *engine, const struct workload *workload,
 			return empty;
 		lower[stack.lower_count++] = empty;
 	}
-	rc = overlay_stack_direct(&stack, err);
-	if (rc == -EINVAL || rc == -ENOSYS) {
-		error_clear(err);
-		rc = overlay_stack_classic(&stack, err);
+	return stack_either(&stack, err);
+}
+
+static struct plan_lock *take_locks(struct layers *layers)
+{
+	struct plan_lock *locks = mem_new_array(layers->count + 1, sizeof(*locks));
+
+	for (size_t i = 0; i < layers->count; i++) {
+		locks[i].fd = take(layers->uses[i].lock_fd);
+		memcpy(locks[i].name, layers->diffids[i].text, DIGEST_TEXT_MAX);
 	}
-	return rc;
+	return locks;
 }
 
 int overlay_prepare(struct engine *engine, const struct workload *workload, struct plan *plan,
@@ -170,13 +186,82 @@ int overlay_prepare(struct engine *engine, const struct workload *workload, stru
 	if (rc < 0)
 		return rc;
 	plan->root_fd = rc;
-	plan->locks = mem_new_array(layers.count + 1, sizeof(*plan->locks));
 	plan->lock_count = layers.count;
-	for (size_t i = 0; i < layers.count; i++) {
-		plan->locks[i].fd = take(layers.uses[i].lock_fd);
-		memcpy(plan->locks[i].name, layers.diffids[i].text, DIGEST_TEXT_MAX);
-	}
+	plan->locks = take_locks(&layers);
 	return 0;
+}
+
+int overlay_open_upper(struct engine *engine, const struct workload *workload, struct error *err)
+{
+	own_mem char *path = str_format("%s/upper", workload_dir(workload->id).path);
+	int fd = openat(engine->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : fail(err, -errno, "open %s", path);
+	return fd;
+}
+
+/* What the workload wrote, an empty directory if that is nothing, or is not wanted: overlayfs does not
+ * stack a single layer, and what a lone one says about the layers below it must not be seen. */
+static int open_top(struct engine *engine, const struct workload *workload,
+		    const struct layers *layers, enum overlay_what what, struct error *err)
+{
+	own_mem char *path = str_format("%s/empty", workload_dir(workload->id).path);
+	own_fd int fd = what == OVERLAY_ALL ? overlay_open_upper(engine, workload, err) : -ENOENT;
+	struct stat st;
+
+	if (fd != -ENOENT)
+		return take(fd);
+	fd = dir_open(engine->root_fd, path, 0700, err);
+	if (fd < 0 || layers->count == 0)
+		return take(fd);
+	/* The top's root directory is the whole's. */
+	if (fstat(layers->uses[layers->count - 1].root_fd, &st) < 0 ||
+	    fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
+	    futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}) < 0)
+		return fail(err, -errno, "set up %s", path);
+	return take(fd);
+}
+
+int overlay_view_open(struct engine *engine, const struct workload *workload,
+		      enum overlay_what what, struct overlay_view *ret, struct error *err)
+{
+	own_image struct image *image = NULL;
+	own_layers struct layers layers = {0};
+	own_fd int top = -1;
+	own_mem int *lower = NULL;
+	struct overlay_stack stack = {.upper = -1, .work = -1, .user_xattrs = engine->rootless};
+	struct image_store *store;
+	int rc = find_image(engine, workload, &store, &image, err);
+
+	if (rc == 0)
+		rc = use_layers(engine, store, image, &layers, err);
+	if (rc == 0)
+		rc = top = open_top(engine, workload, &layers, what, err);
+	if (rc < 0)
+		return rc;
+	lower = mem_new_array(layers.count + 1, sizeof(int));
+	lower[stack.lower_count++] = top;
+	for (size_t i = layers.count; i-- > 0;)
+		lower[stack.lower_count++] = layers.uses[i].root_fd;
+	stack.lower = lower;
+	/* An image without layers. */
+	ret->root_fd = stack.lower_count == 1 ? dup(top) : stack_either(&stack, err);
+	if (ret->root_fd < 0)
+		return ret->root_fd;
+	ret->lock_count = layers.count;
+	ret->locks = take_locks(&layers);
+	return 0;
+}
+
+void overlay_view_close(struct engine *engine, struct overlay_view *view)
+{
+	fd_close(&view->root_fd);
+	if (overlay_unlock(engine, view->locks, view->lock_count, NULL) < 0)
+		for (size_t i = 0; i < view->lock_count; i++)
+			fd_close(&view->locks[i].fd);
+	free(view->locks);
+	*view = OVERLAY_VIEW_NONE;
 }
 
 int overlay_unlock(struct engine *engine, struct plan_lock *locks, size_t count, struct error *err)

@@ -14,12 +14,30 @@ int overlay_prepare(struct engine *engine, const struct workload *workload, stru
 int overlay_unlock(struct engine *engine, struct plan_lock *locks, size_t count,
 		   struct error *err) must_check;
 
+/* What a workload's file system looks like, read-only and without mounts: the image alone, or with what
+ * the workload wrote on top. */
+enum overlay_what { OVERLAY_IMAGE, OVERLAY_ALL };
+struct overlay_view {
+	int root_fd; /* a detached mount */
+	struct plan_lock *locks;
+	size_t lock_count;
+};
+#define OVERLAY_VIEW_NONE ((struct overlay_view){.root_fd = -1})
+int overlay_view_open(struct engine *engine, const struct workload *workload,
+		      enum overlay_what what, struct overlay_view *ret,
+		      struct error *err) must_check;
+/* What fails here is tidied up by the next command. */
+void overlay_view_close(struct engine *engine, struct overlay_view *view);
+/* Opens what the workload wrote, overlayfs's upper directory. -ENOENT, without text: nothing yet. */
+int overlay_open_upper(struct engine *engine, const struct workload *workload,
+		       struct error *err) must_check;
+
 /* The two ways to stack directories, the first the best; exposed for their tests. `lower` from the top
  * to the bottom. Return a detached mount's descriptor; -ENOSYS or -EINVAL: this kernel cannot. */
 struct overlay_stack {
 	const int *lower;
 	size_t lower_count;
-	int upper, work;  /* directories */
+	int upper, work;  /* directories; -1: read-only, then there must be two lower ones */
 	bool is_volatile; /* nothing of it needs to be on disk, ever */
 	bool user_xattrs; /* rootless */
 };

@@ -65,9 +65,9 @@ static int configure(int fs, const struct overlay_stack *stack)
 	/* One call for each: the value of one is limited to 255 bytes, and "lowerdir" to a page. */
 	for (size_t i = 0; rc == 0 && i < stack->lower_count; i++)
 		rc = set_string(fs, "lowerdir+", fd_path(stack->lower[i]).text);
-	if (rc == 0)
+	if (rc == 0 && stack->upper >= 0)
 		rc = set_string(fs, "upperdir", fd_path(stack->upper).text);
-	if (rc == 0)
+	if (rc == 0 && stack->upper >= 0)
 		rc = set_string(fs, "workdir", fd_path(stack->work).text);
 	for (size_t i = 0; rc == 0 && i < array_size(plain_upper) && !stack->user_xattrs; i++)
 		rc = set_string(fs, plain_upper[i].key, plain_upper[i].value);
@@ -136,9 +136,9 @@ static int classic_options(const struct overlay_stack *stack, struct buf *b)
 
 	for (size_t i = 0; rc >= 0 && i < stack->lower_count; i++)
 		rc = add_directory(b, i ? ":" : "lowerdir=", stack->lower[i]);
-	if (rc >= 0)
+	if (rc >= 0 && stack->upper >= 0)
 		rc = add_directory(b, ",upperdir=", stack->upper);
-	if (rc >= 0)
+	if (rc >= 0 && stack->upper >= 0)
 		rc = add_directory(b, ",workdir=", stack->work);
 	for (size_t i = 0; i < array_size(plain_upper) && !stack->user_xattrs; i++)
 		buf_format(b, ",%s=%s", plain_upper[i].key, plain_upper[i].value);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/own.h"
 #include "base/proc_info.h"
@@ -205,6 +206,65 @@ int workload_get_stats(struct engine *engine, const char *ref, struct workload_s
 typedef int workload_process_fn(const struct proc_info *process, void *data, struct error *err);
 int workload_top(struct engine *engine, const char *ref, workload_process_fn *fn, void *data,
 		 struct error *err) must_check;
+
+/* --- files --------------------------------------------------------------------------------------- */
+
+/* Receives bytes. 0, or -errno with a reason, which ends the work. */
+typedef int workload_bytes_fn(const void *data, size_t len, void *context, struct error *err);
+/* Pushes all bytes of a tar into `out`. */
+typedef int workload_produce_fn(workload_bytes_fn *out, void *out_context, void *context,
+				struct error *err);
+
+/* Writes everything that the workload has as a tar, but for what is mounted in it. */
+int workload_export(struct engine *engine, const char *ref, workload_bytes_fn *out, void *context,
+		    struct error *err) must_check;
+
+enum workload_change { WORKLOAD_ADDED = 'A', WORKLOAD_CHANGED = 'C', WORKLOAD_DELETED = 'D' };
+/* A change of the file system against the image, with an absolute path. */
+typedef int workload_change_fn(enum workload_change change, const char *path, void *data,
+			       struct error *err);
+int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn, void *data,
+		  struct error *err) must_check;
+
+/* The configuration that an image made of the workload gets: its image's `config` object with what the
+ * workload was given. The caller owns it. */
+int workload_image_config(struct engine *engine, const char *ref, json_t **ret,
+			  struct error *err) must_check;
+enum workload_commit_flags {
+	WORKLOAD_COMMIT_NO_PAUSE = 1, /* do not freeze it while its files are read */
+};
+struct workload_commit {
+	const char *name;             /* of the image; NULL: none */
+	const char *author, *comment; /* or NULL */
+	const json_t *config;         /* from workload_image_config, perhaps changed */
+	enum workload_commit_flags flags;
+};
+/* Makes an image: the workload's image and one layer with what the workload wrote. Writes its id. */
+int workload_commit(struct engine *engine, const char *ref, const struct workload_commit *options,
+		    struct digest *ret_id, struct error *err) must_check;
+
+/* A path in a workload. */
+struct workload_path {
+	uint32_t mode; /* as st_mode */
+	uint64_t size_bytes;
+	int64_t mtime_ns;
+	char *target; /* of a link; NULL */
+};
+void workload_path_release(struct workload_path *path);
+#define own_workload_path __attribute__((cleanup(workload_path_release)))
+/* What is at an absolute path; a link at its end is not followed. -ENOENT. */
+int workload_stat_path(struct engine *engine, const char *ref, const char *path,
+		       struct workload_path *ret, struct error *err) must_check;
+/* The path as a tar, in which it is called `as` ("." for the contents of a directory). */
+int workload_read_path(struct engine *engine, const char *ref, const char *path, const char *as,
+		       workload_bytes_fn *out, void *context, struct error *err) must_check;
+enum workload_put_flags {
+	WORKLOAD_PUT_ARCHIVE = 1, /* keep owners, attributes and set-id bits; else all is root's */
+};
+/* Puts a tar's entries into a directory that is there. */
+int workload_write_path(struct engine *engine, const char *ref, const char *dir,
+			enum workload_put_flags flags, workload_produce_fn *produce, void *context,
+			struct error *err) must_check;
 
 /* --- internal ------------------------------------------------------------------------------------ */
 
