@@ -22,8 +22,12 @@ static const struct option_spec global_options[] = {
 
 static const struct command_entry container_entries[] = {
 	{"attach", NULL, &attach_command, NULL},
+	{"commit", NULL, &commit_command, NULL},
+	{"cp", NULL, &cp_command, NULL},
 	{"create", NULL, &create_command, NULL},
+	{"diff", NULL, &diff_command, NULL},
 	{"exec", NULL, &exec_command, NULL},
+	{"export", NULL, &export_command, NULL},
 	{"inspect", NULL, &container_inspect_command, NULL},
 	{"kill", NULL, &kill_command, NULL},
 	{"logs", NULL, &logs_command, NULL},
@@ -103,6 +107,10 @@ static const struct command_entry entries[] = {
 	{"exec", NULL, &exec_command, NULL},
 	{"top", NULL, &top_command, NULL},
 	{"stats", NULL, &stats_command, NULL},
+	{"cp", NULL, &cp_command, "Files"},
+	{"diff", NULL, &diff_command, NULL},
+	{"export", NULL, &export_command, NULL},
+	{"commit", NULL, &commit_command, NULL},
 	{"images", NULL, &images_command, "Images"},
 	{"pull", NULL, &pull_command, NULL},
 	{"push", NULL, &push_command, NULL},
