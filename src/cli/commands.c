@@ -128,6 +128,7 @@ static const struct command_entry entries[] = {
 	{"logout", NULL, &logout_command, NULL},
 	{"container", NULL, &container_command, "Groups"},
 	{"image", NULL, &image_command, NULL},
+	{"kernel", NULL, &kernel_command, NULL},
 	{"system", NULL, &system_command, NULL},
 	{"vmm", NULL, &vmm_command, NULL},
 	{"info", NULL, &info_command, "Berth itself"},

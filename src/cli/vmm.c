@@ -14,6 +14,8 @@
 #include "base/tty.h"
 #include "cli/args.h"
 #include "cli/commands.h"
+#include "cli/context.h"
+#include "vmm/kernel/kernel.h"
 
 static const struct option_spec run_options[] = {
 	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
@@ -26,8 +28,8 @@ static const struct option_spec run_options[] = {
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
 	{"disk", 0, OPTION_LIST, 0, "FILE[,ro]", "", "Add a disk from a raw file or block device"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
-	{"kernel", 0, OPTION_STRING, 0, "FILE", "",
-	 "Kernel to boot: a bzImage, a vmlinux or a multiboot ELF file"},
+	{"kernel", 0, OPTION_STRING, 0, "FILE|NAME", "",
+	 "Kernel to boot: a bzImage, a vmlinux, a multiboot ELF file, or one of `berth kernel ls`"},
 	{"layer", 0, OPTION_LIST, 0, "FILE", "",
 	 "Make the first disk of these files, one behind the other, read-only"},
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
@@ -177,12 +179,31 @@ static int parse_nets(char *const *texts, struct machine_net **ret, struct machi
 	return rc;
 }
 
+/* A path, or, if there is no such file, the name of a kernel that is kept. */
+static int find_kernel(const struct args *args, const char *text, struct kernel **ret,
+		       struct machine_config *config, struct error *err)
+{
+	own_engine struct engine *engine = NULL;
+	int rc;
+
+	config->kernel = text;
+	if (!kernel_name_valid(text) || access(text, F_OK) == 0)
+		return 0;
+	rc = open_engine(args, &engine, err);
+	if (rc == 0)
+		rc = kernel_find(engine_root_path(engine), text, ret, err);
+	if (rc < 0)
+		return rc;
+	config->kernel = (*ret)->vmlinux;
+	config->modules = (*ret)->initramfs;
+	return 0;
+}
+
 static int run(const struct args *args, struct error *err)
 {
 	struct machine_config config = {
 		.memory_bytes = args_size(args, "memory"),
 		.cpus = (unsigned int)args_int(args, "cpus"),
-		.kernel = args_string(args, "kernel"),
 		.initrd = args_string(args, "initrd"),
 		.command_line = args_string(args, "append"),
 		.debug_exit = args_flag(args, "debug-exit"),
@@ -191,11 +212,15 @@ static int run(const struct args *args, struct error *err)
 	};
 	own_mem struct machine_disk *disks = NULL;
 	own_mem struct machine_net *nets = NULL;
+	own_kernel struct kernel *kernel = NULL;
 	own_fd int serial_fd = -1;
 	int rc;
 
-	if (!config.kernel)
+	if (!args_string(args, "kernel"))
 		return args_refuse(args, err, "--kernel FILE is needed");
+	rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
+	if (rc < 0)
+		return rc;
 	/* A reader of our output that has gone is an error of that write, not our end. */
 	signal(SIGPIPE, SIG_IGN);
 	set_accel(args_string(args, "accel"), &config);

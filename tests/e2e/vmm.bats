@@ -83,13 +83,3 @@ second" ]
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"1 to 64 CPUs"* ]]
 }
-
-# The distribution's own kernel: BERTH_TEST_KERNEL and BERTH_TEST_INITRD, whose /init must print
-# INIT-REACHED and power off.
-@test "the distribution's kernel boots on two CPUs and powers off" {
-	[ -n "${BERTH_TEST_KERNEL:-}" ] || skip "BERTH_TEST_KERNEL is not set: NO distribution kernel is booted"
-	run timeout 120 "$BERTH" vmm run --accel soft --memory 256m --cpus 2 --kernel "$BERTH_TEST_KERNEL" \
-		--initrd "$BERTH_TEST_INITRD" --append "console=ttyS0 quiet run=true" < /dev/null
-	[ "$status" -eq 0 ]
-	[[ "$output" == *"INIT-REACHED"*"2 cpus"* ]]
-}

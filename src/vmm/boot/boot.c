@@ -86,29 +86,45 @@ static int load_command_line(const struct boot_plan *plan, struct error *err)
 	return memory_write(plan->memory, BOOT_COMMAND_LINE, text, size);
 }
 
-/* At the end of low memory, out of the kernel's way. Multiboot and the zero page have 32 bits. */
+enum { ARCHIVE_ALIGN = 4 };
+
+static int map_optional(int fd, const char *name, struct boot_image *ret, struct error *err)
+{
+	return fd < 0 ? 0 : map_file(fd, name, ret, err);
+}
+
+/* At the end of low memory, out of the kernel's way. Multiboot and the zero page have 32 bits. Linux
+ * unpacks archives that follow each other, each aligned, one after the other. */
 static int load_initrd(struct boot_plan *plan, struct error *err)
 {
-	own_mapping struct boot_image image = {0};
-	const char *name = plan->source->initrd_name;
+	const struct boot_source *source = plan->source;
+	own_mapping struct boot_image modules = {0}, image = {0};
+	size_t first, size;
 	gpa_t at;
-	int rc;
+	int rc = map_optional(source->modules_fd, source->modules_name, &modules, err);
 
-	if (plan->source->initrd_fd < 0)
-		return 0;
-	rc = map_file(plan->source->initrd_fd, name, &image, err);
+	if (rc == 0)
+		rc = map_optional(source->initrd_fd, source->initrd_name, &image, err);
 	if (rc < 0)
 		return rc;
-	at = (plan->memory->low_size - image.size) & ~(MEMORY_PAGE_SIZE - 1);
-	if (image.size > plan->memory->low_size || at < plan->kernel_end)
+	first = (modules.size + ARCHIVE_ALIGN - 1) & ~(size_t)(ARCHIVE_ALIGN - 1);
+	size = first + image.size;
+	if (size == 0)
+		return 0;
+	at = (plan->memory->low_size - size) & ~(MEMORY_PAGE_SIZE - 1);
+	if (size > plan->memory->low_size || at < plan->kernel_end)
 		return hint(err,
 			    refuse(err, -E2BIG,
 				   "the initrd %s (%zu MiB) does not fit into the guest's memory",
-				   name, image.size >> 20),
+				   image.size ? source->initrd_name : source->modules_name,
+				   size >> 20),
 			    "give the machine more memory");
-	rc = memory_write(plan->memory, at, image.data, image.size);
+	if (modules.size)
+		rc = memory_write(plan->memory, at, modules.data, modules.size);
+	if (rc == 0 && image.size)
+		rc = memory_write(plan->memory, at + first, image.data, image.size);
 	plan->initrd = at;
-	plan->initrd_size = image.size;
+	plan->initrd_size = size;
 	return rc;
 }
 
@@ -159,6 +175,18 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 	return boot_start_linux(plan, err);
 }
 
+int boot_unpack(const void *data, size_t size, const char *name, uint8_t **ret, size_t *ret_size,
+		struct error *err)
+{
+	const struct boot_image image = {.data = data, .size = size, .name = name};
+	int rc = boot_bzimage_unpack(&image, ret, ret_size, err);
+
+	if (rc == -ENOEXEC)
+		return hint(err, refuse(err, rc, "%s is not a kernel", name),
+			    "a bzImage, a vmlinux or another ELF file is needed");
+	return rc;
+}
+
 int boot_load(const struct memory *memory, const struct boot_source *source, struct boot_entry *ret,
 	      struct error *err)
 {
@@ -172,10 +200,7 @@ int boot_load(const struct memory *memory, const struct boot_source *source, str
 		return rc;
 	kernel = file;
 	if (!boot_is_elf(&file)) {
-		rc = boot_bzimage_unpack(&file, &unpacked, &kernel.size, err);
-		if (rc == -ENOEXEC)
-			return hint(err, refuse(err, rc, "%s is not a kernel", source->kernel_name),
-				    "a bzImage, a vmlinux or another ELF file is needed");
+		rc = boot_unpack(file.data, file.size, file.name, &unpacked, &kernel.size, err);
 		if (rc < 0)
 			return rc;
 		kernel.data = unpacked;

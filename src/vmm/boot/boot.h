@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -35,6 +36,8 @@ struct boot_source {
 	const char *kernel_name; /* for errors */
 	int initrd_fd;           /* -1: none */
 	const char *initrd_name;
+	int modules_fd; /* an archive that goes before the initrd, for Linux; -1: none */
+	const char *modules_name;
 	const char *command_line; /* NULL: empty */
 	gpa_t rsdp;               /* of the ACPI tables, which are in memory already; 0: none */
 	struct boot_hole hole;    /* the PCI configuration window */
@@ -52,5 +55,8 @@ struct boot_entry {
  * fit the guest's memory), -errno. */
 int boot_load(const struct memory *memory, const struct boot_source *source, struct boot_entry *ret,
 	      struct error *err) must_check;
+/* The ELF file inside a bzImage, in malloced memory. -ENOEXEC with a reason if it is not one. */
+int boot_unpack(const void *data, size_t size, const char *name, uint8_t **ret, size_t *ret_size,
+		struct error *err) must_check;
 /* Turns the state of a CPU after power on into that in which the kernel is entered. */
 void boot_apply(const struct boot_entry *entry, struct cpu_state *state);

@@ -112,6 +112,8 @@ static int load_kernel(struct machine *machine, struct error *err)
 	struct boot_source source = {
 		.kernel_fd = machine->kernel_fd,
 		.kernel_name = machine->config.kernel,
+		.modules_fd = machine->modules_fd,
+		.modules_name = machine->config.modules,
 		.initrd_fd = machine->initrd_fd,
 		.initrd_name = machine->config.initrd,
 		.command_line = machine->config.command_line,
@@ -217,6 +219,8 @@ static int set_up(struct machine *machine, struct error *err)
 	int rc = open_file(config->kernel, &machine->kernel_fd, err);
 
 	if (rc == 0)
+		rc = open_file(config->modules, &machine->modules_fd, err);
+	if (rc == 0)
 		rc = open_file(config->initrd, &machine->initrd_fd, err);
 	if (rc == 0)
 		rc = memory_create(config->memory_bytes, &machine->board.memory, err);
@@ -240,7 +244,8 @@ int machine_create(const struct machine_config *config, struct machine **ret, st
 		return rc;
 	machine = mem_new(sizeof(*machine));
 	machine->config = *config;
-	machine->kernel_fd = machine->initrd_fd = machine->wake_fd = -1;
+	machine->kernel_fd = machine->modules_fd = machine->initrd_fd = -1;
+	machine->wake_fd = -1;
 	machine->board.timers.fd = -1;
 	machine->board.ops = &board_ops;
 	machine->client.ops = &machine_client_ops;
@@ -286,6 +291,7 @@ void machine_destroy(struct machine *machine)
 	bus_release(&machine->board.mmio);
 	memory_destroy(machine->board.memory);
 	fd_close(&machine->kernel_fd);
+	fd_close(&machine->modules_fd);
 	fd_close(&machine->initrd_fd);
 	fd_close(&machine->wake_fd);
 	pthread_mutex_destroy(&machine->lock);

@@ -32,6 +32,7 @@ struct machine_config {
 	unsigned int cpus;
 	enum machine_accel accel;
 	const char *kernel;
+	const char *modules;       /* an archive that goes before the initrd; NULL: none */
 	const char *initrd;        /* NULL: none */
 	const char *command_line;  /* NULL: empty */
 	int serial_in, serial_out; /* -1: none; stay the caller's */

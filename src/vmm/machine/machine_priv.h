@@ -51,7 +51,7 @@ struct machine {
 	const struct cpu_accel *accel;
 	struct cpu_vm *vm;
 	struct irqchip *irqchip; /* NULL: the accelerator's */
-	int kernel_fd, initrd_fd;
+	int kernel_fd, modules_fd, initrd_fd;
 	struct acpi_layout acpi;
 	struct boot_entry entry;
 
