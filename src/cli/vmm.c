@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "vmm/kernel/kernel.h"
+#include "cli/vmm_devices.h"
 
 static const struct option_spec run_options[] = {
 	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
@@ -37,6 +38,8 @@ static const struct option_spec run_options[] = {
 	 "Add a network card on a tap"},
 	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
+	{"vsock", 0, OPTION_STRING, 0, "PATH,cid=N", "",
+	 "Connect the guest's sockets (AF_VSOCK) with Unix sockets: PATH to the guest, PATH_N from it"},
 };
 
 static int open_serial(const char *where, struct machine_config *config, int *ret_fd,
@@ -213,6 +216,7 @@ static int run(const struct args *args, struct error *err)
 	own_mem struct machine_disk *disks = NULL;
 	own_mem struct machine_net *nets = NULL;
 	own_kernel struct kernel *kernel = NULL;
+	struct vmm_devices devices = {.vsock = {.listen_fd = -1, .broker_fd = -1}};
 	own_fd int serial_fd = -1;
 	int rc;
 
@@ -238,7 +242,10 @@ static int run(const struct args *args, struct error *err)
 		config.console_in = 0;
 		config.console_out = 1;
 	}
+	if (rc == 0)
+		rc = vmm_devices_open(args, &devices, &config, err);
 	rc = rc < 0 ? rc : run_machine(&config, err);
+	vmm_devices_release(&devices);
 	for (unsigned int i = 0; i < config.disk_count; i++) {
 		free(disks[i].path);
 		strv_free(disks[i].layers);

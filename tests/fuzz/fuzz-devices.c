@@ -1,19 +1,32 @@
 /*
  * fuzz-devices: a hostile guest before all devices: the input is a list of accesses to ports, to the
  * PCI host's windows and to guest memory, after each of which the virtio devices look at their queues.
+ * On the other side of the devices is a host that answers: connections of the socket device are made, and
+ * what the guest sends on them comes back.
  */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/sock.h"
 #include "vmm/chip/chips.h"
 #include "vmm/chip/irqchip.h"
 #include "vmm/virtio/devices.h"
 
-enum { MEMORY = 1 << 20, DISK = 1 << 20, DEVICES_MAX = 16, ACCESSES_MAX = 400 };
+enum {
+	MEMORY = 1 << 20,
+	DISK = 1 << 20,
+	DEVICES_MAX = 16,
+	VIRTIO_MAX = 8,
+	ACCESSES_MAX = 400,
+	KINDS = 8,
+	WINDOW = 0x8000, /* of a virtio device */
+	PEERS_MAX = 16,
+};
 
 struct access {
 	uint8_t kind, size;
@@ -26,7 +39,12 @@ struct world {
 	struct irqchip_host host;
 	unsigned int count;
 	struct device *devices[DEVICES_MAX];
-	struct virtio *virtio[2];
+	struct pci_host *pci;
+	unsigned int virtio_count;
+	struct virtio *virtio[VIRTIO_MAX];
+	int broker; /* of the socket device */
+	unsigned int next_peer;
+	int peers[PEERS_MAX]; /* the host's ends of its connections */
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -81,25 +99,22 @@ static void keep(struct world *w, int rc, struct device *device)
 	w->devices[w->count++] = device;
 }
 
-static void build(struct world *w)
+static void keep_virtio(struct world *w, int rc, struct virtio *virtio)
+{
+	keep(w, rc, &virtio->device);
+	w->virtio[w->virtio_count++] = virtio;
+	if (pci_host_add(w->pci, &virtio->pci) < 0)
+		abort();
+}
+
+static void build_chips(struct world *w)
 {
 	struct irqchip *irqchip = NULL;
-	struct pci_host *pci = NULL;
 	struct acpi_pm *pm = NULL;
 	struct device *device = NULL;
-	int file = memfd_create("disk", MFD_CLOEXEC), rc;
-	struct disk *disk = NULL;
+	int rc = irqchip_create(2, &w->host, &w->board.timers, &w->board.ports, &w->board.mmio,
+				&irqchip);
 
-	w->board.ops = &board_ops;
-	w->host.ops = &host_ops;
-	bus_init(&w->board.ports);
-	bus_init(&w->board.mmio);
-	if (file < 0 || ftruncate(file, DISK) < 0 || disk_open_raw(file, false, &disk) < 0 ||
-	    timer_queue_init(&w->board.timers) < 0 || loop_create(&w->board.loop) < 0 ||
-	    memory_create(MEMORY, &w->board.memory, NULL) < 0)
-		abort();
-	rc = irqchip_create(2, &w->host, &w->board.timers, &w->board.ports, &w->board.mmio,
-			    &irqchip);
 	keep(w, rc, irqchip_device(irqchip));
 	w->board.irq = irqchip_irq(irqchip);
 	rc = pit_create(&w->board, &device);
@@ -110,31 +125,110 @@ static void build(struct world *w)
 	keep(w, rc, device);
 	rc = acpi_pm_create(&w->board, &pm);
 	keep(w, rc, acpi_pm_device(pm));
-	rc = pci_host_create(&w->board, &pci);
-	keep(w, rc, pci_host_device(pci));
-	rc = virtio_rng_create(&w->board, &w->virtio[0]);
-	keep(w, rc, &w->virtio[0]->device);
-	rc = virtio_blk_create(&w->board, 0, disk, &w->virtio[1]);
-	keep(w, rc, &w->virtio[1]->device);
-	for (unsigned int i = 0; i < 2; i++)
-		if (pci_host_add(pci, &w->virtio[i]->pci) < 0)
-			abort();
+	rc = pci_host_create(&w->board, &w->pci);
+	keep(w, rc, pci_host_device(w->pci));
+}
+
+static void build_virtio(struct world *w)
+{
+	int file = memfd_create("disk", MFD_CLOEXEC), broker[2], rc;
+	struct vsock_config vsock = {.cid = 3, .listen_fd = -1};
+	struct virtio *virtio = NULL;
+	struct disk *disk = NULL;
+
+	if (file < 0 || ftruncate(file, DISK) < 0 || disk_open_raw(file, false, &disk) < 0 ||
+	    sock_pair(SOCK_SEQPACKET | SOCK_NONBLOCK, broker) < 0)
+		abort();
+	rc = virtio_rng_create(&w->board, &virtio);
+	keep_virtio(w, rc, virtio);
+	rc = virtio_blk_create(&w->board, 0, disk, &virtio);
+	keep_virtio(w, rc, virtio);
+	w->broker = broker[0];
+	vsock.broker_fd = broker[1];
+	rc = virtio_vsock_create(&w->board, &vsock, &virtio);
+	keep_virtio(w, rc, virtio);
+}
+
+static void build(struct world *w)
+{
+	w->board.ops = &board_ops;
+	w->host.ops = &host_ops;
+	for (unsigned int i = 0; i < PEERS_MAX; i++)
+		w->peers[i] = -1;
+	bus_init(&w->board.ports);
+	bus_init(&w->board.mmio);
+	if (timer_queue_init(&w->board.timers) < 0 || loop_create(&w->board.loop) < 0 ||
+	    memory_create(MEMORY, &w->board.memory, NULL) < 0)
+		abort();
+	build_chips(w);
+	build_virtio(w);
+}
+
+static void answer_broker(struct world *w)
+{
+	struct vsock_message message;
+	int pair[2];
+
+	if (recv(w->broker, &message, sizeof(message), 0) != sizeof(message))
+		return;
+	message.kind = VSOCK_MESSAGE_CONNECTED;
+	if (sock_pair(SOCK_STREAM | SOCK_NONBLOCK, pair) < 0 ||
+	    sock_send_fds(w->broker, &message, sizeof(message), &pair[1], 1) < 0)
+		abort();
+	fd_close(&pair[1]);
+	fd_close(&w->peers[w->next_peer]);
+	w->peers[w->next_peer] = pair[0];
+	w->next_peer = (w->next_peer + 1) % PEERS_MAX;
+}
+
+static void echo(const int *peers)
+{
+	char data[512];
+
+	for (unsigned int i = 0; i < PEERS_MAX; i++) {
+		ssize_t n = peers[i] < 0 ? 0 : read(peers[i], data, sizeof(data));
+
+		if (n > 0)
+			(void)!send(peers[i], data, (size_t)n, MSG_NOSIGNAL);
+	}
+}
+
+static void stop(struct loop *loop, struct loop_source *source, void *data)
+{
+	(void)data;
+	loop_remove(source);
+	loop_stop(loop, 0);
+}
+
+/* What the host does meanwhile. */
+static void run_host(struct world *w)
+{
+	struct loop_source *source;
+
+	answer_broker(w);
+	echo(w->peers);
+	if (loop_add_timer(w->board.loop, 0, stop, NULL, &source) < 0 ||
+	    loop_run(w->board.loop) < 0)
+		abort();
 }
 
 static void serve(struct world *w)
 {
-	for (unsigned int i = 0; i < 2; i++)
-		if (virtio_is_active(w->virtio[i]) && w->virtio[i]->queues[0].ready)
-			w->virtio[i]->ops->notify(w->virtio[i], 0);
+	for (unsigned int i = 0; i < w->virtio_count; i++)
+		for (unsigned int j = 0; j < w->virtio[i]->queue_count; j++)
+			if (virtio_is_active(w->virtio[i]) && w->virtio[i]->queues[j].ready)
+				w->virtio[i]->ops->notify(w->virtio[i], j);
 }
 
 static void perform(struct world *w, const struct access *a)
 {
 	unsigned int size = 1u << (a->size & 3);
-	/* Both windows of the virtio devices lie at the start of the range. */
-	uint64_t window = PCI_WINDOW_START + (a->address & 0xffff);
+	/* The windows of the virtio devices lie at the start of the range. */
+	uint64_t window = PCI_WINDOW_START +
+			  (uint64_t)(a->kind / KINDS % w->virtio_count) * WINDOW +
+			  (a->address & (WINDOW - 1));
 
-	switch (a->kind % 7) {
+	switch (a->kind % KINDS) {
 	case 0:
 		bus_write(&w->board.ports, a->address, size > 4 ? 4 : size, a->value);
 		break;
@@ -152,6 +246,9 @@ static void perform(struct world *w, const struct access *a)
 		break;
 	case 5:
 		bus_write(&w->board.mmio, 0xfec00000 + (a->address & 0xff), 4, a->value);
+		break;
+	case 6:
+		run_host(w);
 		break;
 	default:
 		memcpy(w->board.memory->host + a->address, &a->value, sizeof(a->value));

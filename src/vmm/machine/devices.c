@@ -210,6 +210,27 @@ static int create_net(struct machine *machine, unsigned int i, struct error *err
 	return rc < 0 ? fail(err, rc, "add a network card for the tap %s", net->tap) : 0;
 }
 
+static int create_vsock(struct machine *machine, struct error *err)
+{
+	struct machine_vsock *vsock = machine->config.vsock;
+	struct virtio *virtio = NULL;
+	struct vsock_config config;
+	int rc;
+
+	if (!vsock)
+		return 0;
+	config = (struct vsock_config){.cid = vsock->cid,
+				       .path = vsock->path,
+				       .listen_fd = vsock->listen_fd,
+				       .broker_fd = vsock->broker_fd};
+	rc = virtio_vsock_create(&machine->board, &config, &virtio);
+	if (rc == 0) {
+		vsock->listen_fd = vsock->broker_fd = -1;
+		rc = add_virtio(machine, virtio);
+	}
+	return rc < 0 ? fail(err, rc, "add the socket device") : 0;
+}
+
 static int create_virtio(struct machine *machine, struct error *err)
 {
 	struct virtio *virtio = NULL;
@@ -225,7 +246,7 @@ static int create_virtio(struct machine *machine, struct error *err)
 		rc = create_disk(machine, i, err);
 	for (unsigned int i = 0; i < machine->config.net_count && rc == 0; i++)
 		rc = create_net(machine, i, err);
-	return rc;
+	return rc < 0 ? rc : create_vsock(machine, err);
 }
 
 int machine_devices_create(struct machine *machine, struct error *err)

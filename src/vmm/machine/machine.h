@@ -27,6 +27,14 @@ struct machine_net {
 	uint8_t mac[6];      /* all zero: one is made up */
 };
 
+/* Sockets between guest and host; the fields are those of struct vsock_config (virtio/devices.h). The
+ * machine takes the descriptors once it has made the device. */
+struct machine_vsock {
+	uint64_t cid;
+	const char *path;
+	int listen_fd, broker_fd;
+};
+
 struct machine_config {
 	uint64_t memory_bytes;
 	unsigned int cpus;
@@ -41,6 +49,7 @@ struct machine_config {
 	const struct machine_disk *disks;
 	unsigned int net_count;
 	const struct machine_net *nets;
+	struct machine_vsock *vsock; /* NULL: none */
 	/* The virtio console's first port, instead of the serial line; -1: no such device. */
 	int console_in, console_out;
 };

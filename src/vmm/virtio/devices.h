@@ -28,3 +28,33 @@ enum { NET_PAIRS_MAX = 8 };
 int virtio_net_create(struct board *board, unsigned int instance, const int *fds,
 		      unsigned int pairs, const uint8_t mac[static 6],
 		      struct virtio **ret) must_check;
+
+/* Stream sockets between guest and host (Virtio 1.2, 5.10), each a Unix socket here; see vsock.c. */
+struct vsock_config {
+	uint64_t cid; /* the guest's address: 3 to 4294967294 */
+	/* Where the guest's connections to port N go: the socket <path>_N. NULL: only by the broker. */
+	const char *path;
+	/* A listening, non-blocking Unix stream socket for connections to the guest, or -1. Taken unless
+	 * creating fails, as is the next one. */
+	int listen_fd;
+	/* A Unix SOCK_SEQPACKET socket to somebody who makes connections, for a machine that has no paths;
+	 * or -1. Each message is one struct vsock_message, with a socket where it says so. */
+	int broker_fd;
+};
+
+enum vsock_message_kind {
+	VSOCK_MESSAGE_CONNECT = 1,   /* to the broker: the guest wants `port` of the host */
+	VSOCK_MESSAGE_CONNECTED = 2, /* its answer, with the same id and the connected, non-blocking
+				      * socket; without one the guest is refused */
+	VSOCK_MESSAGE_ATTACH =
+		3, /* to the machine: connect this (non-blocking) socket with `port` of
+				      * the guest; it is closed if the guest refuses */
+};
+
+struct vsock_message {
+	uint32_t kind, port;
+	uint64_t id;
+};
+
+int virtio_vsock_create(struct board *board, const struct vsock_config *config,
+			struct virtio **ret) must_check;

@@ -1,0 +1,18 @@
+/* vmm_devices: the options of `berth vmm run` that are devices with something to set up and to take
+ * away again. */
+#pragma once
+
+#include "cli/args.h"
+#include "vmm/machine/machine.h"
+
+struct vmm_devices {
+	struct machine_vsock vsock;
+	char *vsock_path; /* where the listening socket is */
+};
+
+/* Reads the options and opens what they name; `config` then refers to `ret`. On failure nothing is left
+ * but what vmm_devices_release takes away. */
+int vmm_devices_open(const struct args *args, struct vmm_devices *ret,
+		     struct machine_config *config, struct error *err) must_check;
+/* For a `struct vmm_devices` that is zeroed or has been opened. */
+void vmm_devices_release(struct vmm_devices *devices);

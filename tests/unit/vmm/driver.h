@@ -1,0 +1,54 @@
+/*
+ * driver: a board without a machine and a small driver for virtio devices on it, so that devices can be
+ * tested without a guest. The driver speaks to the device through its registers and split queues, as a
+ * guest would; every queue has SLOTS slots, and slot i of a queue is a chain of its own: one buffer out,
+ * one in.
+ */
+#pragma once
+
+#include "vmm/virtio/virtio.h"
+
+enum {
+	DRIVER_MEMORY = 32 << 20,
+	DRIVER_SLOTS = 16,
+	DRIVER_QUEUES = 8,
+	DRIVER_BUFFER = 72 << 10, /* room for what goes out, and as much for what comes in */
+};
+
+struct driver_board {
+	struct board board;
+	struct irq irq;
+	unsigned int interrupts;
+	enum board_power power;
+};
+
+struct driver {
+	struct driver_board *board;
+	struct virtio *virtio;
+	struct {
+		uint16_t avail, seen; /* running numbers */
+	} queues[DRIVER_QUEUES];
+};
+
+void driver_board_init(struct driver_board *board);
+void driver_board_release(struct driver_board *board);
+
+/* Negotiates everything that the device offers but packed rings and event indexes, sets its queues up and
+ * starts it. */
+void driver_start(struct driver *driver, struct driver_board *board, struct virtio *virtio);
+void driver_reset(struct driver *driver);
+uint64_t driver_read(struct driver *driver, uint32_t offset, unsigned int size);
+bool driver_needs_reset(struct driver *driver);
+
+/* The buffers of a slot. */
+uint8_t *driver_out(struct driver *driver, unsigned int queue, unsigned int slot);
+uint8_t *driver_in(struct driver *driver, unsigned int queue, unsigned int slot);
+/* Offers a slot with that many bytes out and in, and rings. */
+void driver_offer(struct driver *driver, unsigned int queue, unsigned int slot, uint32_t out,
+		  uint32_t in);
+/* The next slot that the device has given back, with what it says it has written; -1: none. */
+int driver_used(struct driver *driver, unsigned int queue, uint32_t *ret_written);
+/* Lets the device thread's loop run for a moment. */
+void driver_serve(struct driver *driver);
+/* Serves until the device gives a slot of the queue back, or a second has passed (-1). */
+int driver_wait(struct driver *driver, unsigned int queue, uint32_t *ret_written);
