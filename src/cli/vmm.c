@@ -6,10 +6,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hex.h"
 #include "base/mem.h"
+#include "base/sock.h"
 #include "base/str.h"
 #include "base/tty.h"
 #include "cli/args.h"
@@ -24,6 +27,8 @@ static const struct option_spec run_options[] = {
 	{"append", 0, OPTION_STRING, 0, "STRING", "", "The kernel's command line"},
 	{"console", 0, OPTION_ENUM, 0, "stdio|none", "none",
 	 "Where the virtio console (hvc0) goes"},
+	{"control", 0, OPTION_STRING, 0, "SOCKET", "",
+	 "Serve requests on a Unix socket: a path, or fd:N for one that listens already"},
 	{"cpus", 0, OPTION_INT, 0, "N", "1", "Number of virtual CPUs"},
 	{"debug-exit", 0, OPTION_FLAG, 0, "", "",
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
@@ -36,6 +41,10 @@ static const struct option_spec run_options[] = {
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
 	{"net", 0, OPTION_LIST, 0, "tap=NAME[,mac=MAC][,queues=N]", "",
 	 "Add a network card on a tap"},
+	{"paused", 0, OPTION_FLAG, 0, "", "", "Wait for a request to resume before the first step"},
+	{"restore", 0, OPTION_STRING, 0, "DIR", "",
+	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
+	 "those of then"},
 	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
 	{"vsock", 0, OPTION_STRING, 0, "PATH,cid=N", "",
@@ -202,17 +211,74 @@ static int find_kernel(const struct args *args, const char *text, struct kernel 
 	return 0;
 }
 
+static void set_machine(const struct args *args, struct machine_config *config)
+{
+	config->memory_bytes = args_size(args, "memory");
+	config->cpus = (unsigned int)args_int(args, "cpus");
+	config->initrd = args_string(args, "initrd");
+	config->command_line = args_string(args, "append");
+	config->debug_exit = args_flag(args, "debug-exit");
+	config->restore = args_string(args, "restore");
+	config->paused = args_flag(args, "paused");
+	set_accel(args_string(args, "accel"), config);
+}
+
+/* A snapshot says itself what the machine is. */
+static int check_source(const struct args *args, const struct machine_config *config,
+			struct error *err)
+{
+	static const char *const settled[] = {"accel", "cpus", "debug-exit", "memory"};
+
+	if (!args_string(args, "kernel") && !config->restore)
+		return args_refuse(args, err, "--kernel FILE is needed, or --restore DIR");
+	for (unsigned int i = 0; config->restore && i < array_size(settled); i++)
+		if (args_given(args, settled[i]))
+			return args_refuse(args, err,
+					   "--%s cannot be changed with --restore: it is as it was",
+					   settled[i]);
+	return 0;
+}
+
+struct control_socket {
+	int fd;
+	const char *path; /* NULL: not made here */
+};
+
+static void close_control(struct control_socket *control)
+{
+	fd_close(&control->fd);
+	if (control->path)
+		(void)unlink(control->path);
+}
+
+#define own_control __attribute__((cleanup(close_control)))
+
+/* PATH or fd:N. */
+static int open_control(const char *where, struct control_socket *ret, struct error *err)
+{
+	const char *number = where ? str_after(where, "fd:") : NULL;
+	int64_t fd;
+
+	if (!where)
+		return 0;
+	if (number) {
+		if (str_to_int(number, 3, INT32_MAX, &fd) < 0 ||
+		    fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+			return refuse(err, -EINVAL, "--control %s is no open descriptor", where);
+		ret->fd = (int)fd;
+		return 0;
+	}
+	ret->fd = sock_listen(AT_FDCWD, where, SOCK_STREAM | SOCK_NONBLOCK);
+	if (ret->fd < 0)
+		return fail(err, ret->fd, "create the control socket %s", where);
+	ret->path = where;
+	return chmod(where, 0660) < 0 ? fail(err, -errno, "set the mode of %s", where) : 0;
+}
+
 static int run(const struct args *args, struct error *err)
 {
-	struct machine_config config = {
-		.memory_bytes = args_size(args, "memory"),
-		.cpus = (unsigned int)args_int(args, "cpus"),
-		.initrd = args_string(args, "initrd"),
-		.command_line = args_string(args, "append"),
-		.debug_exit = args_flag(args, "debug-exit"),
-		.console_in = -1,
-		.console_out = -1,
-	};
+	struct machine_config config = MACHINE_CONFIG_INIT;
+	own_control struct control_socket control = {.fd = -1};
 	own_mem struct machine_disk *disks = NULL;
 	own_mem struct machine_net *nets = NULL;
 	own_kernel struct kernel *kernel = NULL;
@@ -220,14 +286,18 @@ static int run(const struct args *args, struct error *err)
 	own_fd int serial_fd = -1;
 	int rc;
 
-	if (!args_string(args, "kernel"))
-		return args_refuse(args, err, "--kernel FILE is needed");
-	rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
+	set_machine(args, &config);
+	rc = check_source(args, &config, err);
+	if (rc == 0 && args_string(args, "kernel"))
+		rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
 	if (rc < 0)
 		return rc;
 	/* A reader of our output that has gone is an error of that write, not our end. */
 	signal(SIGPIPE, SIG_IGN);
-	set_accel(args_string(args, "accel"), &config);
+	rc = open_control(args_string(args, "control"), &control, err);
+	if (rc < 0)
+		return rc;
+	config.control_fd = control.fd;
 	rc = open_serial(args_string(args, "serial"), &config, &serial_fd, err);
 	if (rc < 0)
 		return rc;
@@ -239,6 +309,7 @@ static int run(const struct args *args, struct error *err)
 			return args_refuse(args, err,
 					   "--console stdio and --serial stdio share one terminal; "
 					   "add --serial none");
+		config.console = true;
 		config.console_in = 0;
 		config.console_out = 1;
 	}
@@ -268,6 +339,7 @@ static const struct command vmm_run_command = {
 
 static const struct command_entry entries[] = {
 	{"run", NULL, &vmm_run_command, NULL},
+	{"control", NULL, &vmm_control_command, NULL},
 	{0},
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -27,6 +28,7 @@ static int map(int fd, uint64_t size_bytes, int flags, struct memory **ret, stru
 
 	memory = mem_new(sizeof(*memory));
 	memory->fd = fd;
+	memory->is_private = flags & MAP_PRIVATE;
 	memory->host = host;
 	memory->size_bytes = size_bytes;
 	memory->low_size = size_bytes < MEMORY_LOW_MAX ? size_bytes : MEMORY_LOW_MAX;
@@ -65,8 +67,13 @@ int memory_create(uint64_t size_bytes, struct memory **ret, struct error *err)
 
 int memory_create_from(int fd, uint64_t size_bytes, struct memory **ret, struct error *err)
 {
+	struct stat st;
 	int rc = check_size(size_bytes, err);
 
+	if (rc == 0 && fstat(fd, &st) < 0)
+		rc = fail(err, -errno, "look at the file of guest memory");
+	if (rc == 0 && (uint64_t)st.st_size < size_bytes)
+		rc = refuse(err, -EINVAL, "the file of guest memory is too short");
 	return rc < 0 ? rc : map(fd, size_bytes, MAP_PRIVATE, ret, err);
 }
 

@@ -34,12 +34,13 @@ struct memory {
 	uint64_t size_bytes;
 	uint64_t low_size;
 	uint64_t high_size;
+	bool is_private; /* what is written does not reach the file */
 };
 
 /* Makes `size_bytes` (a multiple of the page size) of zeroed memory. -EINVAL, -ENOMEM, -errno. */
 int memory_create(uint64_t size_bytes, struct memory **ret, struct error *err) must_check;
 /* Maps `size_bytes` of the file `fd` (which it takes) privately: nothing is read before it is used and
- * nothing is ever written back. */
+ * nothing is ever written back. The file must be as long, or the guest would end by a signal: -EINVAL. */
 int memory_create_from(int fd, uint64_t size_bytes, struct memory **ret,
 		       struct error *err) must_check;
 void memory_destroy(struct memory *memory);

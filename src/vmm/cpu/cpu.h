@@ -89,6 +89,8 @@ struct cpu_events {
 	uint8_t exception_vector;
 	bool exception_has_error;
 	uint32_t exception_error;
+	bool interrupt_pending; /* one that the interrupt controller has already given away */
+	uint8_t interrupt_vector;
 };
 
 struct cpu_msr {
@@ -179,6 +181,7 @@ struct cpu_vm_config {
 	unsigned int vcpus; /* as many will be created, with APIC ids 0 to vcpus - 1 */
 	unsigned int region_count;
 	const struct cpu_region *regions; /* sorted by address, disjoint; copied */
+	uint32_t tsc_khz;                 /* the TSC's rate if it is known; 0: to be measured */
 };
 
 /* Every accelerator's objects begin with these. */
@@ -186,6 +189,13 @@ struct cpu_vm {
 	const struct cpu_accel *accel;
 	struct cpu_client *client;
 	uint32_t tsc_khz; /* the rate of the host's and so of the guests' time-stamp counters */
+
+	/* Only for accelerators without an IRQCHIP. get_state and set_state take the clocks of all
+	 * vCPUs at one moment, or the guest would find them apart: the host's TSC and monotonic clock
+	 * of that moment, set by the caller; 0: each call is its own moment. */
+	uint64_t moment_tsc;
+	int64_t moment_ns;
+	int64_t clock_offset_ns; /* the guest's kvm-clock minus the host's monotonic clock */
 };
 
 struct vcpu {

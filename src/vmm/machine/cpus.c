@@ -179,6 +179,23 @@ void machine_power(struct board *board, enum board_power what, int exit_code)
 	pthread_mutex_unlock(&machine->lock);
 }
 
+/* What is asked of a parked vCPU must be done by its own thread (cpu.h). The lock is held. */
+static void do_job(struct machine_cpu *cpu)
+{
+	struct machine *machine = cpu->machine;
+	struct cpu_state *state = cpu->job_state;
+	enum machine_job job = cpu->job;
+	int rc;
+
+	pthread_mutex_unlock(&machine->lock);
+	rc = job == JOB_GET_STATE ? machine->accel->get_state(cpu->vcpu, state)
+				  : machine->accel->set_state(cpu->vcpu, state);
+	pthread_mutex_lock(&machine->lock);
+	cpu->job_result = rc;
+	cpu->job = JOB_NONE;
+	pthread_cond_broadcast(&machine->changed);
+}
+
 /* Waits while the machine is parked; begins anew if asked to. false: the thread is to end. */
 static bool wait_for_mode(struct machine_cpu *cpu)
 {
@@ -188,6 +205,10 @@ static bool wait_for_mode(struct machine_cpu *cpu)
 
 	pthread_mutex_lock(&machine->lock);
 	while (machine->mode == MACHINE_PARKED) {
+		if (cpu->job) {
+			do_job(cpu);
+			continue;
+		}
 		cpu->parked = true;
 		pthread_cond_broadcast(&machine->changed);
 		pthread_cond_wait(&machine->changed, &machine->lock);
@@ -255,7 +276,7 @@ static void *cpu_thread(void *data)
 	int rc = create_vcpu(cpu);
 
 	pthread_mutex_lock(&machine->lock);
-	cpu->must_reset = true;
+	cpu->must_reset = !machine->from;
 	cpu->parked = true;
 	pthread_cond_broadcast(&machine->changed);
 	pthread_mutex_unlock(&machine->lock);
@@ -312,6 +333,28 @@ void machine_cpus_set_mode(struct machine *machine, enum machine_mode mode)
 	while (mode == MACHINE_PARKED && !all_parked(machine))
 		pthread_cond_wait(&machine->changed, &machine->lock);
 	pthread_mutex_unlock(&machine->lock);
+}
+
+int machine_cpus_state(struct machine *machine, enum machine_job job, struct cpu_state *states)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		machine->cpus[i].job_state = &states[i];
+		machine->cpus[i].job = job;
+		if (job == JOB_SET_STATE)
+			machine->cpus[i].must_reset = false;
+	}
+	pthread_cond_broadcast(&machine->changed);
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		while (machine->cpus[i].job != JOB_NONE)
+			pthread_cond_wait(&machine->changed, &machine->lock);
+		if (rc == 0)
+			rc = machine->cpus[i].job_result;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return rc;
 }
 
 void machine_cpus_stop(struct machine *machine)

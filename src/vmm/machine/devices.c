@@ -88,6 +88,11 @@ static int add_virtio(struct machine *machine, struct virtio *virtio)
 	return pci_host_add(machine->pci, &virtio->pci);
 }
 
+bool machine_has_console(const struct machine_config *config)
+{
+	return config->console || config->console_in >= 0 || config->console_out >= 0;
+}
+
 static size_t deliver_console(struct input *input, const void *data, size_t size)
 {
 	struct machine *machine = container_of(input, struct machine, console_input);
@@ -112,7 +117,7 @@ static int create_console(struct machine *machine)
 	const struct machine_config *config = &machine->config;
 	int rc;
 
-	if (config->console_in < 0 && config->console_out < 0)
+	if (!machine_has_console(config))
 		return 0;
 	rc = virtio_console_create(&machine->board, config->console_out, &machine->console_input,
 				   &machine->console);
@@ -169,14 +174,19 @@ static int create_disk(struct machine *machine, unsigned int i, struct error *er
 	const struct machine_disk *config = &machine->config.disks[i];
 	struct virtio *virtio = NULL;
 	own_disk struct disk *disk = NULL;
-	int rc = config->layers ? open_layers(config->layers, &disk, err)
-				: open_file(config, &disk, err);
+	int rc;
 
+	if (i >= MACHINE_DEVICES_MAX)
+		return refuse(err, -EINVAL, "a machine has at most %d devices",
+			      MACHINE_DEVICES_MAX);
+	rc = config->layers ? open_layers(config->layers, &disk, err)
+			    : open_file(config, &disk, err);
 	if (rc < 0)
 		return rc;
 	rc = virtio_blk_create(&machine->board, i, disk, &virtio);
 	if (rc == 0) {
 		(void)take(disk);
+		machine->disks[i] = virtio;
 		rc = add_virtio(machine, virtio);
 	}
 	return rc < 0 ? fail(err, rc, "add disk %u", i) : 0;
@@ -190,6 +200,9 @@ static int create_net(struct machine *machine, unsigned int i, struct error *err
 	int fds[NET_PAIRS_MAX], rc;
 	uint8_t mac[6];
 
+	if (i >= MACHINE_DEVICES_MAX)
+		return refuse(err, -EINVAL, "a machine has at most %d devices",
+			      MACHINE_DEVICES_MAX);
 	if (queues > NET_PAIRS_MAX)
 		return refuse(err, -EINVAL, "a network card has at most %d queues", NET_PAIRS_MAX);
 	memcpy(mac, net->mac, sizeof(mac));
@@ -206,6 +219,7 @@ static int create_net(struct machine *machine, unsigned int i, struct error *err
 			fd_close(&fds[j]);
 		return fail(err, rc, "add a network card for the tap %s", net->tap);
 	}
+	machine->nets[i] = virtio;
 	rc = add_virtio(machine, virtio);
 	return rc < 0 ? fail(err, rc, "add a network card for the tap %s", net->tap) : 0;
 }

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "vmm/cpu/kvm/kvm.h"
@@ -46,7 +47,7 @@ static int check_config(const struct machine_config *config, struct error *err)
 	if (config->cpus < 1 || config->cpus > CPU_VCPUS_MAX)
 		return refuse(err, -EINVAL, "a machine has 1 to %d CPUs, not %u", CPU_VCPUS_MAX,
 			      config->cpus);
-	if (!config->kernel)
+	if (!config->kernel && !config->restore)
 		return refuse(err, -EINVAL, "no kernel was given");
 	return 0;
 }
@@ -74,6 +75,7 @@ static int open_accel(struct machine *machine, struct error *err)
 		regions[i] = (struct cpu_region){
 			.gpa = parts[i].gpa, .size = parts[i].size, .host = parts[i].host};
 	machine->accel = machine_choose_accel(machine->config.accel);
+	config.tsc_khz = machine->from ? machine->from->tsc_khz : 0;
 	return machine->accel->open(&config, &machine->vm, err);
 }
 
@@ -126,6 +128,10 @@ static int load_kernel(struct machine *machine, struct error *err)
 	};
 	int rc;
 
+	if (machine->kernel_fd < 0)
+		return refuse(err, -ENOENT,
+			      "the guest has reset, and the kernel that the snapshot was booted "
+			      "from is not there any more");
 	random_bytes(acpi.generation, sizeof(acpi.generation));
 	rc = acpi_build(machine->board.memory, &acpi, &machine->acpi);
 	if (rc < 0)
@@ -158,8 +164,28 @@ static int restart(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < machine->config.cpus; i++)
 		machine->cpus[i].must_reset = true;
 	machine->power = BOARD_ON;
-	machine_cpus_set_mode(machine, MACHINE_RUNNING);
+	if (!machine->paused)
+		machine_cpus_set_mode(machine, MACHINE_RUNNING);
 	return 0;
+}
+
+/* A guest that has asked for its end is parked already and stays so (machine_power). */
+void machine_pause(struct machine *machine)
+{
+	machine->paused = true;
+	machine_cpus_set_mode(machine, MACHINE_PARKED);
+}
+
+void machine_resume(struct machine *machine)
+{
+	if (machine->paused && machine->power == BOARD_ON)
+		machine_cpus_set_mode(machine, MACHINE_RUNNING);
+	machine->paused = false;
+}
+
+bool machine_is_paused(const struct machine *machine)
+{
+	return machine->paused;
 }
 
 static void on_wake(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
@@ -213,17 +239,35 @@ static int open_board(struct machine *machine, struct error *err)
 	return rc < 0 ? fail(err, rc, "set up the device thread's loop") : 0;
 }
 
+static int create_memory(struct machine *machine, struct error *err)
+{
+	uint64_t size = machine->config.memory_bytes;
+	struct snapshot *from = machine->from;
+	int rc;
+
+	if (!from)
+		return memory_create(size, &machine->board.memory, err);
+	rc = memory_create_from(from->memory_fd, size, &machine->board.memory, err);
+	if (rc == 0)
+		(void)take(from->memory_fd);
+	return rc;
+}
+
 static int set_up(struct machine *machine, struct error *err)
 {
-	const struct machine_config *config = &machine->config;
-	int rc = open_file(config->kernel, &machine->kernel_fd, err);
+	struct machine_config *config = &machine->config;
+	int rc;
 
+	snapshot_host_read(&machine->host);
+	rc = config->restore ? snapshot_open(&machine->host, config, &machine->from, err) : 0;
+	if (rc == 0)
+		rc = open_file(config->kernel, &machine->kernel_fd, err);
 	if (rc == 0)
 		rc = open_file(config->modules, &machine->modules_fd, err);
 	if (rc == 0)
 		rc = open_file(config->initrd, &machine->initrd_fd, err);
 	if (rc == 0)
-		rc = memory_create(config->memory_bytes, &machine->board.memory, err);
+		rc = create_memory(machine, err);
 	if (rc == 0)
 		rc = open_board(machine, err);
 	if (rc == 0)
@@ -232,6 +276,13 @@ static int set_up(struct machine *machine, struct error *err)
 		rc = open_irqchip(machine, err);
 	if (rc == 0)
 		rc = machine_devices_create(machine, err);
+	if (rc == 0 && config->control_fd >= 0) {
+		machine->description =
+			snapshot_describe(&machine->host, config, machine->accel->name);
+		rc = control_create(machine, config->control_fd, &machine->control);
+		if (rc < 0)
+			fail(err, rc, "serve the control socket");
+	}
 	return rc;
 }
 
@@ -263,12 +314,17 @@ int machine_create(const struct machine_config *config, struct machine **ret, st
 
 int machine_run(struct machine *machine, struct error *err)
 {
-	int rc = load_kernel(machine, err);
+	int rc = machine->from ? 0 : load_kernel(machine, err);
 
+	machine->started_ns = clock_monotonic_ns();
 	if (rc == 0)
 		rc = machine_cpus_start(machine, err);
+	if (rc == 0 && machine->from)
+		rc = snapshot_load(machine, err);
 	if (rc == 0) {
-		machine_cpus_set_mode(machine, MACHINE_RUNNING);
+		machine->paused = machine->config.paused;
+		if (!machine->paused)
+			machine_cpus_set_mode(machine, MACHINE_RUNNING);
 		rc = loop_run(machine->board.loop);
 		if (rc < 0)
 			refuse(err, rc, "the virtual machine cannot go on");
@@ -281,6 +337,7 @@ void machine_destroy(struct machine *machine)
 {
 	if (!machine)
 		return;
+	control_destroy(machine->control);
 	machine_devices_destroy(machine);
 	if (machine->vm)
 		machine->accel->close(machine->vm);
@@ -290,6 +347,8 @@ void machine_destroy(struct machine *machine)
 	bus_release(&machine->board.ports);
 	bus_release(&machine->board.mmio);
 	memory_destroy(machine->board.memory);
+	json_decref(machine->description);
+	snapshot_close(machine->from);
 	fd_close(&machine->kernel_fd);
 	fd_close(&machine->modules_fd);
 	fd_close(&machine->initrd_fd);

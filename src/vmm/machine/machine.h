@@ -50,9 +50,24 @@ struct machine_config {
 	unsigned int net_count;
 	const struct machine_net *nets;
 	struct machine_vsock *vsock; /* NULL: none */
-	/* The virtio console's first port, instead of the serial line; -1: no such device. */
+	/* The virtio console's first port, instead of the serial line; -1: no such device, unless
+	 * `console` wants it all the same. */
 	int console_in, console_out;
+	bool console;
+	/* The directory of a snapshot to go on from, which then says what memory, vCPUs, accelerator and
+	 * devices there are; disks and nets given here, as many as there were, take the place of those
+	 * of then. NULL: boot. */
+	const char *restore;
+	bool paused;    /* wait for a request to resume */
+	int control_fd; /* a listening Unix socket, which stays the caller's (control.h); -1: none */
 };
+
+/* What a configuration starts from: no descriptors. */
+#define MACHINE_CONFIG_INIT                                                                        \
+	{                                                                                          \
+		.serial_in = -1, .serial_out = -1, .console_in = -1, .console_out = -1,            \
+		.control_fd = -1                                                                   \
+	}
 
 struct machine;
 

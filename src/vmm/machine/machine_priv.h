@@ -2,7 +2,7 @@
  * machine_priv: what the files of the machine share.
  *
  * Threads: the device thread (the caller of machine_run) runs the loop; each vCPU has one. `lock` guards
- * mode, power, exit_code, and the vCPUs' `parked` and `must_reset`; it is taken with device locks held, and nothing
+ * mode, power, exit_code, and the vCPUs' `parked`, `must_reset` and jobs; it is taken with device locks held, and nothing
  * but an accelerator's request() is called under it.
  *
  * Invariants
@@ -23,12 +23,17 @@
 #include "vmm/chip/pci.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/input.h"
+#include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/snapshot.h"
 #include "vmm/virtio/devices.h"
 
 enum machine_mode { MACHINE_PARKED, MACHINE_RUNNING, MACHINE_ENDING };
 
 enum { MACHINE_DEVICES_MAX = 64 };
+
+/* What a parked vCPU's thread is asked to do. */
+enum machine_job { JOB_NONE, JOB_GET_STATE, JOB_SET_STATE };
 
 struct machine_cpu {
 	struct machine *machine;
@@ -37,6 +42,9 @@ struct machine_cpu {
 	bool started;    /* the thread exists */
 	bool parked;     /* it waits for a mode other than MACHINE_PARKED */
 	bool must_reset; /* it begins with its state after power on, or as the kernel is entered */
+	enum machine_job job;
+	struct cpu_state *job_state;
+	int job_result;
 	struct vcpu *vcpu;
 	struct error err; /* why it could not be created */
 	struct cpu_state power_on;
@@ -54,6 +62,12 @@ struct machine {
 	int kernel_fd, modules_fd, initrd_fd;
 	struct acpi_layout acpi;
 	struct boot_entry entry;
+	struct snapshot *from; /* NULL: the machine boots */
+	struct snapshot_host host;
+	json_t *description;     /* what a snapshot's machine.json will say */
+	struct control *control; /* NULL: none */
+	int64_t started_ns;      /* monotonic */
+	bool paused;             /* by request; the device thread's */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -69,12 +83,20 @@ struct machine {
 	struct input serial_input;
 	struct virtio *console;
 	struct input console_input;
+	struct virtio *disks[MACHINE_DEVICES_MAX]; /* as many as config.disk_count */
+	struct virtio *nets[MACHINE_DEVICES_MAX];  /* as many as config.net_count */
 	unsigned int device_count;
 	struct device *devices[MACHINE_DEVICES_MAX]; /* in the order of their making */
 };
 
 /* machine_accel.c: NULL if it is not there, with a reason. */
 const struct cpu_accel *machine_choose_accel(enum machine_accel wanted);
+
+/* machine.c; all on the device thread, without a device's lock */
+/* Stops the vCPUs between two instructions; the device thread goes on. Again is no error. */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+bool machine_is_paused(const struct machine *machine);
 
 /* machine_cpus.c */
 extern const struct cpu_client_ops machine_client_ops;
@@ -83,11 +105,15 @@ extern const struct irqchip_host_ops machine_irqchip_ops;
 int machine_cpus_start(struct machine *machine, struct error *err) must_check;
 /* Sets the mode; with MACHINE_PARKED it returns when all vCPUs are parked. Not on a vCPU's thread. */
 void machine_cpus_set_mode(struct machine *machine, enum machine_mode mode);
+/* Reads or sets the states of all vCPUs (an array of as many), which are parked. The first failure. */
+int machine_cpus_state(struct machine *machine, enum machine_job job,
+		       struct cpu_state *states) must_check;
 /* Ends the threads. */
 void machine_cpus_stop(struct machine *machine);
 /* What a device asks for; any thread. */
 void machine_power(struct board *board, enum board_power what, int exit_code);
 
 /* machine_devices.c */
+bool machine_has_console(const struct machine_config *config);
 int machine_devices_create(struct machine *machine, struct error *err) must_check;
 void machine_devices_destroy(struct machine *machine);

@@ -191,6 +191,17 @@ static void blk_destroy(struct virtio *v)
 	own_mem_release(&self);
 }
 
+static void blk_save(struct virtio *v, struct state_writer *out)
+{
+	state_put_u64(out, blk_of(v)->config.capacity);
+}
+
+/* Another disk than that of the snapshot is told to the driver as a change of its size. */
+static void blk_load(struct virtio *v, struct state_reader *in)
+{
+	v->config_news = state_get_u64(in) != blk_of(v)->config.capacity;
+}
+
 static const struct virtio_ops ops = {
 	.device = VIRTIO_DEVICE_OPS("virtio-blk"),
 	.type = 2,
@@ -198,6 +209,8 @@ static const struct virtio_ops ops = {
 	.config_size = sizeof(struct config),
 	.read_config = blk_read_config,
 	.notify = blk_notify,
+	.save = blk_save,
+	.load = blk_load,
 	.destroy = blk_destroy,
 };
 
@@ -226,5 +239,22 @@ int virtio_blk_create(struct board *board, unsigned int instance, struct disk *d
 		return rc;
 	self->disk = disk;
 	*ret = &self->virtio;
+	return 0;
+}
+
+int virtio_blk_replace(struct virtio *v, struct disk *disk)
+{
+	struct blk *self = blk_of(v);
+
+	if (disk->read_only && !self->disk->read_only)
+		return -EACCES;
+	device_lock(&v->device);
+	disk_close(self->disk);
+	self->disk = disk;
+	if (self->config.capacity != disk->size_bytes / SECTOR) {
+		self->config.capacity = disk->size_bytes / SECTOR;
+		virtio_config_changed(v);
+	}
+	device_unlock(&v->device);
 	return 0;
 }

@@ -13,6 +13,10 @@ int virtio_rng_create(struct board *board, struct virtio **ret) must_check;
 int virtio_blk_create(struct board *board, unsigned int instance, struct disk *disk,
 		      struct virtio **ret) must_check;
 
+/* Puts another disk, which it takes unless it fails, in the place of the device's; the driver is told if
+ * the size changes. On the device thread. -EACCES: it can only be read, but the driver may write. */
+int virtio_blk_replace(struct virtio *virtio, struct disk *disk) must_check;
+
 /* A console with one terminal: what the guest writes goes to `out_fd`; input comes by
  * virtio_console_receive, which takes up to `size` bytes and returns how many the guest had room for;
  * `input` is woken when it has room again. */
@@ -58,3 +62,7 @@ struct vsock_message {
 
 int virtio_vsock_create(struct board *board, const struct vsock_config *config,
 			struct virtio **ret) must_check;
+
+/* Puts other taps, as many as there are, in the place of a card's. They are taken unless it fails: -EINVAL
+ * for another number of them. On the device thread. */
+int virtio_net_replace(struct virtio *virtio, const int *fds, unsigned int pairs) must_check;

@@ -297,6 +297,7 @@ static const struct virtio_ops ops = {
 
 static int watch_taps(struct net *self, struct board *board, const int *fds)
 {
+	struct loop_source *sources[NET_PAIRS_MAX] = {NULL};
 	int rc = 0, size = HEADER;
 
 	for (unsigned int i = 0; i < self->pair_count && rc == 0; i++) {
@@ -304,13 +305,39 @@ static int watch_taps(struct net *self, struct board *board, const int *fds)
 
 		pair->net = self;
 		pair->index = i;
-		pair->watching = true;
-		if (ioctl(fds[i], TUNSETVNETHDRSZ, &size) < 0)
-			return -errno;
-		rc = loop_add_io(board->loop, fds[i], EPOLLIN, on_readable, pair, &pair->source);
+		rc = ioctl(fds[i], TUNSETVNETHDRSZ, &size) < 0
+			     ? -errno
+			     : loop_add_io(board->loop, fds[i], EPOLLIN, on_readable, pair,
+					   &sources[i]);
 	}
-	for (unsigned int i = 0; i < self->pair_count && rc == 0; i++)
-		self->pairs[i].fd = fds[i];
+	for (unsigned int i = 0; i < self->pair_count; i++) {
+		struct net_pair *pair = &self->pairs[i];
+
+		if (rc < 0) {
+			loop_remove(sources[i]);
+			continue;
+		}
+		loop_remove(pair->source);
+		fd_close(&pair->fd);
+		pair->source = sources[i];
+		pair->fd = fds[i];
+		pair->watching = true;
+	}
+	return rc;
+}
+
+int virtio_net_replace(struct virtio *v, const int *fds, unsigned int pairs)
+{
+	struct net *self = net_of(v);
+	int rc;
+
+	if (pairs != self->pair_count)
+		return -EINVAL;
+	device_lock(&v->device);
+	rc = watch_taps(self, v->board, fds);
+	if (rc == 0)
+		net_activate(v);
+	device_unlock(&v->device);
 	return rc;
 }
 

@@ -33,6 +33,16 @@ static struct virtio *virtio_of(struct device *device)
 	return container_of(device, struct virtio, device);
 }
 
+bool virtio_is(const struct device *device)
+{
+	return device->ops->destroy == virtio_device_destroy;
+}
+
+struct virtio *virtio_of_device(struct device *device)
+{
+	return virtio_of(device);
+}
+
 bool virtio_has(const struct virtio *v, unsigned int feature)
 {
 	return v->accepted & VIRTIO_BIT(feature);
@@ -105,6 +115,9 @@ void virtio_written(struct virtio *v, const struct queue_chain *chain, uint64_t 
 
 void virtio_push(struct virtio *v, unsigned int queue, uint32_t written)
 {
+	v->requests++;
+	v->bytes_out += v->chain.out_bytes;
+	v->bytes_in += written;
 	virtio_written(v, &v->chain, written);
 	if (queue_push(&v->queues[queue], &v->chain, written) < 0)
 		virtio_fail(v, "a queue outside of memory");
@@ -440,6 +453,9 @@ int virtio_device_load(struct device *device, struct state_reader *in)
 		return -EINVAL;
 	if (virtio_is_active(v))
 		virtio_activate(v);
+	if (v->config_news)
+		virtio_config_changed(v);
+	v->config_news = false;
 	return 0;
 }
 

@@ -70,7 +70,13 @@ struct virtio {
 	struct queue queues[VIRTIO_QUEUES_MAX];
 	struct virtio_doorbell doorbells[VIRTIO_QUEUES_MAX];
 	struct queue_chain chain; /* room for the one that is being worked on */
+	bool config_news; /* set by load: the driver finds another configuration than it knew */
+	uint64_t requests, bytes_out, bytes_in; /* chains answered, and what was in them */
 };
+
+/* Whether a device is a virtio device, and as what. */
+bool virtio_is(const struct device *device);
+struct virtio *virtio_of_device(struct device *device);
 
 /* The device_ops of every virtio device, but for its name. */
 uint64_t virtio_device_read(struct device *device, unsigned int region, uint64_t offset,

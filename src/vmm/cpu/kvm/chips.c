@@ -84,6 +84,32 @@ int kvm_reset(struct cpu_vm *base)
 	return rc;
 }
 
+enum { MSR_TSC_DEADLINE = 0x6e0 };
+
+union one_msr {
+	struct kvm_msrs head;
+	uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+/* 0 where the host's KVM has no such timer. */
+static uint64_t get_deadline(int fd)
+{
+	union one_msr list = {.head.nmsrs = 1};
+
+	list.head.entries[0].index = MSR_TSC_DEADLINE;
+	return ioctl(fd, KVM_GET_MSRS, &list) == 1 ? list.head.entries[0].data : 0;
+}
+
+static int set_deadline(int fd, uint64_t deadline)
+{
+	union one_msr list = {.head.nmsrs = 1};
+
+	if (!deadline)
+		return 0;
+	list.head.entries[0] = (struct kvm_msr_entry){.index = MSR_TSC_DEADLINE, .data = deadline};
+	return ioctl(fd, KVM_SET_MSRS, &list) == 1 ? 0 : -EINVAL;
+}
+
 int kvm_save(struct cpu_vm *base, struct state_writer *out)
 {
 	struct kvm_vm *vm = kvm_vm_of(base);
@@ -106,6 +132,7 @@ int kvm_save(struct cpu_vm *base, struct state_writer *out)
 		if (ioctl(vm->vcpus[i]->fd, KVM_GET_LAPIC, &lapic) < 0)
 			return -errno;
 		state_put(out, &lapic, sizeof(lapic));
+		state_put_u64(out, get_deadline(vm->vcpus[i]->fd));
 	}
 	return 0;
 }
@@ -124,9 +151,12 @@ int kvm_load(struct cpu_vm *base, struct state_reader *in)
 		return -EINVAL;
 	for (unsigned int i = 0; i < vm->vcpu_count; i++) {
 		struct kvm_lapic_state lapic;
+		uint64_t deadline;
 
 		state_get(in, &lapic, sizeof(lapic));
-		if (in->bad || ioctl(vm->vcpus[i]->fd, KVM_SET_LAPIC, &lapic) < 0)
+		deadline = state_get_u64(in);
+		if (in->bad || ioctl(vm->vcpus[i]->fd, KVM_SET_LAPIC, &lapic) < 0 ||
+		    set_deadline(vm->vcpus[i]->fd, deadline) < 0)
 			return -EINVAL;
 	}
 	if (ioctl(vm->fd, KVM_SET_CLOCK, &clock) < 0)

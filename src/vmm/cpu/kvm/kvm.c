@@ -123,6 +123,7 @@ static int open_vm(const struct cpu_vm_config *config, struct cpu_vm **ret, stru
 
 	vm->base = (struct cpu_vm){.accel = &cpu_accel_kvm, .client = config->client};
 	vm->kvm_fd = vm->fd = -1;
+	vm->vcpu_count = config->vcpus;
 	sigaction(KICK_SIGNAL, &action, NULL);
 	rc = set_up(vm, config, err);
 	if (rc < 0) {

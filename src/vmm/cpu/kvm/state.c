@@ -7,12 +7,11 @@
 #include "vmm/cpu/kvm/kvm_priv.h"
 
 /* Besides EFER and APIC_BASE, which travel in kvm_sregs. Those that the host's KVM does not know are
- * left out when reading. The order matters on writing: the TSC's value before its adjustment and before
- * the deadline. */
+ * left out when reading. The order matters on writing: the TSC's value before its adjustment. The
+ * deadline goes with the local APIC (chips.c), which has to be in its mode first. */
 static const uint32_t saved_msrs[] = {
 	0x10,                                                                   /* TSC */
 	0x3b,                                                                   /* TSC_ADJUST */
-	0x6e0,                                                                  /* TSC_DEADLINE */
 	0x174,      0x175,      0x176,                                          /* SYSENTER */
 	0x277,                                                                  /* PAT */
 	0x1a0,                                                                  /* MISC_ENABLE */
@@ -164,6 +163,8 @@ static void get_events(const struct kvm_vcpu_events *from, uint32_t activity, st
 		.exception_vector = from->exception.nr,
 		.exception_has_error = from->exception.has_error_code,
 		.exception_error = from->exception.error_code,
+		.interrupt_pending = from->interrupt.injected && !from->interrupt.soft,
+		.interrupt_vector = from->interrupt.nr,
 	};
 }
 
@@ -174,7 +175,9 @@ static int set_events(int fd, const struct cpu_events *from)
 			      .nr = from->exception_vector,
 			      .has_error_code = from->exception_has_error,
 			      .error_code = from->exception_error},
-		.interrupt.shadow = from->interrupt_shadow ? KVM_X86_SHADOW_INT_STI : 0,
+		.interrupt = {.injected = from->interrupt_pending,
+			      .nr = from->interrupt_vector,
+			      .shadow = from->interrupt_shadow ? KVM_X86_SHADOW_INT_STI : 0},
 		.nmi = {.pending = from->nmi_pending, .masked = from->nmi_blocked},
 		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
 	};

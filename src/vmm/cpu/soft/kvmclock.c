@@ -42,8 +42,9 @@ static void store(struct soft *c, gpa_t gpa, const void *data, unsigned int size
 
 static void write_wall(struct soft *c, gpa_t gpa)
 {
-	/* The wall time at the clock's zero, which is the host's start. */
-	uint64_t zero = now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC);
+	/* The wall time at the clock's zero: the host's start, unless the guest came from a snapshot. */
+	uint64_t zero =
+		now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC) - (uint64_t)c->vm->vm.clock_offset_ns;
 	struct wall_clock w = {2, (uint32_t)(zero / 1000000000u), (uint32_t)(zero % 1000000000u)};
 
 	store(c, gpa, &w, sizeof(w));
@@ -74,14 +75,18 @@ static void scale(uint32_t tsc_khz, uint32_t *ret_multiplier, int8_t *ret_shift)
 static void write_system_time(struct soft *c, gpa_t gpa)
 {
 	struct system_time s = {.version = 2, .flags = FLAG_TSC_STABLE};
-
+	const struct cpu_vm *vm = &c->vm->vm;
 	uint32_t multiplier;
 
 	scale(c->vm->vm.tsc_khz, &multiplier, &s.shift);
 	s.multiplier = multiplier;
+	if (vm->moment_tsc) {
+		c->vm->clock_tsc = vm->moment_tsc;
+		c->vm->clock_ns = (uint64_t)(vm->moment_ns + vm->clock_offset_ns);
+	}
 	s.tsc = __rdtsc() + c->vcpu.tsc_offset;
-	s.nanoseconds = now(CLOCK_MONOTONIC);
-	if (c->vcpu.index > 0 && c->vm->clock_tsc) {
+	s.nanoseconds = now(CLOCK_MONOTONIC) + (uint64_t)vm->clock_offset_ns;
+	if (vm->moment_tsc || (c->vcpu.index > 0 && c->vm->clock_tsc)) {
 		/* One line through all CPUs' clocks, so that they agree to the nanosecond. */
 		s.tsc = c->vm->clock_tsc + c->vcpu.tsc_offset;
 		s.nanoseconds = c->vm->clock_ns;

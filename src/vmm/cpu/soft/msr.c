@@ -136,6 +136,12 @@ static bool read_constant(uint32_t index, uint64_t *ret)
 	}
 }
 
+/* While a state is saved or loaded the clock stands still (cpu.h). */
+static uint64_t host_tsc(const struct soft *c)
+{
+	return c->vm->vm.moment_tsc ? c->vm->vm.moment_tsc : __rdtsc();
+}
+
 bool msr_read(struct soft *c, uint32_t index, uint64_t *ret)
 {
 	const struct plain *p = find(index);
@@ -150,7 +156,7 @@ bool msr_read(struct soft *c, uint32_t index, uint64_t *ret)
 		return read_variable_mtrr(c, index, ret);
 	switch (index) {
 	case MSR_TSC:
-		*ret = __rdtsc() + c->vcpu.tsc_offset;
+		*ret = host_tsc(c) + c->vcpu.tsc_offset;
 		return true;
 	case MSR_TSC_ADJUST:
 		*ret = c->msrs.tsc_adjust;
@@ -293,11 +299,15 @@ unsigned int msr_save(struct soft *c, struct cpu_msr *msrs, unsigned int max)
 bool msr_load(struct soft *c, const struct cpu_msr *msr)
 {
 	if (msr->index == MSR_TSC) { /* without a trace in TSC_ADJUST, which is loaded by itself */
-		c->vcpu.tsc_offset = msr->value - __rdtsc();
+		c->vcpu.tsc_offset = msr->value - host_tsc(c);
 		return true;
 	}
 	if (msr->index == MSR_TSC_ADJUST) {
 		c->msrs.tsc_adjust = msr->value;
+		return true;
+	}
+	if (msr->index == KVMCLOCK_WALL) { /* the guest was told when it asked */
+		c->msrs.wall_clock = msr->value;
 		return true;
 	}
 	return !is_machines(msr->index) && msr_write(c, msr->index, msr->value);

@@ -70,7 +70,7 @@ static void take_interrupt(struct soft *c)
 	soft_deliver(c, (unsigned int)vector, EVENT_EXTERNAL, 0);
 }
 
-static void take_start(struct soft *c)
+void run_take_start(struct soft *c)
 {
 	if (take_request(c, REQUEST_INIT)) {
 		soft_reset(c, true);
@@ -104,7 +104,7 @@ static bool take_requests(struct soft *c)
 	uint32_t requests = atomic_load(&c->requests);
 
 	if (requests & (REQUEST_INIT | REQUEST_STARTUP))
-		take_start(c);
+		run_take_start(c);
 	if (take_request(c, REQUEST_FLUSH))
 		soft_flush_tlb(c);
 	if (take_request(c, REQUEST_DROP))

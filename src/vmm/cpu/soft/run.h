@@ -34,3 +34,5 @@ static inline const struct op *run_leave(struct soft *c, uint64_t rip)
 }
 
 enum cpu_exit soft_run(struct vcpu *vcpu);
+/* Does what an INIT or a startup message has asked for. On the vCPU's thread, outside of soft_run. */
+void run_take_start(struct soft *c);

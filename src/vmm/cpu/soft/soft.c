@@ -123,7 +123,7 @@ static int soft_open(const struct cpu_vm_config *config, struct cpu_vm **ret_vm,
 	vm = mem_new(sizeof(*vm));
 	vm->vm.accel = &cpu_accel_soft;
 	vm->vm.client = config->client;
-	vm->vm.tsc_khz = measure_tsc_khz();
+	vm->vm.tsc_khz = config->tsc_khz ? config->tsc_khz : measure_tsc_khz();
 	vm->vcpus = config->vcpus;
 	rc = soft_set_memory(&vm->vm, config->regions, config->region_count);
 	if (rc < 0) {

@@ -8,6 +8,7 @@
 #include "vmm/cpu/soft/fpu.h"
 #include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/msr.h"
+#include "vmm/cpu/soft/run.h"
 
 static void get_events(const struct soft *c, struct cpu_events *e)
 {
@@ -27,6 +28,8 @@ int soft_get_state(struct vcpu *vcpu, struct cpu_state *s)
 {
 	struct soft *c = container_of(vcpu, struct soft, vcpu);
 
+	/* What has been asked for but not begun would else be lost (C2). */
+	run_take_start(c);
 	memset(s, 0, sizeof(*s));
 	memcpy(s->gpr, c->regs, sizeof(s->gpr));
 	s->rip = c->rip;

@@ -1,0 +1,290 @@
+#!/usr/bin/env bats
+# shellcheck disable=SC2030,SC2031 # every test has a $vm of its own
+# The control socket of `berth vmm run`, snapshots and going on from them.
+
+BERTH=${BERTH:-berth}
+
+setup_file() {
+	export guests="$BATS_FILE_TMPDIR"
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
+}
+
+setup() {
+	cd "$BATS_TEST_TMPDIR" || return
+}
+
+teardown() {
+	if [ -n "${vm:-}" ]; then
+		kill "$vm" 2> /dev/null || true
+		wait "$vm" 2> /dev/null || true
+	fi
+}
+
+# Starts the guest that counts through the alphabet on an accelerator, and waits for its third letter.
+start() {
+	timeout 60 "$BERTH" vmm run --memory 16m --debug-exit --accel "$1" --kernel "$guests/ticks" \
+		--control vm.sock < /dev/null > letters 3>&- &
+	vm=$!
+	wait_for c letters
+}
+
+wait_for() {
+	local _
+	for _ in $(seq "${WAIT:-400}"); do
+		if grep -q "$1" "$2" 2> /dev/null; then return 0; fi
+		sleep 0.05
+	done
+	echo "no $1 in $2"
+	return 1
+}
+
+control() {
+	"$BERTH" vmm control vm.sock "$@"
+}
+
+# The values of these keys of the JSON on stdin.
+get() {
+	python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+print(*(value[key] for key in sys.argv[1:]))' "$@"
+}
+
+# Sends a line to the socket and prints the reply.
+say() {
+	python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(20)
+s.connect("vm.sock")
+s.sendall(sys.argv[1].encode() + b"\n")
+print(s.makefile().readline(), end="")' "$1"
+}
+
+@test "status says what the machine is, metrics what it has used" {
+	start soft
+	run control status
+	[ "$status" -eq 0 ]
+	[ "$(get state accel cpus memoryBytes <<< "$output")" = "running soft 1 16777216" ]
+	run control metrics
+	[[ "$(get cpuNs <<< "$output")" =~ ^\[[1-9] ]]
+	[ "$(stat -c %a vm.sock)" = 660 ]
+}
+
+@test "a paused guest stands still, and goes on" {
+	start soft
+	control pause
+	[ "$(control status | get state)" = paused ]
+	cp letters before
+	sleep 0.5
+	cmp letters before
+	control resume
+	wait_for z letters
+	code=0
+	wait "$vm" || code=$?
+	vm=
+	[ "$code" -eq 43 ]
+	[ "$(tr -d '\n' < letters)" = abcdefghijklmnopqrstuvwxyz ]
+}
+
+@test "stop ends the machine at once, and the socket goes with it" {
+	start soft
+	control stop
+	code=0
+	wait "$vm" || code=$?
+	vm=
+	[ "$code" -eq 0 ]
+	[ ! -e vm.sock ]
+	run control status
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"vm.sock"* ]]
+}
+
+@test "what is no request is answered in words, and harms nothing" {
+	start soft
+	[[ "$(say 'nonsense')" == *'"error"'*'the request'* ]]
+	[[ "$(say '{"do":"dance","id":7}')" == *'dance'*'"id":7'* ]]
+	[[ "$(say '{"do":"disk","index":0}')" == *'there is no disk 0'* ]]
+	[[ "$(say '{"do":"snapshot"}')" == *'3 descriptors'* ]]
+	[[ "$(say "$(head -c 20000 /dev/zero | tr '\0' x)")" == *'at most 16384 bytes'* ]]
+	[ "$(control status | get state)" = running ]
+}
+
+@test "clients that hang hold up nobody" {
+	start soft
+	python3 -c '
+import socket, time
+hung = []
+for _ in range(40):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("vm.sock")
+    try:
+        s.sendall(b"{\"do\":\"metr")
+    except BrokenPipeError:
+        pass
+    hung.append(s)
+reader = socket.socket(socket.AF_UNIX)
+reader.connect("vm.sock")
+reader.setblocking(False)
+try:
+    while True:
+        reader.send(b"{\"do\":\"metrics\"}\n" * 100)
+except BlockingIOError:
+    pass
+print("full", flush=True)
+time.sleep(60)' > hung 3>&- &
+	python=$!
+	wait_for full hung
+	run timeout 20 "$BERTH" vmm control vm.sock status
+	kill "$python"
+	wait "$python" || true
+	[ "$status" -eq 0 ]
+	[ "$(get state <<< "$output")" = running ]
+	wait_for z letters
+}
+
+@test "the listening socket can be given as a descriptor" {
+	python3 -c '
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind("vm.sock")
+s.listen()
+os.dup2(s.fileno(), 9, inheritable=True)
+os.execv(sys.argv[1], sys.argv[1:])' "$(type -P "$BERTH")" vmm run --memory 16m --debug-exit --accel soft \
+		--kernel "$guests/ticks" --control fd:9 < /dev/null > letters 3>&- &
+	vm=$!
+	wait_for c letters
+	[ "$(control status | get state)" = running ]
+	control stop
+	wait "$vm"
+	vm=
+	run "$BERTH" vmm run --kernel "$guests/ticks" --control fd:77
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"fd:77"* ]]
+}
+
+snapshot_and_restore() {
+	start "$1"
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
+	[ "$status" -eq 43 ]
+	# no letter twice, and none left out
+	[ "$(tr -d '\n' < letters)$(tr -d '\n' <<< "$output")" = abcdefghijklmnopqrstuvwxyz ]
+}
+
+@test "a guest with a running timer goes on from a snapshot on the software CPU" {
+	snapshot_and_restore soft
+	# twice from the same one, and the snapshot has not changed
+	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
+	[ "$status" -eq 43 ]
+}
+
+@test "a guest with a running timer goes on from a snapshot on kvm" {
+	[ -w /dev/kvm ] || skip "no /dev/kvm here: snapshots of the accelerator kvm are NOT tested"
+	snapshot_and_restore kvm
+}
+
+@test "a machine goes on after its snapshot, and can wait for a request after a restore" {
+	start soft
+	control snapshot saved
+	wait_for z letters
+	code=0
+	wait "$vm" || code=$?
+	[ "$code" -eq 43 ]
+	[ "$(tr -d '\n' < letters)" = abcdefghijklmnopqrstuvwxyz ]
+	timeout 60 "$BERTH" vmm run --restore saved --paused --control vm.sock < /dev/null > rest 3>&- &
+	vm=$!
+	for _ in $(seq 100); do [ -S vm.sock ] && break; sleep 0.05; done
+	[ "$(control status | get state)" = paused ]
+	[ ! -s rest ]
+	control snapshot again
+	control resume
+	wait_for z rest
+}
+
+@test "snapshots that cannot be made or used are refused, and nothing is left" {
+	start soft
+	mkdir there
+	run control snapshot there
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"there exists already"* ]]
+	run control snapshot nowhere/there
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"nowhere/there"* ]]
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	run "$BERTH" vmm run --restore saved --memory 32m
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"--memory"* ]]
+	truncate -s 1m disk
+	run "$BERTH" vmm run --restore saved --disk disk
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"virtio-blk 0"*"hint: "* ]]
+	cp -r saved short
+	truncate -s 1m short/memory
+	run "$BERTH" vmm run --restore short
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"restore short"*memory* ]]
+	cp -r saved cut
+	truncate -s -100 cut/state
+	run "$BERTH" vmm run --restore cut
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"damaged"* ]]
+	cp -r saved other
+	sed -i 's/"cpu": "[0-9a-f]*"/"cpu": "0"/' other/machine.json
+	run "$BERTH" vmm run --restore other
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"other features"*"hint: "* ]]
+	[ -z "$(find . -name '*.partial')" ]
+}
+
+# The distribution's own kernel, with an initial RAM disk made here. If it knows of generation ids (6.12
+# does, 6.1 does not) its random generator must start anew in every copy.
+@test "ten copies of a running Linux go on, each with random numbers of its own" {
+	[ -n "${BERTH_TEST_KERNEL:-}" ] || skip "BERTH_TEST_KERNEL is not set: NO distribution kernel is restored"
+	mkdir -p root/bin root/dev root/proc root/sys
+	cp "$(type -P busybox)" root/bin
+	cat > root/init <<- 'END'
+		#!/bin/busybox sh
+		/bin/busybox mount -t proc none /proc
+		/bin/busybox mount -t sysfs none /sys
+		/bin/busybox mount -t devtmpfs none /dev
+		exec 4< /init
+		driver=0
+		for path in /sys/bus/*/drivers/vmgenid; do [ -d $path ] && driver=1; done
+		while :; do
+			n=$((n + 1))
+			/bin/busybox usleep 100000
+			echo "tick $n $driver$(/bin/busybox dmesg | /bin/busybox grep -c 'machine fork')" \
+				"$(/bin/busybox head -c 32 /dev/urandom | /bin/busybox hexdump -v -e '1/1 "%02x"') end"
+		done
+	END
+	chmod +x root/init
+	(cd root && find . | cpio -o -H newc --quiet) > initrd
+	timeout 100 "$BERTH" vmm run --memory 128m --cpus 2 --accel soft --kernel "$BERTH_TEST_KERNEL" \
+		--initrd initrd --append "console=ttyS0 quiet" --control vm.sock < /dev/null > log 3>&- &
+	vm=$!
+	for _ in $(seq 400); do
+		if grep -q "tick 3" log; then break; fi
+		sleep 0.2
+	done
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	pids=
+	for i in $(seq 10); do
+		timeout 60 "$BERTH" vmm run --restore saved --serial "file:log$i" < /dev/null 3>&- &
+		pids+=" $!"
+	done
+	for i in $(seq 10); do WAIT=1200 wait_for 'tick 5 \(00\|11\) .* end' "log$i"; done
+	# shellcheck disable=SC2086 # a list of numbers
+	kill $pids
+	wait || true
+	if ! grep -q 'tick 5 11' log1; then skip "this kernel has no driver for generation ids"; fi
+	[ "$(cat log*[0-9] | grep -o '[0-9a-f]\{64\}' | sort | uniq -d | wc -l)" -eq 0 ]
+	[ "$(cat log*[0-9] | grep -c '[0-9a-f]\{64\}')" -ge 10 ]
+}
