@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { NS_PER_SECOND = 1000000000 };
+enum { NS_PER_SECOND = 1000000000, SECONDS_PER_DAY = 86400 };
 
 static int64_t read_clock(clockid_t id)
 {
@@ -30,20 +30,41 @@ __attribute__((hot)) int64_t clock_monotonic_ns(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
+/* The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar. gmtime(3) would read
+ * the file of the local time zone first, which a short-lived program should not pay for. Years are
+ * counted from March here, so that the leap day is the last of its year; 146097 days make 400 years. */
+static void civil_date(int64_t day, int *ret_year, int *ret_month, int *ret_day)
+{
+	const int64_t shifted = day + 719468; /* days since 0000-03-01 */
+	const int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+	const int in_era = (int)(shifted - era * 146097);
+	const int year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+	const int in_year = in_era - (365 * year + year / 4 - year / 100);
+	const int month = (5 * in_year + 2) / 153; /* 0: March */
+
+	*ret_day = in_year - (153 * month + 2) / 5 + 1;
+	*ret_month = month < 10 ? month + 3 : month - 9;
+	*ret_year = (int)(era * 400) + year + (*ret_month <= 2);
+}
+
 void clock_format(int64_t ns, char out[static CLOCK_TEXT_MAX])
 {
-	time_t seconds = ns / NS_PER_SECOND;
-	long fraction = (long)(ns % NS_PER_SECOND);
-	struct tm tm;
-	size_t n;
+	int64_t seconds = ns / NS_PER_SECOND, day;
+	int fraction = (int)(ns % NS_PER_SECOND), year, month, date, rest;
 
 	if (fraction < 0) {
 		fraction += NS_PER_SECOND;
 		seconds--;
 	}
-	gmtime_r(&seconds, &tm);
-	n = strftime(out, CLOCK_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out + n, CLOCK_TEXT_MAX - n, ".%09ldZ", fraction);
+	day = seconds / SECONDS_PER_DAY;
+	rest = (int)(seconds % SECONDS_PER_DAY);
+	if (rest < 0) {
+		rest += SECONDS_PER_DAY;
+		day--;
+	}
+	civil_date(day, &year, &month, &date);
+	snprintf(out, CLOCK_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", year, month, date,
+		 rest / 3600, rest / 60 % 60, rest % 60, fraction);
 }
 
 /* Takes the character `c` at *s if it is there. */

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -37,6 +38,24 @@ static void formats_nanoseconds_in_utc(void **state)
 		assert_string_equal(text, cases[i].text);
 		assert_int_equal(clock_parse(text, &back), 0);
 		assert_true(back == cases[i].ns);
+	}
+}
+
+/* Every day of four centuries, beside what the C library makes of it. */
+static void formats_every_date(void **state)
+{
+	enum { DAYS = 146100 };
+
+	(void)state;
+	for (int64_t day = -DAYS / 2; day < DAYS / 2; day++) {
+		const time_t seconds = day * 86400 + 86399;
+		char text[CLOCK_TEXT_MAX], expected[CLOCK_TEXT_MAX];
+		struct tm tm;
+
+		clock_format(seconds * SECOND, text);
+		strftime(expected, sizeof(expected), "%Y-%m-%dT%H:%M:%S.000000000Z",
+			 gmtime_r(&seconds, &tm));
+		assert_string_equal(text, expected);
 	}
 }
 
@@ -181,6 +200,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(formats_nanoseconds_in_utc),
+		cmocka_unit_test(formats_every_date),
 		cmocka_unit_test(parses_points_in_time),
 		cmocka_unit_test(refuses_what_is_no_time),
 		cmocka_unit_test(says_ages_in_dockers_words),
