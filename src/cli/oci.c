@@ -166,17 +166,17 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 	own_mem char *pid_file = absolute(args_string(args, "pid-file"));
 	own_mem char *console = absolute(args_string(args, "console-socket"));
 	struct oci_create o = OCI_CREATE_DEFAULTS;
-	int rc;
+	/* First of all, as it may start again from the arguments, which are relative to where we are. */
+	int rc = oci_self_protect(NULL, err);
 
-	bundle = realpath(args_string(args, "bundle"), NULL);
-	/* Hooks expect to run in the bundle's directory. */
-	if (bundle == NULL || chdir(bundle) < 0)
-		return fail(err, -errno, "bundle %s", args_string(args, "bundle"));
-	rc = oci_self_protect(NULL, err);
 	if (rc == 0)
 		rc = check_preserve(args, &o.preserve_fds, err);
 	if (rc < 0)
 		return rc;
+	bundle = realpath(args_string(args, "bundle"), NULL);
+	/* Hooks expect to run in the bundle's directory. */
+	if (bundle == NULL || chdir(bundle) < 0)
+		return fail(err, -errno, "bundle %s", args_string(args, "bundle"));
 	o.state_root = root;
 	o.id = args_at(args, 0);
 	o.bundle = bundle;

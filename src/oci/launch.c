@@ -57,10 +57,14 @@ void launch_release(struct launch *l)
 
 int launch_check_preserved(unsigned int count, struct error *err)
 {
-	for (unsigned int fd = 3; fd < 3 + count; fd++)
-		if (fcntl((int)fd, F_GETFD) < 0)
+	for (unsigned int fd = 3; fd < 3 + count; fd++) {
+		const int flags = fcntl((int)fd, F_GETFD);
+
+		/* One that would have been closed when we were executed is of our own making. */
+		if (flags < 0 || flags & FD_CLOEXEC)
 			return refuse(err, -EBADF, "descriptor %u is to be preserved but not open",
 				      fd);
+	}
 	return 0;
 }
 

@@ -90,6 +90,7 @@ static int detach_source(const struct rootfs *r, const struct config_mount *m, s
 int rootfs_prepare(struct rootfs *r, struct error *err)
 {
 	const struct config *c = r->config;
+	const bool rootless = geteuid() != 0;
 
 	r->root_fd = -1;
 	r->source_fds = mem_new_array(c->mount_count + 1, sizeof(int));
@@ -98,7 +99,6 @@ int rootfs_prepare(struct rootfs *r, struct error *err)
 	r->null_fd = -1;
 	for (size_t i = 0; i < c->mount_count; i++) {
 		const struct config_mount *m = &c->mounts[i];
-		const bool rootless = geteuid() != 0;
 
 		if (!m->bind || m->copy_symlink || !(m->idmap || (r->user_namespace && !rootless)))
 			continue;
@@ -515,8 +515,21 @@ static int mask_paths(const struct rootfs *r, struct error *err)
 	return 0;
 }
 
+/* The mount that we run from belongs to no namespace (self.c). Attached to the old root it goes away with
+ * that, without a wait of its own. Nobody else is in this namespace to see it. */
+static void drop_own_mount(void)
+{
+	own_fd int own = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	own_fd int old = open("/proc/version", O_PATH | O_CLOEXEC);
+
+	/* Where it is a mount of the host's or a file in memory it stays what it is. */
+	if (own >= 0 && old >= 0 && mount_attach(own, old) < 0)
+		return;
+}
+
 static int pivot(const struct rootfs *r, struct error *err)
 {
+	drop_own_mount();
 	/* The old root lands on top of the new one at the same place and is taken off again: no
 	 * directory for it is needed. Being a slave of the host's, its removal does not reach that. */
 	if (fchdir(r->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)

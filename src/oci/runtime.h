@@ -33,9 +33,10 @@
 /* --- the program file --------------------------------------------------------------------------- */
 
 /* Makes sure that the running program's own file cannot be written through /proc/PID/exe: unless it
- * runs from a read-only image of itself already, executes it again from one (a detached read-only
- * bind mount, or a sealed copy in memory) with the same arguments (`argv`; NULL: as the kernel has them)
- * and environment. To be called early in main(); returns only if nothing needs to be done (0) or on failure. */
+ * runs from a read-only image of itself already, it is moved to one (a detached read-only bind mount, or
+ * a sealed copy in memory): mapped anew in place, or, where the kernel or our rights do not allow that,
+ * executed again with the same arguments (`argv`; NULL: as the kernel has them) and environment. To be
+ * called early in main(), before anything that a second start would do twice. */
 int oci_self_protect(char *const argv[], struct error *err) must_check;
 /* A descriptor of such an image for execveat(fd, "", ..., AT_EMPTY_PATH): who starts a program from it
  * needs no oci_self_protect there. The caller closes it. -errno. */
@@ -123,6 +124,9 @@ void oci_state_release(struct oci_state *state);
 
 int oci_get_state(const char *state_root, const char *id, struct oci_state *ret,
 		  struct error *err) must_check;
+/* The configuration that it was created from. The caller's reference. */
+int oci_get_config(const char *state_root, const char *id, json_t **ret,
+		   struct error *err) must_check;
 /* The state as the specification has it (ociVersion, id, status, pid, bundle, annotations). */
 json_t *oci_state_json(const struct oci_state *state);
 /* The ids below a state root, sorted; leftovers of killed runtimes too. */

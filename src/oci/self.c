@@ -4,7 +4,8 @@
  * A container's process can get at the file that it was created from: by executing /proc/self/exe, or
  * by opening /proc/PID/exe of a process that joins it. If that file can be written, so can the
  * runtime, once nobody executes it (CVE-2019-5736). So the runtime runs from a read-only mount of its
- * file that exists in no namespace; where mounting is not permitted, from a sealed copy in memory.
+ * file that exists in no namespace; where mounting is not permitted, from a sealed copy in memory. It
+ * gets there by mapping itself anew (self_map.h), or by executing itself where that is not possible.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include "base/str.h"
 #include "oci/mount.h"
 #include "oci/runtime.h"
+#include "oci/self_map.h"
 
 enum { ARGUMENTS_MAX = 8 << 20 };
 enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
@@ -92,18 +94,33 @@ static int read_arguments(char ***ret, struct error *err)
 	return 0;
 }
 
-int oci_self_protect(char *const argv[], struct error *err)
+static bool exe_is_protected(void)
 {
 	own_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	own_fd int opened = -1;
+
+	return fd >= 0 && is_protected(fd);
+}
+
+/* Closing a detached mount makes the kernel take it apart, and us wait until no processor looks at it any
+ * more: as long as creating the container takes, on a busy host. So the descriptor stays open, out of the
+ * way of those that are to be preserved, until the container's first process has taken the mount over
+ * (rootfs.c) or we end. */
+static void keep_mount(int fd)
+{
+	enum { OUT_OF_THE_WAY = 64 };
+
+	if (fcntl(fd, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY) < 0)
+		return; /* then it is closed, and we wait */
+}
+
+int oci_self_protect(char *const argv[], struct error *err)
+{
+	own_fd int fd = -1, opened = -1;
 	own_strv char **own = NULL;
 	int rc;
 
-	if (fd < 0)
-		return fail(err, -errno, "open the program's file");
-	if (is_protected(fd))
+	if (exe_is_protected())
 		return 0;
-	fd_close(&fd);
 	fd = oci_protected_exe_fd(err);
 	if (fd < 0)
 		return fd;
@@ -111,6 +128,10 @@ int oci_self_protect(char *const argv[], struct error *err)
 	opened = open(fd_path(fd).text, O_RDONLY | O_CLOEXEC);
 	if (opened < 0 || !is_protected(opened))
 		return refuse(err, -EPERM, "the program's own file cannot be protected");
+	if (self_map(opened) == 0 && exe_is_protected()) {
+		keep_mount(fd);
+		return 0;
+	}
 	if (argv == NULL) {
 		rc = read_arguments(&own, err);
 		if (rc < 0)
