@@ -103,7 +103,6 @@ static void add_lists(const struct args *args, json_t *own, json_t *process)
 static int build_process(const struct args *args, const char *root, json_t **ret, struct error *err)
 {
 	own_json json_t *process = NULL, *own = NULL;
-	own_mem char *config = str_format("%s/%s/config.json", root, args_at(args, 0));
 	const char *file = args_string(args, "process");
 	int rc;
 
@@ -123,7 +122,7 @@ static int build_process(const struct args *args, const char *root, json_t **ret
 	if (rc < 0)
 		return rc;
 	if ((args_list(args, "env")[0] != NULL || args_list(args, "cap")[0] != NULL) &&
-	    config_read_file(AT_FDCWD, config, &own, NULL) == 0)
+	    oci_get_config(root, args_at(args, 0), &own, NULL) == 0)
 		add_lists(args, json_object_get(own, "process"), process);
 	*ret = json_incref(process);
 	return 0;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,7 +17,13 @@
 #include "base/str.h"
 #include "oci/config_file.h"
 
-enum { ID_MAX = 255, STATE_FILE_MAX = 4 << 20 };
+/* Written again by us, a configuration can be a little longer than it was. */
+enum { ID_MAX = 255, STATE_FILE_MAX = 2 * CONFIG_FILE_MAX };
+
+#define RECORD_START "{\"record\":"
+#define CONFIG_START ",\"config\":"
+/* Both numbers are followed by blanks up to the width of the largest ones. */
+#define PROCESS_FORMAT "{\"pid\":%-10d,\"startTime\":%-20" PRIu64 ",\"ready\":%-5s"
 
 static int check_id(const char *id, struct error *err)
 {
@@ -75,6 +82,37 @@ static int open_dir(struct container *c, enum container_lock lock)
 	return -EAGAIN;
 }
 
+/* The text of the state file; empty if a runtime that was killed early left none: R1. */
+static int read_state(const struct container *c, char **ret, struct error *err)
+{
+	size_t len;
+	int rc = file_read(c->dir_fd, CONTAINER_STATE, STATE_FILE_MAX, ret, &len, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	error_clear(err);
+	*ret = str_copy("");
+	return 0;
+}
+
+/* A record that is cut short was left by a killed runtime, and counts as none: R1. */
+static int read_record(struct container *c)
+{
+	own_mem char *text = NULL;
+	const char *record;
+	int rc = read_state(c, &text, NULL);
+
+	if (rc < 0)
+		return rc;
+	record = str_after(text, RECORD_START);
+	c->record = record ? json_loads(record, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+	if (!json_is_object(c->record)) {
+		json_decref(c->record);
+		c->record = json_pack("{s:b}", "ready", false);
+	}
+	return 0;
+}
+
 int container_create(const char *state_root, const char *id, struct container **ret,
 		     struct error *err)
 {
@@ -116,35 +154,50 @@ int container_open(const char *state_root, const char *id, enum container_lock l
 		return refuse(err, rc, "container %s does not exist", id);
 	if (rc < 0)
 		return fail(err, rc, "open %s/%s", state_root, id);
-	/* A runtime that was killed early leaves no file, or one that is cut short: R1. */
-	rc = json_read_file(c->dir_fd, CONTAINER_STATE, STATE_FILE_MAX, &c->record, NULL);
-	if (rc < 0 && rc != -ENOENT && rc != -EINVAL)
+	rc = read_record(c);
+	if (rc < 0)
 		return fail(err, rc, "read the state of container %s", id);
-	if (!json_is_object(c->record)) {
-		json_decref(c->record);
-		c->record = json_object();
-	}
 	*ret = take(c);
 	return 0;
 }
 
-int container_save(struct container *c, bool fresh, struct error *err)
+int container_save(struct container *c, const json_t *config, struct error *err)
 {
-	own_mem char *text = json_text(c->record);
+	own_mem char *record = json_text(c->record), *text = json_text(config);
+	own_buf struct buf b = {0};
 
-	return file_write(c->dir_fd, CONTAINER_STATE, text, strlen(text), 0600,
-			  fresh ? FILE_WRITE_PLAIN : FILE_WRITE_ATOMIC, err);
+	/* The record's own brace gives way to the members that come first. */
+	buf_format(&b, RECORD_START PROCESS_FORMAT "%s", 0, UINT64_C(0), "false",
+		   json_object_size(c->record) > 0 ? "," : "");
+	buf_add_str(&b, record + 1);
+	buf_add_str(&b, "\n" CONFIG_START);
+	buf_add_str(&b, text);
+	buf_add_str(&b, "}\n");
+	return file_write(c->dir_fd, CONTAINER_STATE, b.data, b.len, 0600, FILE_WRITE_PLAIN, err);
+}
+
+int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks, bool ready,
+			   struct error *err)
+{
+	own_fd int fd = openat(c->dir_fd, CONTAINER_STATE, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	own_mem char *text =
+		str_format(PROCESS_FORMAT, (int)pid, start_ticks, ready ? "true" : "false");
+	int rc = fd < 0 ? -errno
+			: fd_write_full_at(fd, text, strlen(text), sizeof(RECORD_START) - 1);
+
+	if (rc < 0)
+		return fail(err, rc, "write the state of container %s", c->id);
+	json_object_set_new(c->record, "pid", json_integer(pid));
+	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start_ticks));
+	json_object_set_new(c->record, "ready", json_boolean(ready));
+	return 0;
 }
 
 int container_remove(struct container *c, struct error *err)
 {
-	static const char *const files[] = {CONTAINER_START_SOCKET, CONTAINER_CONFIG,
-					    CONTAINER_STATE};
-
 	/* The usual content first, without reading the directory. */
-	for (size_t i = 0; i < array_size(files); i++)
-		if (unlinkat(c->dir_fd, files[i], 0) < 0 && errno != ENOENT)
-			return fail(err, -errno, "remove %s of container %s", files[i], c->id);
+	if (unlinkat(c->dir_fd, CONTAINER_STATE, 0) < 0 && errno != ENOENT)
+		return fail(err, -errno, "remove %s of container %s", CONTAINER_STATE, c->id);
 	if (unlinkat(c->root_fd, c->id, AT_REMOVEDIR) == 0 || errno == ENOENT)
 		return 0;
 	return tree_remove(c->root_fd, c->id, err);
@@ -170,9 +223,9 @@ enum oci_status container_status(const struct container *c)
 {
 	own_cgroup struct cgroup *cg = NULL;
 
-	if (json_object_get(c->record, "pid") == NULL)
-		/* Who holds the lock is creating it; if that is us, its creator is gone. */
-		return !c->locked && is_locked(c) ? OCI_CREATING : OCI_STOPPED;
+	/* Who holds the lock is creating it; if that is us, its creator is gone. */
+	if (json_is_false(json_object_get(c->record, "ready")) && !c->locked && is_locked(c))
+		return OCI_CREATING;
 	if (container_pid(c) == 0)
 		return OCI_STOPPED;
 	if (faccessat(c->dir_fd, CONTAINER_START_SOCKET, F_OK, 0) == 0)
@@ -191,12 +244,25 @@ int container_cgroup(const struct container *c, struct cgroup **ret, struct erro
 	return cgroup_load(saved, ret, err);
 }
 
-int container_config(const struct container *c, struct config **ret, struct error *err)
+int container_config_json(const struct container *c, json_t **ret, struct error *err)
 {
-	own_json json_t *json = NULL;
-	int rc = config_read_file(c->dir_fd, CONTAINER_CONFIG, &json, err);
+	own_mem char *text = NULL;
+	const char *config;
+	int rc = read_state(c, &text, err);
 
 	if (rc < 0)
 		return rc;
-	return config_parse(json, ret, err);
+	config = strstr(text, "\n" CONFIG_START);
+	if (config == NULL)
+		return refuse(err, -EINVAL, "container %s has no configuration", c->id);
+	*ret = json_loads(config + sizeof(CONFIG_START), JSON_DISABLE_EOF_CHECK, NULL);
+	return *ret ? 0 : refuse(err, -EINVAL, "the state file of container %s is damaged", c->id);
+}
+
+int container_config(const struct container *c, struct config **ret, struct error *err)
+{
+	own_json json_t *json = NULL;
+	int rc = container_config_json(c, &json, err);
+
+	return rc < 0 ? rc : config_parse(json, ret, err);
 }

@@ -1,9 +1,17 @@
 /*
  * container: the directory <state_root>/<id>/ of one container.
  *
- *     state.json    what is known of it (the record); replaced atomically
- *     config.json   the configuration it was created from
+ *     state.json    what is known of it (the record), and the configuration it was created from
  *     start.sock    exists from creation to start: the waiting process listens on it
+ *
+ * state.json is one JSON object in two lines, written when the container is created:
+ *
+ *     {"record":{"pid":0         ,"startTime":0                   ,"ready":false,"ociVersion":...}
+ *     ,"config":{...}}
+ *
+ * The record is read without parsing the configuration. When the process exists, its pid and start time
+ * are written over the blanks: the file keeps its size, so there is no second file to write and none to
+ * be replaced, which costs a journal's flush where /run is on a disk.
  *
  * The lock is flock(2) on the directory itself: it goes with the process that holds it and needs no
  * file. Calls that change a container hold it, those that only look do not.
@@ -20,7 +28,6 @@
 #include "oci/runtime.h"
 
 #define CONTAINER_STATE "state.json"
-#define CONTAINER_CONFIG "config.json"
 #define CONTAINER_START_SOCKET "start.sock"
 #define OCI_VERSION "1.2.0"
 
@@ -45,8 +52,12 @@ void container_close(struct container *c);
 OWN_DEFINE(own_container, struct container *, container_close);
 #define own_container __attribute__((cleanup(own_container_release)))
 
-/* Writes the record; the first time (`fresh`) in place, later by replacing. */
-int container_save(struct container *c, bool fresh, struct error *err) must_check;
+/* Writes the file: the record, which has no process yet, and the configuration. */
+int container_save(struct container *c, const json_t *config, struct error *err) must_check;
+/* Adds the init process to the record, in memory and in the file; not `ready` as long as it may still
+ * see the host's files, so that nobody joins it. */
+int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks, bool ready,
+			   struct error *err) must_check;
 /* Removes the directory; the id is free afterwards. */
 int container_remove(struct container *c, struct error *err) must_check;
 
@@ -55,5 +66,6 @@ pid_t container_pid(const struct container *c);
 enum oci_status container_status(const struct container *c);
 /* From the record; -ENOENT if it has none. */
 int container_cgroup(const struct container *c, struct cgroup **ret, struct error *err) must_check;
-/* The configuration that the container was created from. */
+/* The configuration that the container was created from, as a value and parsed. */
+int container_config_json(const struct container *c, json_t **ret, struct error *err) must_check;
 int container_config(const struct container *c, struct config **ret, struct error *err) must_check;

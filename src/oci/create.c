@@ -78,6 +78,8 @@ static void fill_record(struct container *container, const struct config *c, con
 	json_object_set_new(record, "namespaces", namespace_list(c));
 	if (c->annotations != NULL)
 		json_object_set(record, "annotations", c->annotations);
+	if (c->hooks[HOOK_POSTSTART].count > 0)
+		json_object_set_new(record, "poststart", json_true());
 	if (c->hooks[HOOK_POSTSTOP].count > 0)
 		json_object_set_new(record, "poststop", json_true());
 	json_object_set_new(record, "cgroup", cgroup_save(cg));
@@ -190,6 +192,7 @@ struct creation {
 	struct launch *launch;
 	struct container *container;
 	struct oci_child child;
+	uint64_t start_ticks; /* of the child; 0: not known yet */
 };
 
 static int run_runtime_hooks(struct creation *x, struct error *err)
@@ -226,10 +229,41 @@ static int serve_user_namespace(struct creation *x, struct error *err)
 	return rc < 0 ? fail(err, rc, "talk to the container's process") : 0;
 }
 
+static int write_pid_file(const char *path, pid_t pid, struct error *err)
+{
+	own_mem char *text = NULL;
+
+	if (path == NULL)
+		return 0;
+	text = str_format("%d", (int)pid);
+	return file_write(AT_FDCWD, path, text, strlen(text), 0644, FILE_WRITE_ATOMIC, err);
+}
+
+static int record_process(struct creation *x, bool ready, struct error *err)
+{
+	int rc = x->start_ticks ? 0 : proc_start_time(x->child.pid, &x->start_ticks);
+
+	if (rc < 0)
+		return fail(err, rc, "look at process %d", (int)x->child.pid);
+	return container_save_process(x->container, x->child.pid, x->start_ticks, ready, err);
+}
+
+/* Makes the process known, then lets it go on. */
+static int acknowledge(struct creation *x, bool ready, struct error *err)
+{
+	int rc;
+
+	if ((rc = record_process(x, ready, err)) < 0 ||
+	    (rc = write_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
+		return rc;
+	rc = sync_send(x->launch->parent_sock, SYNC_GO, -1);
+	return rc < 0 ? fail(err, rc, "talk to the container's process") : 0;
+}
+
 /* Follows the process until it is ready. */
 static int follow(struct creation *x, struct error *err)
 {
-	int rc = serve_user_namespace(x, err);
+	int rc = 0;
 
 	while (rc == 0) {
 		own_fd int fd = -1;
@@ -258,32 +292,41 @@ static int follow(struct creation *x, struct error *err)
 	return rc;
 }
 
-static int write_pid_file(const char *path, pid_t pid, struct error *err)
+/* The process asks for nothing while it is set up: so it need not wait for us when it is ready, and we
+ * do our part while it does its. */
+static bool is_eager(const struct creation *x)
 {
-	own_mem char *text = NULL;
+	const struct config *c = x->launch->config;
 
-	if (path == NULL)
-		return 0;
-	text = str_format("%d", (int)pid);
-	return file_write(AT_FDCWD, path, text, strlen(text), 0644, FILE_WRITE_ATOMIC, err);
+	return !x->launch->terminal && c->hooks[HOOK_PRESTART].count == 0 &&
+	       c->hooks[HOOK_CREATE_RUNTIME].count == 0;
 }
 
-/* The process exists and is ready: makes it known, then lets it go on. */
-static int acknowledge(struct creation *x, struct error *err)
+static int make_ready(struct creation *x, struct error *err)
 {
-	uint64_t start;
-	int rc = proc_start_time(x->child.pid, &start);
+	struct error ours = {0};
+	int rc, acknowledged;
 
-	if (rc < 0)
-		return fail(err, rc, "look at process %d", (int)x->child.pid);
-	json_object_set_new(x->container->record, "pid", json_integer(x->child.pid));
-	json_object_set_new(x->container->record, "startTime", json_integer((json_int_t)start));
-	if ((rc = container_save(x->container, false, err)) < 0 ||
-	    (rc = write_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
+	if (!is_eager(x)) {
+		rc = follow(x, err);
+		return rc < 0 ? rc : acknowledge(x, true, err);
+	}
+	acknowledged = acknowledge(x, false, &ours);
+	/* If it has ended already it says why, and that is the reason for our failure too. */
+	rc = follow(x, err);
+	if (rc == 0 && acknowledged < 0 && err != NULL)
+		*err = ours;
+	if (rc < 0 || acknowledged < 0)
+		return rc < 0 ? rc : acknowledged;
+	return record_process(x, true, err);
+}
+
+static int converse(struct creation *x, struct error *err)
+{
+	int rc = serve_user_namespace(x, err);
+
+	if (rc < 0 || (rc = make_ready(x, err)) < 0)
 		return rc;
-	rc = sync_send(x->launch->parent_sock, SYNC_GO, -1);
-	if (rc < 0)
-		return fail(err, rc, "talk to the container's process");
 	if (!(x->options->flags & OCI_CREATE_RUN))
 		return 0;
 	rc = sync_receive(x->launch->parent_sock, NULL, err);
@@ -322,14 +365,6 @@ static void undo(struct creation *x, struct cgroup *cg, bool made_cgroup)
 		unlink(x->options->pid_file);
 }
 
-static int save_config(struct container *container, json_t *json, struct error *err)
-{
-	own_mem char *text = json_text(json);
-
-	return file_write(container->dir_fd, CONTAINER_CONFIG, text, strlen(text), 0600,
-			  FILE_WRITE_PLAIN, err);
-}
-
 static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, struct error *err)
 {
 	const struct config *c = x->launch->config;
@@ -337,18 +372,17 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	int rc;
 
 	fill_record(x->container, c, x->options->bundle, cg);
-	if ((rc = container_save(x->container, true, err)) < 0 ||
-	    (rc = save_config(x->container, c->json, err)) < 0)
+	rc = container_save(x->container, c->json, err);
+	if (rc < 0)
 		return rc;
 	*ret_made_cgroup = true;
 	if ((rc = cgroup_make(cg, rootless, err)) < 0 ||
 	    (rc = cgroup_apply(cg, &c->linux_.resources, err)) < 0 ||
 	    (rc = cgroup_open_join(cg, err)) < 0 ||
 	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||
-	    (rc = launch_spawn(x->launch, init_main, &x->child.pid, &x->child.pidfd, err)) < 0 ||
-	    (rc = follow(x, err)) < 0)
+	    (rc = launch_spawn(x->launch, init_main, &x->child.pid, &x->child.pidfd, err)) < 0)
 		return rc;
-	return acknowledge(x, err);
+	return converse(x, err);
 }
 
 int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *err)
@@ -416,14 +450,11 @@ int oci_start(const char *state_root, const char *id, struct error *err)
 	/* It ends without a message when the program is executed. */
 	rc = sync_receive(sock, NULL, err);
 	unlinkat(container->dir_fd, CONTAINER_START_SOCKET, 0);
-	if (rc < 0)
-		return rc;
-	rc = container_config(container, &c, err);
-	if (rc < 0)
-		return rc;
-	if (c->hooks[HOOK_POSTSTART].count > 0)
+	/* Parsing is for those only that have such hooks. */
+	if (rc == 0 && json_object_get(container->record, "poststart") != NULL &&
+	    (rc = container_config(container, &c, err)) == 0)
 		run_poststart(c, id,
 			      json_string_value(json_object_get(container->record, "bundle")),
 			      container_pid(container));
-	return 0;
+	return rc;
 }

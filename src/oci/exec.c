@@ -182,13 +182,30 @@ static int open_cgroup(const struct container *container, const char *below, str
 	return rc;
 }
 
-static int finish(struct launch *l, const struct oci_exec *o, struct oci_child *child,
+static int let_go(const struct launch *l, const struct oci_exec *o, const struct oci_child *child,
 		  struct error *err)
 {
 	own_mem char *text = str_format("%d", (int)child->pid);
-	int rc;
+	int rc = 0;
 
-	for (;;) {
+	if (o->pid_file != NULL)
+		rc = file_write(AT_FDCWD, o->pid_file, text, strlen(text), 0644, FILE_WRITE_ATOMIC,
+				err);
+	if (rc == 0 && (rc = sync_send(l->parent_sock, SYNC_GO, -1)) < 0)
+		rc = fail(err, rc, "talk to the process");
+	return rc;
+}
+
+static int finish(struct launch *l, const struct oci_exec *o, struct oci_child *child,
+		  struct error *err)
+{
+	/* Nothing to be done between its being ready and its going on: it need not wait for us. */
+	const bool eager = o->pid_file == NULL && !l->terminal;
+	/* If that fails it has ended, and says why. */
+	const bool told = eager && let_go(l, o, child, NULL) == 0;
+	int rc = 0;
+
+	while (rc == 0) {
 		own_fd int fd = -1;
 		int kind = sync_receive(l->parent_sock, &fd, err);
 
@@ -198,20 +215,15 @@ static int finish(struct launch *l, const struct oci_exec *o, struct oci_child *
 			break;
 		if (kind != SYNC_TERMINAL)
 			return refuse(err, -ECHILD, "the process ended while it was set up");
-		rc = 0;
 		if (o->console_socket != NULL)
 			rc = terminal_send(o->console_socket, fd, err);
 		else
 			child->console_fd = take(fd);
-		if (rc < 0)
-			return rc;
 	}
-	if (o->pid_file != NULL && (rc = file_write(AT_FDCWD, o->pid_file, text, strlen(text), 0644,
-						    FILE_WRITE_ATOMIC, err)) < 0)
-		return rc;
-	rc = sync_send(l->parent_sock, SYNC_GO, -1);
+	if (rc == 0 && !told)
+		rc = let_go(l, o, child, err);
 	if (rc < 0)
-		return fail(err, rc, "talk to the process");
+		return rc;
 	rc = sync_receive(l->parent_sock, NULL, err);
 	return rc < 0 ? rc : 0;
 }

@@ -82,6 +82,14 @@ int oci_get_state(const char *state_root, const char *id, struct oci_state *ret,
 	return 0;
 }
 
+int oci_get_config(const char *state_root, const char *id, json_t **ret, struct error *err)
+{
+	own_container struct container *c = NULL;
+	int rc = container_open(state_root, id, CONTAINER_LOOK, &c, err);
+
+	return rc < 0 ? rc : container_config_json(c, ret, err);
+}
+
 json_t *oci_state_json(const struct oci_state *s)
 {
 	json_t *json = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s}", "ociVersion", OCI_VERSION,

@@ -37,6 +37,10 @@ int sync_receive(int sock, int *ret_fd, struct error *err)
 	size_t count = 0;
 	ssize_t n = sock_receive_fds(sock, &m, sizeof(m), &fd, 1, &count);
 
+	/* It ended without having read all that we sent. What it said before is still to be had: that
+	 * error is reported once. */
+	if (n == -ECONNRESET)
+		n = sock_receive_fds(sock, &m, sizeof(m), &fd, 1, &count);
 	if (n == -ECONNRESET)
 		n = 0;
 	if (n < 0)

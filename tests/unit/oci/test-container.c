@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
@@ -106,6 +107,79 @@ static void survives_a_record_that_is_cut_short(void **state)
 	assert_int_equal(oci_delete(root, "cut", OCI_DELETE_STOPPED, &err), 0);
 }
 
+static void keeps_the_record_and_the_configuration_apart(void **state)
+{
+	own_container struct container *maker = NULL, *c = NULL;
+	own_json json_t *config = json_pack("{s:s}", "text", "\n,\"config\":{}");
+	own_json json_t *got = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "both", &maker, &err), 0);
+	json_object_set_new(maker->record, "bundle", json_string("{\n,\"config\":"));
+	assert_int_equal(container_save(maker, config, &err), 0);
+	assert_int_equal(container_open(root, "both", CONTAINER_LOOK, &c, &err), 0);
+	assert_string_equal(json_string_value(json_object_get(c->record, "bundle")),
+			    "{\n,\"config\":");
+	assert_int_equal(container_pid(c), 0);
+	assert_int_equal(container_config_json(c, &got, &err), 0);
+	assert_true(json_equal(got, config));
+	assert_int_equal(container_remove(maker, &err), 0);
+}
+
+/* The process is written over the blanks: whatever its numbers, the file stays one JSON object. */
+static void adds_the_process_in_place(void **state)
+{
+	static const pid_t pids[] = {1, INT32_MAX};
+	static const uint64_t starts[] = {1, INT64_MAX};
+	own_container struct container *maker = NULL;
+	own_json json_t *config = json_object();
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "place", &maker, &err), 0);
+	json_object_set_new(maker->record, "bundle", json_string("/b"));
+	assert_int_equal(container_save(maker, config, &err), 0);
+	for (size_t i = 0; i < array_size(pids); i++) {
+		own_json json_t *whole = NULL;
+		const json_t *record;
+
+		assert_int_equal(container_save_process(maker, pids[i], starts[i], i > 0, &err), 0);
+		assert_int_equal(json_read_file(maker->dir_fd, CONTAINER_STATE, 4096, &whole, &err),
+				 0);
+		record = json_object_get(whole, "record");
+		assert_int_equal(json_integer_value(json_object_get(record, "pid")), pids[i]);
+		assert_int_equal(json_integer_value(json_object_get(record, "startTime")),
+				 (json_int_t)starts[i]);
+		assert_true(json_is_boolean(json_object_get(record, "ready")));
+		assert_string_equal(json_string_value(json_object_get(record, "bundle")), "/b");
+		assert_true(json_is_object(json_object_get(whole, "config")));
+	}
+	assert_int_equal(container_remove(maker, &err), 0);
+}
+
+/* One that is being made has its process already, but nobody may join that yet. */
+static void is_creating_until_its_process_is_ready(void **state)
+{
+	own_container struct container *maker = NULL, *c = NULL;
+	own_json json_t *config = json_object();
+	struct error err = {0};
+	uint64_t start;
+
+	(void)state;
+	assert_int_equal(proc_start_time(getpid(), &start), 0);
+	assert_int_equal(container_create(root, "ready", &maker, &err), 0);
+	assert_int_equal(container_save(maker, config, &err), 0);
+	assert_int_equal(container_save_process(maker, getpid(), start, false, &err), 0);
+	assert_int_equal(container_open(root, "ready", CONTAINER_LOOK, &c, &err), 0);
+	assert_int_equal(container_status(c), OCI_CREATING);
+	assert_int_equal(container_save_process(maker, getpid(), start, true, &err), 0);
+	container_close(take(c));
+	assert_int_equal(container_open(root, "ready", CONTAINER_LOOK, &c, &err), 0);
+	assert_int_equal(container_status(c), OCI_RUNNING);
+	assert_int_equal(container_remove(maker, &err), 0);
+}
+
 /* A pid alone may be another process by now. */
 static void knows_a_process_by_its_start(void **state)
 {
@@ -132,6 +206,9 @@ int main(void)
 		cmocka_unit_test(says_that_it_does_not_exist),
 		cmocka_unit_test(is_creating_only_while_somebody_creates_it),
 		cmocka_unit_test(survives_a_record_that_is_cut_short),
+		cmocka_unit_test(keeps_the_record_and_the_configuration_apart),
+		cmocka_unit_test(adds_the_process_in_place),
+		cmocka_unit_test(is_creating_until_its_process_is_ready),
 		cmocka_unit_test(knows_a_process_by_its_start),
 	};
 
