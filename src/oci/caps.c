@@ -86,12 +86,13 @@ unsigned int caps_last(void)
 int caps_before_user(const struct config_caps *caps, struct error *err)
 {
 	for (unsigned int i = 0; i < 64; i++) {
-		int has = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
-
-		if (has < 0)
+		if (caps->bounding >> i & 1 || prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL) /* this kernel knows no more */
 			break;
-		if (has > 0 && !(caps->bounding >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-			return fail(err, -errno, "process.capabilities.bounding: drop %s",
+		/* Without the right to drop it may still not be there. */
+		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) != 0)
+			return fail(err, -EPERM, "process.capabilities.bounding: drop %s",
 				    i < array_size(names) ? names[i] : "a capability");
 	}
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)

@@ -313,8 +313,9 @@ int cgroup_check_free(const struct cgroup *cg, struct error *err)
 
 /* --- making ------------------------------------------------------------------------------------- */
 
-/* A new v1 cpuset is empty and takes no process: what the parent has is copied. */
-static int inherit_cpuset(const char *dir)
+/* A new v1 cpuset is empty and takes no process: what the parent has is copied. One that was there
+ * (not `fresh`) may have its own. */
+static int inherit_cpuset(const char *dir, bool fresh)
 {
 	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
 
@@ -323,11 +324,11 @@ static int inherit_cpuset(const char *dir)
 		own_mem char *above = str_format("%s/../%s", dir, files[i]);
 		own_mem char *text = NULL;
 		size_t len;
-		int rc = file_read(AT_FDCWD, own, 65536, &text, &len, NULL);
+		int rc = fresh ? 0 : file_read(AT_FDCWD, own, 65536, &text, &len, NULL);
 
 		if (rc < 0)
 			return rc;
-		if (len > 1)
+		if (!fresh && len > 1)
 			continue;
 		free(take(text));
 		rc = file_read(AT_FDCWD, above, 65536, &text, &len, NULL);
@@ -372,7 +373,7 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 
 	/* The common case: only the last component is missing. */
 	if (!cg->v2 && mkdir(dir->path, 0755) == 0)
-		return cpuset ? inherit_cpuset(dir->path) : 0;
+		return cpuset ? inherit_cpuset(dir->path, true) : 0;
 	if (!cg->v2 && errno != ENOENT)
 		return errno == EEXIST ? 0 : -errno;
 	if (cg->v2)
@@ -386,7 +387,7 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 		if (mkdir(partial, 0755) < 0 && errno != EEXIST)
 			rc = -errno;
 		else if (cpuset)
-			rc = inherit_cpuset(partial);
+			rc = inherit_cpuset(partial, false);
 		if (rc < 0)
 			return rc;
 		if (cg->v2 && c != '\0')

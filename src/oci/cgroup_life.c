@@ -295,11 +295,13 @@ int cgroup_remove(struct cgroup *cg, struct error *err)
 
 	if (cg->manager == OCI_CGROUP_NONE || dir == NULL)
 		return 0;
-	/* All at once first, by the best means, so that removing the rest finds empty directories. */
-	if (exists(dir->path))
+	/* All at once first, by the best means, so that removing the rest finds empty directories. What can
+	 * be removed is empty already. */
+	if (rmdir(dir->path) < 0 && errno != ENOENT) {
 		kill_dir(dir);
-	if (cgroup_path(cg, "freezer") != NULL && cgroup_is_frozen(cg))
-		(void)!cgroup_freeze(cg, false, NULL);
+		if (cgroup_path(cg, "freezer") != NULL && cgroup_is_frozen(cg))
+			(void)!cgroup_freeze(cg, false, NULL);
+	}
 	if (cg->unit != NULL)
 		rc = cgroup_systemd_stop(cg, err);
 	for (size_t i = 0; i < cg->dir_count; i++) {

@@ -104,31 +104,72 @@ static int put_limit(const struct cgroup *cg, const char *file, int64_t value, c
 
 /* --- v1 ----------------------------------------------------------------------------------------- */
 
+static int device_text(const struct config_device_rule *d, size_t i, char out[static 80],
+		       struct error *err)
+{
+	char major[24] = "*", minor[24] = "*";
+
+	if (d->major >= 0)
+		snprintf(major, sizeof(major), "%" PRId64, d->major);
+	if (d->minor >= 0)
+		snprintf(minor, sizeof(minor), "%" PRId64, d->minor);
+	/* "a" alone means everything; the kernel ignores what follows it. */
+	if (d->type == 'a' && d->major < 0 && d->minor < 0)
+		snprintf(out, 80, "a");
+	else if (d->type == 'a')
+		return refuse(err, -EINVAL,
+			      "linux.resources.devices[%zu]: type a goes without numbers", i);
+	else
+		snprintf(out, 80, "%c %s:%s %s%s%s", d->type, major, minor, d->read ? "r" : "",
+			 d->write ? "w" : "", d->mknod ? "m" : "");
+	return 0;
+}
+
+static bool is_same_rule(const struct config_device_rule *a, const struct config_device_rule *b)
+{
+	return a->allow == b->allow && a->type == b->type && a->major == b->major &&
+	       a->minor == b->minor && a->read == b->read && a->write == b->write &&
+	       a->mknod == b->mknod;
+}
+
+/* True if an earlier rule said just this, and nothing since took anything away again: the devices that
+ * every container gets are often listed by the engine too. */
+static bool is_repeated(const struct config_device_rule *rules, size_t i)
+{
+	for (size_t k = i; k-- > 0 && rules[k].allow == rules[i].allow;)
+		if (is_same_rule(&rules[k], &rules[i]))
+			return true;
+	return false;
+}
+
 static int devices_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
+	static const char *const files[] = {"devices.deny", "devices.allow"};
+	const char *dir = cgroup_path(cg, "devices");
+	own_fd int deny = -1, allow = -1;
+
+	if (r->device_count > 0 && dir == NULL)
+		return refuse(
+			err, -ENOTSUP,
+			"linux.resources.devices: this host has no devices cgroup controller");
 	for (size_t i = 0; i < r->device_count; i++) {
 		const struct config_device_rule *d = &r->devices[i];
-		char text[80], major[24] = "*", minor[24] = "*";
-		int rc;
+		int *fd = d->allow ? &allow : &deny;
+		char text[80];
+		int rc = device_text(d, i, text, err);
 
-		if (d->major >= 0)
-			snprintf(major, sizeof(major), "%" PRId64, d->major);
-		if (d->minor >= 0)
-			snprintf(minor, sizeof(minor), "%" PRId64, d->minor);
-		/* "a" alone means everything; the kernel ignores what follows it. */
-		if (d->type == 'a' && d->major < 0 && d->minor < 0)
-			snprintf(text, sizeof(text), "a");
-		else if (d->type == 'a')
-			return refuse(err, -EINVAL,
-				      "linux.resources.devices[%zu]: type a goes without numbers",
-				      i);
-		else
-			snprintf(text, sizeof(text), "%c %s:%s %s%s%s", d->type, major, minor,
-				 d->read ? "r" : "", d->write ? "w" : "", d->mknod ? "m" : "");
-		rc = cgroup_put(cg, "devices", d->allow ? "devices.allow" : "devices.deny", text,
-				"linux.resources.devices", err);
 		if (rc < 0)
 			return rc;
+		if (*fd < 0) {
+			own_mem char *path = str_format("%s/%s", dir, files[d->allow]);
+
+			*fd = open(path, O_WRONLY | O_CLOEXEC);
+			if (*fd < 0)
+				return fail(err, -errno, "linux.resources.devices: open %s", path);
+		}
+		if (!is_repeated(r->devices, i) && write(*fd, text, strlen(text)) < 0)
+			return fail(err, -errno, "linux.resources.devices: write \"%s\" to %s/%s",
+				    text, dir, files[d->allow]);
 	}
 	return 0;
 }

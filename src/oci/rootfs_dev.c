@@ -80,15 +80,13 @@ static int dress(int parent, const char *name, const struct config_device *d)
 	return 0;
 }
 
-static int make_device(const struct rootfs *r, const struct config_device *d, struct error *err)
+/* Makes it by its name in the directory `parent`. */
+static int make_in(const struct rootfs *r, int parent, const char *name,
+		   const struct config_device *d, struct error *err)
 {
-	const char *name;
-	own_fd int parent = beneath_parent(r->root_fd, d->path, true, 0755, &name);
 	const dev_t dev = d->type == 'p' ? 0 : makedev(d->major, d->minor);
 	struct stat st;
 
-	if (parent < 0)
-		return fail(err, parent, "create the directory of %s", d->path);
 	if (r->user_namespace && d->type != 'p')
 		return show_device(r, d, err);
 	if (mknodat(parent, name, type_of(d) | d->mode, dev) < 0) {
@@ -106,6 +104,16 @@ static int make_device(const struct rootfs *r, const struct config_device *d, st
 			return fail(err, -errno, "replace %s by the device", d->path);
 	}
 	return dress(parent, name, d);
+}
+
+static int make_device(const struct rootfs *r, const struct config_device *d, struct error *err)
+{
+	const char *name;
+	own_fd int parent = beneath_parent(r->root_fd, d->path, true, 0755, &name);
+
+	if (parent < 0)
+		return fail(err, parent, "create the directory of %s", d->path);
+	return make_in(r, parent, name, d, err);
 }
 
 static bool is_listed(const struct config_linux *l, const char *path)
@@ -128,13 +136,10 @@ static bool dev_is_bound(const struct config *c)
 	return bound;
 }
 
-static int make_links(const struct rootfs *r, struct error *err)
+static int make_links(const struct rootfs *r, int dev, struct error *err)
 {
-	own_fd int dev = beneath_make_dir(r->root_fd, "dev", 0755);
 	struct stat st;
 
-	if (dev < 0)
-		return fail(err, dev, "open /dev in the container");
 	for (size_t i = 0; i < array_size(links); i++)
 		if (symlinkat(links[i][0], dev, links[i][1]) < 0 && errno != EEXIST)
 			return fail(err, -errno, "create the link /dev/%s", links[i][1]);
@@ -152,20 +157,34 @@ static int make_links(const struct rootfs *r, struct error *err)
 	return 0;
 }
 
+/* What every container has. */
+static int make_standard(const struct rootfs *r, struct error *err)
+{
+	own_fd int dev = beneath_make_dir(r->root_fd, "dev", 0755);
+	int rc = 0;
+
+	if (dev < 0)
+		return fail(err, dev, "open /dev in the container");
+	for (size_t i = 0; rc == 0 && i < array_size(standard); i++)
+		if (!is_listed(&r->config->linux_, standard[i].path))
+			rc = make_in(r, dev, standard[i].path + strlen("/dev/"), &standard[i], err);
+	return rc < 0 ? rc : make_links(r, dev, err);
+}
+
 int rootfs_devices(const struct rootfs *r, struct error *err)
 {
 	const struct config_linux *l = &r->config->linux_;
+	/* The modes are those given: without this each would have to be set once more. */
+	const mode_t before = umask(0);
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < l->device_count; i++) {
 		rc = make_device(r, &l->devices[i], err);
 		if (rc < 0)
-			return fail(err, rc, "linux.devices[%zu]", i);
+			fail(err, rc, "linux.devices[%zu]", i);
 	}
-	if (dev_is_bound(r->config))
-		return 0;
-	for (size_t i = 0; rc == 0 && i < array_size(standard); i++)
-		if (!is_listed(l, standard[i].path))
-			rc = make_device(r, &standard[i], err);
-	return rc < 0 ? rc : make_links(r, err);
+	if (rc == 0 && !dev_is_bound(r->config))
+		rc = make_standard(r, err);
+	umask(before);
+	return rc;
 }
