@@ -106,8 +106,8 @@ static char *dir_of(const char *path, bool on_host)
 static void go_on(struct place *place, const char *target)
 {
 	own_mem char *dir = dir_of(place->path, place->container == NULL);
-	own_mem char *old = place->path;
 
+	free(place->path);
 	place->path = target[0] == '/' ? str_copy(target) : str_format("%s/%s", dir, target);
 }
 
