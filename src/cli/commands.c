@@ -53,6 +53,7 @@ static const struct command container_command = {
 };
 
 static const struct command_entry image_entries[] = {
+	{"copy", NULL, &copy_command, NULL},
 	{"history", NULL, &history_command, NULL},
 	{"import", NULL, &import_command, NULL},
 	{"inspect", NULL, &image_inspect_command, NULL},
@@ -61,6 +62,7 @@ static const struct command_entry image_entries[] = {
 	{"prune", NULL, &image_prune_command, NULL},
 	{"pull", NULL, &pull_command, NULL},
 	{"push", NULL, &push_command, NULL},
+	{"referrers", NULL, &referrers_command, NULL},
 	{"rm", "remove", &rmi_command, NULL},
 	{"save", NULL, &save_command, NULL},
 	{"sbom", NULL, &sbom_command, NULL},
@@ -126,6 +128,8 @@ static const struct command_entry entries[] = {
 	{"sbom", NULL, &sbom_command, NULL},
 	{"login", NULL, &login_command, "Registries"},
 	{"logout", NULL, &logout_command, NULL},
+	{"search", NULL, &search_command, NULL},
+	{"copy", NULL, &copy_command, NULL},
 	{"container", NULL, &container_command, "Groups"},
 	{"image", NULL, &image_command, NULL},
 	{"kernel", NULL, &kernel_command, NULL},

@@ -188,6 +188,15 @@ static void parse_retry_after(const char *line, size_t len, struct http_response
 		r->retry_after_s = (int)seconds;
 }
 
+static void parse_chunk_min(const char *line, size_t len, struct http_response *r)
+{
+	own_mem char *value = header_value(line, len, "oci-chunk-min-length");
+	uint64_t bytes;
+
+	if (value != NULL && str_to_uint(value, UINT32_MAX, &bytes) == 0)
+		r->chunk_min = bytes;
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *data)
 {
 	struct exchange *x = data;
@@ -211,6 +220,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *data)
 	keep_header(&r->subject, header_value(line, len, "oci-subject"));
 	parse_content_range(line, len, r);
 	parse_retry_after(line, len, r);
+	parse_chunk_min(line, len, r);
 	return len;
 }
 
@@ -255,6 +265,18 @@ static size_t on_send(char *data, size_t size, size_t count, void *context)
 	return len;
 }
 
+/* libcurl sends a body again if a connection that it kept turns out to be closed. What comes from a
+ * function cannot be had again here; who has it repeats the request. */
+static int on_seek(void *context, curl_off_t offset, int origin)
+{
+	struct exchange *x = context;
+
+	if (x->request->read != NULL || origin != SEEK_SET)
+		return CURL_SEEKFUNC_CANTSEEK;
+	x->sent = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
+}
+
 static int map_error(struct http *http, CURLcode code, const char *url, struct error *err)
 {
 	const char *why = http->reason[0] ? http->reason : http->api.easy_strerror(code);
@@ -274,6 +296,7 @@ static int map_error(struct http *http, CURLcode code, const char *url, struct e
 	case CURLE_PARTIAL_FILE:
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
+	case CURLE_SEND_FAIL_REWIND:
 	case CURLE_GOT_NOTHING:
 	case CURLE_HTTP2:
 	case CURLE_HTTP2_STREAM:
@@ -400,6 +423,8 @@ static int exchange(struct http *http, const struct http_request *q, const char 
 	set(http->curl, CURLOPT_WRITEFUNCTION, on_body);
 	set(http->curl, CURLOPT_WRITEDATA, &x);
 	set(http->curl, CURLOPT_READDATA, &x);
+	set(http->curl, CURLOPT_SEEKFUNCTION, on_seek);
+	set(http->curl, CURLOPT_SEEKDATA, &x);
 	if (is_loopback(url))
 		set(http->curl, CURLOPT_NOPROXY, "*");
 	if (q->offset > 0) {

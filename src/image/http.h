@@ -43,6 +43,7 @@ struct http_request {
 	char *const *headers;      /* "Name: value" */
 	const char *authorization; /* the header's value; NULL: none */
 	const struct http_tls *tls;
+	bool once;        /* registry_send must not repeat it */
 	uint64_t offset;  /* ask for the bytes from here on */
 	const void *body; /* to send; or `read` */
 	uint64_t body_size;
@@ -57,8 +58,9 @@ struct http_response {
 	uint64_t offset;     /* where the body begins: of a 206 */
 	uint64_t body_bytes; /* delivered */
 	char *content_type, *location, *digest, *challenge, *range, *link, *subject;
-	int retry_after_s; /* 0: not said */
-	char *error_body;  /* text; NULL if there was none */
+	int retry_after_s;  /* 0: not said */
+	uint64_t chunk_min; /* the least bytes of a piece that it takes; 0: not said */
+	char *error_body;   /* text; NULL if there was none */
 };
 void http_response_release(struct http_response *response);
 #define own_http_response __attribute__((cleanup(http_response_release)))

@@ -88,8 +88,10 @@ static int find_others(struct push *push, const struct digest *id, const char *t
 	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
 		const char *repository = str_after(db_text(q, 0), prefix);
 
-		if (repository != NULL && !str_eq(repository, target))
-			strv_push(&push->others, repository);
+		if (repository == NULL || str_eq(repository, target))
+			continue;
+		strv_push(&push->others, repository);
+		registry_also(push->registry, repository);
 	}
 	return rc;
 }

@@ -276,3 +276,22 @@ int registries_resolve(const struct reference *reference, struct registry_candid
 	memset(&list, 0, sizeof(list));
 	return 0;
 }
+
+int registries_searched(char ***ret, struct error *err)
+{
+	own_json json_t *all = NULL;
+	const json_t *search;
+	char **hosts = NULL;
+	int rc = read_all(&all, err);
+
+	if (rc < 0)
+		return rc;
+	search = json_object_get(all, "unqualified-search-registries");
+	for (size_t i = 0; i < json_array_size(search) && i < SEARCH_MAX; i++)
+		if (json_is_string(json_array_get(search, i)))
+			strv_push(&hosts, json_string_value(json_array_get(search, i)));
+	if (hosts == NULL)
+		strv_push(&hosts, REFERENCE_DEFAULT_REGISTRY);
+	*ret = hosts;
+	return 0;
+}

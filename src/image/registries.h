@@ -27,5 +27,7 @@ struct registry_candidates {
 /* -EPERM: the registry is blocked. */
 int registries_resolve(const struct reference *reference, struct registry_candidates *ret,
 		       struct error *err) must_check;
+/* The registries at which names without one are looked for; docker.io if none is named. */
+int registries_searched(char ***ret, struct error *err) must_check;
 void registry_candidates_release(struct registry_candidates *candidates);
 #define own_registry_candidates __attribute__((cleanup(registry_candidates_release)))

@@ -86,6 +86,7 @@ void registry_close(struct registry *r)
 	free(r->api_host);
 	free(r->repository);
 	free(r->authorization);
+	strv_free(r->also);
 	http_tls_release(&r->tls);
 	http_destroy(r->http);
 	credentials_release(&r->credentials);
@@ -233,6 +234,10 @@ int registry_send(struct registry *r, struct http_request *q, const char *url, c
 			rc = registry_authenticate(r, response->challenge, err);
 			if (rc < 0)
 				return rc;
+			/* Some of the body may be gone: who has it begins again. */
+			if (q->read != NULL)
+				return refuse(err, -EAGAIN, "%s asked for credentials again",
+					      r->host);
 			authenticated = true;
 			continue;
 		}
@@ -246,7 +251,7 @@ int registry_send(struct registry *r, struct http_request *q, const char *url, c
 		/* What has taken bytes from the caller or given it some is the caller's to repeat. */
 		if ((rc == 0 && response->status != 429 && response->status < 500) ||
 		    (rc < 0 && !registry_may_retry(rc)) || ++tries >= r->tries ||
-		    response->body_bytes > 0 || q->read != NULL) {
+		    response->body_bytes > 0 || q->read != NULL || q->once) {
 			if (rc < 0 && err != NULL)
 				*err = why;
 			return rc;

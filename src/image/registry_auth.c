@@ -89,21 +89,36 @@ static int keep_text(const void *data, size_t len, void *context, struct error *
 	return 0;
 }
 
-/* The scope to ask for: what the challenge says, but at least what we are going to do. */
-static char *scope_of(const struct registry *r)
+/* The query's part with the scopes to ask for: what we are going to do. Without a repository it is a
+ * question of who we are, or of what the challenge says (the list of all repositories). */
+static char *scope_query(const struct registry *r, const char *challenge)
 {
-	return str_format("repository:%s:%s", r->repository,
-			  r->access == REGISTRY_PUSH ? "pull,push" : "pull");
+	own_mem char *asked =
+		r->repository[0] ? NULL : registry_challenge_parameter(challenge, "scope");
+	own_strv char **scopes = NULL;
+	struct buf query = {0};
+
+	if (r->repository[0] != '\0')
+		strv_push_format(&scopes, "repository:%s:%s", r->repository,
+				 r->access == REGISTRY_PUSH ? "pull,push" : "pull");
+	else if (asked != NULL)
+		strv_push(&scopes, asked);
+	for (size_t i = 0; r->also != NULL && r->also[i] != NULL; i++)
+		strv_push_format(&scopes, "repository:%s:pull", r->also[i]);
+	for (size_t i = 0; scopes != NULL && scopes[i] != NULL; i++) {
+		own_mem char *escaped = http_escape(scopes[i]);
+
+		buf_format(&query, "&scope=%s", escaped);
+	}
+	return buf_take(&query);
 }
 
 /* Asks the token server: with GET and basic credentials, or, with an identity token, as OAuth 2. */
-static int ask_token(struct registry *r, const char *realm, const char *service, struct buf *answer,
-		     struct http_response *response, struct error *err)
+static int ask_token(struct registry *r, const char *challenge, const char *realm,
+		     struct buf *answer, struct http_response *response, struct error *err)
 {
-	/* Without a repository it is only a question of who we are. */
-	own_mem char *scope = scope_of(r), *escaped = http_escape(scope);
-	own_mem char *scope_query =
-		r->repository[0] ? str_format("&scope=%s", escaped) : str_copy("");
+	own_mem char *scopes = scope_query(r, challenge);
+	own_mem char *service = registry_challenge_parameter(challenge, "service");
 	own_mem char *escaped_service = http_escape(service ? service : "");
 	own_mem char *url = NULL, *form = NULL, *authorization = NULL, *token = NULL;
 	char content_type[] = "Content-Type: application/x-www-form-urlencoded";
@@ -115,7 +130,7 @@ static int ask_token(struct registry *r, const char *realm, const char *service,
 		token = http_escape(r->credentials.identity_token);
 		form = str_format("grant_type=refresh_token&client_id=berth&service=%s%s&"
 				  "refresh_token=%s",
-				  escaped_service, scope_query, token);
+				  escaped_service, scopes, token);
 		q.method = "POST";
 		q.headers = headers;
 		q.url = realm;
@@ -124,7 +139,7 @@ static int ask_token(struct registry *r, const char *realm, const char *service,
 		return http_perform(r->http, &q, response, err);
 	}
 	url = str_format("%s%sservice=%s%s", realm, strchr(realm, '?') ? "&" : "?", escaped_service,
-			 scope_query);
+			 scopes);
 	if (r->credentials.user != NULL)
 		authorization = basic_value(&r->credentials);
 	q.url = url;
@@ -154,7 +169,6 @@ static int read_token(struct registry *r, const struct buf *answer, struct error
 static int set_bearer(struct registry *r, const char *challenge, struct error *err)
 {
 	own_mem char *realm = registry_challenge_parameter(challenge, "realm");
-	own_mem char *service = registry_challenge_parameter(challenge, "service");
 	own_http_response struct http_response response = {0};
 	own_buf struct buf answer = {0};
 	int rc;
@@ -165,7 +179,7 @@ static int set_bearer(struct registry *r, const char *challenge, struct error *e
 		return refuse(err, -EPROTO,
 			      "%s wants credentials to be sent to %.100s without encryption",
 			      r->host, realm);
-	rc = ask_token(r, realm, service, &answer, &response, err);
+	rc = ask_token(r, challenge, realm, &answer, &response, err);
 	if (rc < 0)
 		return refuse(err, rc, "get a token for %s", r->host);
 	if (response.status != 200)

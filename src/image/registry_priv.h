@@ -17,6 +17,7 @@ struct registry {
 	struct credentials credentials;
 	bool credentials_known; /* looked for */
 	const struct image_remote *remote;
+	char **also;         /* other repositories that a token shall let us read */
 	char *authorization; /* the header's value that the registry has accepted or will */
 };
 
@@ -28,9 +29,25 @@ int registry_send(struct registry *registry, struct http_request *q, const char 
 /* Gets an authorization for a challenge. -EACCES if there is none to be had. */
 int registry_authenticate(struct registry *registry, const char *challenge,
 			  struct error *err) must_check;
+/* The absolute form of an address that the registry has given. -EPROTO: it would lead away from
+ * encryption. */
+int registry_absolute(struct registry *registry, const char *location, char **ret,
+		      struct error *err) must_check;
 /* Turns an unexpected status into an error: -ENOENT, -EACCES, -EPROTO ... */
 int registry_status(struct registry *registry, const struct http_response *response,
 		    const char *what, struct error *err);
+/* registry_upload() for what is too large for one piece. */
+int registry_upload_file(struct registry *registry, const struct digest *digest, int fd,
+			 uint64_t size, uint64_t *sent, struct error *err) must_check;
+/* Adds the descriptor to the index under the subject's tag. */
+int registry_note_referrer(struct registry *registry, const struct digest *subject,
+			   json_t *descriptor, struct error *err) must_check;
+/* GETs a JSON document of at most REGISTRY_DOCUMENT_MAX bytes. `path` below /v2/ or, if it is that,
+ * an absolute address. Returns the status; only with 200 there is a document. `next`, the address of the
+ * next page, may be NULL. */
+enum { REGISTRY_DOCUMENT_MAX = 16 << 20 };
+int registry_document(struct registry *registry, const char *path, json_t **ret, char **next,
+		      struct error *err) must_check;
 /* Waits before another try. */
 void registry_wait(unsigned int tries_made, int retry_after_s);
 bool registry_may_retry(int rc);

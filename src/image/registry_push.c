@@ -52,21 +52,11 @@ static int64_t read_upload(void *data, size_t len, void *context)
 	return n;
 }
 
-/* The address for the upload as an absolute one, with the digest in its query. */
-static char *upload_url(struct registry *r, const char *location, const struct digest *digest)
-{
-	const char *separator = strchr(location, '?') ? "&" : "?";
-
-	if (location[0] == '/')
-		return str_format("%s://%s%s%sdigest=%s", r->scheme, r->api_host, location,
-				  separator, digest->text);
-	return str_format("%s%sdigest=%s", location, separator, digest->text);
-}
-
 static int upload_once(struct registry *r, const struct digest *digest, struct upload *u,
 		       uint64_t size, struct error *err)
 {
 	own_mem char *path = str_format("%s/blobs/uploads/", r->repository), *url = NULL;
+	own_mem char *place = NULL;
 	own_http_response struct http_response opened = {0}, done = {0};
 	char type[] = "Content-Type: application/octet-stream";
 	char *headers[] = {type, NULL};
@@ -75,12 +65,11 @@ static int upload_once(struct registry *r, const struct digest *digest, struct u
 
 	if (rc == 0 && (opened.status != 202 || opened.location == NULL))
 		rc = registry_status(r, &opened, r->repository, err);
+	if (rc == 0)
+		rc = registry_absolute(r, opened.location, &place, err);
 	if (rc < 0)
 		return rc;
-	url = upload_url(r, opened.location, digest);
-	/* A secure registry must not have us send the image, or credentials, in the clear. */
-	if (str_eq(r->scheme, "https") && !str_after(url, "https://"))
-		return refuse(err, -EPROTO, "%s wants the upload without encryption", r->host);
+	url = str_format("%s%sdigest=%s", place, strchr(place, '?') ? "&" : "?", digest->text);
 	q = (struct http_request){
 		.method = "PUT",
 		.headers = headers,
@@ -94,8 +83,8 @@ static int upload_once(struct registry *r, const struct digest *digest, struct u
 	return rc;
 }
 
-int registry_upload(struct registry *r, const struct digest *digest, int fd, uint64_t size,
-		    uint64_t *sent, struct error *err)
+static int upload_whole(struct registry *r, const struct digest *digest, int fd, uint64_t size,
+			uint64_t *sent, struct error *err)
 {
 	unsigned int tries = 0;
 
@@ -116,23 +105,64 @@ int registry_upload(struct registry *r, const struct digest *digest, int fd, uin
 	}
 }
 
-int registry_put_manifest(struct registry *r, const char *which, const char *type, const void *text,
-			  size_t len, struct error *err)
+int registry_upload(struct registry *r, const struct digest *digest, int fd, uint64_t size,
+		    uint64_t *sent, struct error *err)
+{
+	return size <= REGISTRY_WHOLE_MAX ? upload_whole(r, digest, fd, size, sent, err)
+					  : registry_upload_file(r, digest, fd, size, sent, err);
+}
+
+void registry_also(struct registry *r, const char *repository)
+{
+	strv_push(&r->also, repository);
+}
+
+int registry_absolute(struct registry *r, const char *location, char **ret, struct error *err)
+{
+	if (location[0] != '/' && str_eq(r->scheme, "https") && !str_after(location, "https://"))
+		return refuse(err, -EPROTO, "%s wants the upload without encryption", r->host);
+	*ret = location[0] == '/' ? str_format("%s://%s%s", r->scheme, r->api_host, location)
+				  : str_copy(location);
+	return 0;
+}
+
+static int put_manifest(struct registry *r, const char *which, const char *type, const void *text,
+			size_t len, struct http_response *response, struct error *err)
 {
 	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
 	own_mem char *type_header = str_format("Content-Type: %s", type);
-	own_http_response struct http_response response = {0};
 	char *headers[] = {type_header, NULL};
 	struct http_request q = {
 		.method = "PUT", .headers = headers, .body = text, .body_size = len};
 	struct digest is = digest_of(text, len), said;
-	int rc = registry_send(r, &q, NULL, path, &response, err);
+	int rc = registry_send(r, &q, NULL, path, response, err);
 
-	if (rc == 0 && response.status != 201)
-		rc = registry_status(r, &response, path, err);
-	if (rc == 0 && response.digest != NULL && digest_parse(response.digest, &said, NULL) == 0 &&
-	    !digest_eq(&is, &said))
+	if (rc == 0 && response->status != 201)
+		rc = registry_status(r, response, path, err);
+	if (rc == 0 && response->digest != NULL &&
+	    digest_parse(response->digest, &said, NULL) == 0 && !digest_eq(&is, &said))
 		return refuse(err, -EBADMSG, "%s has stored the manifest as %s instead of %s",
 			      r->host, said.text, is.text);
 	return rc;
+}
+
+int registry_put_manifest(struct registry *r, const char *which, const char *type, const void *text,
+			  size_t len, struct error *err)
+{
+	own_http_response struct http_response response = {0};
+
+	return put_manifest(r, which, type, text, len, &response, err);
+}
+
+int registry_put_referrer(struct registry *r, const struct digest *subject, const char *type,
+			  const void *text, size_t len, json_t *descriptor, struct error *err)
+{
+	own_http_response struct http_response response = {0};
+	struct digest is = digest_of(text, len);
+	int rc = put_manifest(r, is.text, type, text, len, &response, err);
+
+	/* A registry that has understood the subject says so. */
+	if (rc < 0 || response.subject != NULL)
+		return rc;
+	return registry_note_referrer(r, subject, descriptor, err);
 }

@@ -2,6 +2,7 @@
 # Pull and push against a real registry (docker-registry on loopback) over HTTP and HTTPS, with another
 # client (skopeo) putting images there and fetching them.
 load helpers
+load registries
 
 setup() {
 	berth_setup
@@ -13,33 +14,6 @@ setup() {
 teardown() {
 	[ -z "${REGISTRY_PID:-}" ] || { kill "$REGISTRY_PID"; wait "$REGISTRY_PID" || true; }
 	berth_teardown
-}
-
-# registry_begin [LINES]: a registry with these lines more in the `http` part of its configuration.
-registry_begin() {
-	cat >"$TEST_DIR/registry.yml" <<-END
-		version: 0.1
-		log: {level: error, accesslog: {disabled: true}}
-		storage: {filesystem: {rootdirectory: $TEST_DIR/registry}, delete: {enabled: true}}
-		http:
-		  addr: localhost:$PORT
-		${1:-}
-	END
-	docker-registry serve "$TEST_DIR/registry.yml" >"$TEST_DIR/registry.log" 2>&1 3>&- &
-	REGISTRY_PID=$!
-	eventually bash -c "exec 4<>/dev/tcp/localhost/$PORT"
-}
-
-# A certificate for localhost and the authority that signed it.
-make_certificates() {
-	cd "$TEST_DIR"
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca \
-		-keyout ca.key -out ca.crt 2>/dev/null
-	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-		-keyout server.key -out server.csr 2>/dev/null
-	openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
-		-extfile <(echo subjectAltName=DNS:localhost) -out server.crt 2>/dev/null
-	cd - >/dev/null
 }
 
 # The id of the image that skopeo sees under that name.
