@@ -236,6 +236,8 @@ static bool is_testable(const struct instruction *in)
 	case ZYDIS_MNEMONIC_CPUID:
 	case ZYDIS_MNEMONIC_POPF:
 	case ZYDIS_MNEMONIC_POPFQ:
+	case ZYDIS_MNEMONIC_VMCALL: /* answered as a hypervisor does */
+	case ZYDIS_MNEMONIC_VMMCALL:
 	case ZYDIS_MNEMONIC_RDTSC:
 	case ZYDIS_MNEMONIC_RDTSCP:
 	case ZYDIS_MNEMONIC_XGETBV:

@@ -133,11 +133,11 @@ static void fill_tables(struct guest *g)
 	}
 }
 
-void guest_open(struct guest *g)
+int guest_open_on(struct guest *g, const struct cpu_accel *accel, struct error *err)
 {
 	struct cpu_region region = {.size = GUEST_MEMORY};
 	struct cpu_vm_config config = {.vcpus = 1, .region_count = 1, .regions = &region};
-	struct error err = {0};
+	int rc;
 
 	*g = (struct guest){.client.ops = &ops};
 	g->memory = mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -148,8 +148,22 @@ void guest_open(struct guest *g)
 	config.client = &g->client;
 	map_pages(g);
 	fill_tables(g);
-	if (cpu_accel_soft.open(&config, &g->vm, &err) < 0 ||
-	    cpu_accel_soft.create(g->vm, 0, &g->vcpu, &err) < 0) {
+	rc = accel->open(&config, &g->vm, err);
+	if (rc == 0) {
+		rc = accel->create(g->vm, 0, &g->vcpu, err);
+		if (rc < 0)
+			accel->close(g->vm);
+	}
+	if (rc < 0)
+		munmap(g->memory, GUEST_MEMORY);
+	return rc;
+}
+
+void guest_open(struct guest *g)
+{
+	struct error err = {0};
+
+	if (guest_open_on(g, &cpu_accel_soft, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		exit(1);
 	}
@@ -157,8 +171,10 @@ void guest_open(struct guest *g)
 
 void guest_close(struct guest *g)
 {
-	cpu_accel_soft.destroy(g->vcpu);
-	cpu_accel_soft.close(g->vm);
+	const struct cpu_accel *accel = g->vm->accel;
+
+	accel->destroy(g->vcpu);
+	accel->close(g->vm);
 	munmap(g->memory, GUEST_MEMORY);
 }
 

@@ -1,5 +1,5 @@
 /*
- * guest: a bare machine around a software CPU, for tests: memory, page tables, descriptor tables, and an
+ * guest: a bare machine around a CPU, for tests: memory, page tables, descriptor tables, and an
  * interrupt table whose handlers report the vector. The guest's data and code lie at fixed linear
  * addresses so that the same instructions can run natively in this process.
  */
@@ -49,6 +49,8 @@ struct guest {
 
 /* Exits the process with a message if the machine cannot be made. */
 void guest_open(struct guest *g);
+/* The same on another accelerator. -errno if it is not there. */
+int guest_open_on(struct guest *g, const struct cpu_accel *accel, struct error *err);
 void guest_close(struct guest *g);
 /* A state that begins at GUEST_CODE. */
 void guest_start_state(struct guest *g, enum guest_mode mode, struct cpu_state *ret);

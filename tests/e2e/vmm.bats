@@ -29,6 +29,12 @@ vm() {
 	[ "$output" = "hello from the guest" ]
 }
 
+@test "test kernels find their name, CPUs, memory and devices" {
+	run vm --accel soft --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
+	[ "$status" -eq 1 ]
+	[ "$output" = "testdev one two 3 8" ]
+}
+
 @test "--accel auto says in one line what it chose and why" {
 	run vm --debug --kernel "$guests/hello"
 	[ "$status" -eq 43 ]

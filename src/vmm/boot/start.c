@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "base/str.h"
+
 /* include/xen/interface/hvm/start_info.h of Linux */
 struct pvh_start_info {
 	uint32_t magic, version, flags, module_count;
@@ -133,6 +136,19 @@ struct multiboot_start {
 	char loader_name[8];
 };
 
+/* By that protocol the kernel's name is the first word of its command line, as in argv. */
+static int write_multiboot_command_line(const struct boot_plan *plan, struct error *err)
+{
+	const struct boot_source *source = plan->source;
+	const char *slash = strrchr(source->kernel_name, '/');
+	own_mem char *line = str_format("%s %s", slash ? slash + 1 : source->kernel_name,
+					source->command_line ? source->command_line : "");
+
+	if (strlen(line) >= BOOT_COMMAND_LINE_MAX)
+		return refuse(err, -E2BIG, "the kernel's name and command line are too long");
+	return put(plan, BOOT_COMMAND_LINE, line, strlen(line) + 1, err);
+}
+
 int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 {
 	struct multiboot_start start = {
@@ -151,6 +167,7 @@ int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 			   .end = (uint32_t)(plan->initrd + plan->initrd_size)},
 		.loader_name = "berth",
 	};
+	int rc;
 
 	for (unsigned int i = 0; i < plan->range_count; i++)
 		start.ranges[i] =
@@ -158,5 +175,6 @@ int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 						 .start = plan->ranges[i].start,
 						 .size = plan->ranges[i].size,
 						 .type = plan->ranges[i].type};
-	return put(plan, BOOT_START_INFO, &start, sizeof(start), err);
+	rc = put(plan, BOOT_START_INFO, &start, sizeof(start), err);
+	return rc < 0 ? rc : write_multiboot_command_line(plan, err);
 }

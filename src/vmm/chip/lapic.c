@@ -288,7 +288,13 @@ static void set_tsc_deadline(struct lapic *lapic, uint64_t deadline)
 		return;
 	}
 	now = lapic->events->tsc(lapic, &khz);
-	ns = deadline > now ? (int64_t)((unsigned __int128)(deadline - now) * 1000000 / khz) : 0;
+	if (deadline <= now) { /* at once, before the next instruction */
+		lapic->timer_deadline_ns = clock_monotonic_ns();
+		lapic_timer_fired(lapic);
+		lapic->events->set_timer(lapic, TIMER_NEVER);
+		return;
+	}
+	ns = (int64_t)((unsigned __int128)(deadline - now) * 1000000 / khz);
 	if (ns < 0 || ns > INT64_MAX / 2)
 		ns = INT64_MAX / 2;
 	set_deadline(lapic, clock_monotonic_ns() + ns);

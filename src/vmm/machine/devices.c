@@ -73,6 +73,10 @@ static int create_chips(struct machine *machine)
 	if (rc == 0 && machine->config.debug_exit) {
 		rc = debug_exit_create(board, &device);
 		own_device(machine, device);
+		if (rc == 0) {
+			rc = test_device_create(board, machine->config.cpus, &device);
+			own_device(machine, device);
+		}
 	}
 	return rc;
 }

@@ -49,6 +49,12 @@ void debug_check_data(struct soft *c, uint64_t address, unsigned int size, enum 
 		soft_request(c, REQUEST_TRAP);
 }
 
+void debug_report(struct soft *c)
+{
+	c->debug.dr6 = (c->debug.dr6 & ~0xfull) | c->debug.pending;
+	c->debug.pending = 0;
+}
+
 void debug_check_io(struct soft *c, uint16_t port, unsigned int size)
 {
 	if (!(c->cr4 & CR4_DE) || !(c->debug.dr7 & DR7_ENABLED))

@@ -18,6 +18,8 @@ enum breakpoint { BREAK_EXECUTE, BREAK_WRITE, BREAK_IO, BREAK_ACCESS };
 bool debug_watches_page(const struct soft *c, uint64_t page);
 /* Remembers the breakpoints that this access hits; the #DB comes after the instruction. */
 void debug_check_data(struct soft *c, uint64_t address, unsigned int size, enum soft_access access);
+/* Moves what is remembered to DR6, for the #DB that follows. */
+void debug_report(struct soft *c);
 void debug_check_io(struct soft *c, uint16_t port, unsigned int size);
 /* Bits for DR6 of the instruction breakpoints at this linear address. */
 uint64_t debug_check_execute(const struct soft *c, uint64_t address);

@@ -287,7 +287,7 @@ bool soft_deliver_fault(struct soft *c)
 	if (vector == VECTOR_DB)
 		c->debug.dr7 &= ~0x2000ull; /* general detect */
 	c->delivering = vector;
-	c->shadow = false;
+	c->shadow = c->debug_shadow = false;
 	soft_deliver(c, (unsigned int)vector, c->fault_kind, error);
 	c->delivering = NOT_DELIVERING;
 	return true;

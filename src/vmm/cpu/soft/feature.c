@@ -202,6 +202,8 @@ enum feature_check feature_check(uint32_t mode, const struct instruction *in,
 	case ZYDIS_MNEMONIC_ENDBR64:
 	case ZYDIS_MNEMONIC_RDSSPD:
 	case ZYDIS_MNEMONIC_RDSSPQ:
+	case ZYDIS_MNEMONIC_VMCALL: /* of the hypervisor that CPUID names, whatever the CPU */
+	case ZYDIS_MNEMONIC_VMMCALL:
 		return FEATURE_OTHER;
 	default:
 		break;

@@ -10,6 +10,7 @@
 #include "vmm/cpu/soft/mmu.h"
 
 enum { EAX, EBX, ECX, EDX };
+enum { APIC_BASE_ENABLE = 1 << 11 };
 enum { LEAF_MAX = 0x16, LEAF_EXTENDED_MAX = (int)0x80000008, LEAF_HYPERVISOR = 0x40000000 };
 
 uint64_t identity_xcr0(void)
@@ -47,10 +48,11 @@ static void features(const struct soft *c, uint32_t r[4])
 	r[EAX] = signature();
 	r[EBX] = c->vcpu.index << 24 | c->vm->vcpus << 16 | 8 << 8;
 	r[ECX] = bit(FEATURE_SSE3, 0) | bit(FEATURE_PCLMUL, 1) | bit(FEATURE_SSSE3, 9) |
-		 bit(FEATURE_FMA, 12) | 1u << 13 /* CMPXCHG16B */ | bit(FEATURE_SSE41, 19) |
-		 bit(FEATURE_SSE42, 20) | bit(FEATURE_MOVBE, 22) | bit(FEATURE_POPCNT, 23) |
-		 bit(FEATURE_AES, 25) | bit(FEATURE_AVX, 26) | bit(FEATURE_AVX, 28) |
-		 bit(FEATURE_F16C, 29) | bit(FEATURE_RDRAND, 30) | 1u << 31 /* hypervisor */;
+		 bit(FEATURE_FMA, 12) | 1u << 13 /* CMPXCHG16B */ | 1u << 17 /* PCID */ |
+		 bit(FEATURE_SSE41, 19) | bit(FEATURE_SSE42, 20) | bit(FEATURE_MOVBE, 22) |
+		 bit(FEATURE_POPCNT, 23) | bit(FEATURE_AES, 25) | bit(FEATURE_AVX, 26) |
+		 bit(FEATURE_AVX, 28) | bit(FEATURE_F16C, 29) | bit(FEATURE_RDRAND, 30) |
+		 1u << 31 /* hypervisor */;
 	if (c->vm->vm.client->ops->msr_read)
 		r[ECX] |= 1u << 21 | 1u << 24; /* x2APIC, TSC deadline */
 	if (c->cr4 & CR4_OSXSAVE)
@@ -58,6 +60,8 @@ static void features(const struct soft *c, uint32_t r[4])
 	/* FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT CLFSH MMX FXSR SSE SSE2 */
 	r[EDX] = 0x0788fbfdu & ~(1u << 17);
 	r[EDX] |= 1u << 3 | 1u << 2;
+	if (!(c->apic_base & APIC_BASE_ENABLE))
+		r[EDX] &= ~(1u << 9);
 	if (c->vm->vcpus > 1)
 		r[EDX] |= 1u << 28;
 	r[EDX] |= 1u << 16;

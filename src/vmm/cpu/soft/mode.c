@@ -7,7 +7,9 @@
 
 #define CR4_KNOWN                                                                                  \
 	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |         \
-	 CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
+	 CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
+#define CR3_PCID 0xfffull
+#define CR3_KEEP (1ull << 63) /* with PCIDs: no need to forget translations; we do all the same */
 
 static bool is_flat(const struct cpu_segment *s)
 {
@@ -74,7 +76,7 @@ void soft_write_cr0(struct soft *c, uint64_t value)
 		if (!(c->efer & EFER_LME) && c->cr4 & CR4_PAE && !soft_load_pdptes(c, c->cr3))
 			soft_throw(c, VECTOR_GP, 0);
 	}
-	if (changed & CR0_PG && !(value & CR0_PG) && is_long64(c))
+	if (changed & CR0_PG && !(value & CR0_PG) && (is_long64(c) || c->cr4 & CR4_PCIDE))
 		soft_throw(c, VECTOR_GP, 0);
 	c->cr0 = (value & 0xe005003f) | CR0_ET;
 	c->efer &= ~(uint64_t)EFER_LMA;
@@ -88,6 +90,8 @@ void soft_write_cr0(struct soft *c, uint64_t value)
 void soft_write_cr3(struct soft *c, uint64_t value)
 {
 	if (c->efer & EFER_LMA) {
+		if (c->cr4 & CR4_PCIDE)
+			value &= ~CR3_KEEP;
 		if (value >> PHYSICAL_BITS)
 			soft_throw(c, VECTOR_GP, 0);
 	} else if (c->cr0 & CR0_PG && c->cr4 & CR4_PAE && !soft_load_pdptes(c, value)) {
@@ -103,11 +107,13 @@ void soft_write_cr4(struct soft *c, uint64_t value)
 
 	if (value & ~(uint64_t)CR4_KNOWN || (c->efer & EFER_LMA && !(value & CR4_PAE)))
 		soft_throw(c, VECTOR_GP, 0);
+	if (changed & value & CR4_PCIDE && (!(c->efer & EFER_LMA) || c->cr3 & CR3_PCID))
+		soft_throw(c, VECTOR_GP, 0);
 	if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP) && c->cr0 & CR0_PG &&
 	    !(c->efer & EFER_LMA) && value & CR4_PAE && !soft_load_pdptes(c, c->cr3))
 		soft_throw(c, VECTOR_GP, 0);
 	c->cr4 = value;
-	if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP))
+	if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP | CR4_PCIDE))
 		soft_flush_tlb(c);
 	soft_update_mode(c);
 }
@@ -153,7 +159,7 @@ void soft_reset(struct soft *c, bool init)
 	c->cr2 = c->cr3 = c->cr4 = c->cr8 = c->efer = 0;
 	c->debug = (struct soft_debug){.dr6 = DR6_FIXED, .dr7 = DR7_FIXED};
 	c->cpl = 0;
-	c->shadow = c->nmi_blocked = c->nmi_pending = c->interrupt_waits = false;
+	c->shadow = c->debug_shadow = c->nmi_blocked = c->nmi_pending = c->interrupt_waits = false;
 	c->delivering = -1;
 	c->restarts = false;
 	c->op = NULL;

@@ -130,7 +130,7 @@ static const struct op *do_pop_mem(struct soft *c, const struct op *op)
 /* After a load of SS interrupts wait for one instruction. */
 static const struct op *after_segment_load(struct soft *c, const struct op *op, unsigned int name)
 {
-	c->shadow = name == CPU_SS;
+	c->shadow = c->debug_shadow = name == CPU_SS;
 	return run_leave(c, op_next_rip(c, op));
 }
 

@@ -54,7 +54,10 @@ static const struct op *do_sti(struct soft *c, const struct op *op)
 	if (was)
 		NEXT(c, op);
 	soft_set_flags(c, FLAG_IF, FLAG_IF);
-	c->shadow = c->requests || c->interrupt_waits; /* else nothing has to wait */
+	/* What comes from now on is looked at behind the next instruction anyway. */
+	if (!atomic_load_explicit(&c->requests, memory_order_relaxed) && !c->interrupt_waits)
+		NEXT(c, op);
+	c->shadow = true;
 	return afterwards(c, op);
 }
 
@@ -438,12 +441,14 @@ static const struct op *do_invlpg(struct soft *c, const struct op *op)
 
 static const struct op *do_invpcid(struct soft *c, const struct op *op)
 {
-	uint64_t type = c->regs[op->dst / 8], address;
+	uint64_t type = c->regs[op->dst / 8], address, pcid, linear;
 
 	privileged(c, op);
 	address = address_of(c, op, 16, ACCESS_READ);
-	(void)soft_read(c, address, 8);
-	if (type > 3 || (type == 0 && soft_read(c, address, 8) != 0))
+	pcid = soft_read(c, address, 8);
+	linear = soft_read(c, address + 8, 8);
+	if (type > 3 || pcid >> 12 || (type < 2 && pcid && !(c->cr4 & CR4_PCIDE)) ||
+	    (type == 0 && is_long64(c) && (int64_t)(linear << 16) >> 16 != (int64_t)linear))
 		soft_throw(c, VECTOR_GP, 0);
 	soft_flush_tlb(c);
 	return afterwards(c, op);
@@ -526,6 +531,16 @@ static const struct op *do_xsetbv(struct soft *c, const struct op *op)
 	return afterwards(c, op);
 }
 
+/* KVM's calls (Documentation/virt/kvm/x86/hypercalls.rst): none is offered, but asking is allowed. */
+static const struct op *do_hypercall(struct soft *c, const struct op *op)
+{
+	enum { NO_SUCH_CALL = -1000, NOT_PERMITTED = -1 };
+	int64_t result = c->cpl == 0 ? NO_SUCH_CALL : NOT_PERMITTED;
+
+	c->regs[CPU_RAX] = is_long64(c) ? (uint64_t)result : (uint32_t)result;
+	NEXT(c, op);
+}
+
 struct entry {
 	ZydisMnemonic mnemonic;
 	op_fn fn;
@@ -536,7 +551,7 @@ struct entry {
 /* Those that need nothing but their function and a constant or two. */
 static const struct entry entries[] = {
 	{ZYDIS_MNEMONIC_CLI, do_cli, 0, 0, false},
-	{ZYDIS_MNEMONIC_STI, do_sti, 0, 0, true},
+	{ZYDIS_MNEMONIC_STI, do_sti, 0, 0, false},
 	{ZYDIS_MNEMONIC_HLT, do_hlt, 0, 0, true},
 	{ZYDIS_MNEMONIC_CPUID, do_cpuid, 0, 0, false},
 	{ZYDIS_MNEMONIC_RDMSR, do_rdmsr, 0, 0, false},
@@ -573,6 +588,8 @@ static const struct entry entries[] = {
 	{ZYDIS_MNEMONIC_XGETBV, do_xgetbv, 0, 0, false},
 	{ZYDIS_MNEMONIC_XSETBV, do_xsetbv, 0, 0, true},
 	{ZYDIS_MNEMONIC_PAUSE, do_pause, 0, 0, false},
+	{ZYDIS_MNEMONIC_VMCALL, do_hypercall, 0, 0, false},
+	{ZYDIS_MNEMONIC_VMMCALL, do_hypercall, 0, 0, false},
 };
 
 static enum decoded decode_io(const struct instruction *in, struct op *op)

@@ -88,13 +88,12 @@ void run_take_start(struct soft *c)
 /* A data breakpoint of the instruction before, or the end of a single step. */
 static void take_trap(struct soft *c)
 {
-	uint64_t bits = c->debug.pending;
-
+	if (c->debug_shadow && c->debug.pending)
+		return; /* the request stays: the next instruction comes alone */
 	take_request(c, REQUEST_TRAP);
-	if (!bits)
+	if (!c->debug.pending)
 		return;
-	c->debug.pending = 0;
-	c->debug.dr6 |= bits;
+	debug_report(c);
 	soft_throw_trap(c, VECTOR_DB);
 }
 
@@ -129,7 +128,8 @@ static void check_breakpoints(struct soft *c)
 	uint64_t hit = c->flags & FLAG_RF ? 0 : debug_check_execute(c, linear);
 
 	if (hit) {
-		c->debug.dr6 |= hit;
+		c->debug.pending |= hit;
+		debug_report(c);
 		soft_throw(c, VECTOR_DB, 0);
 	}
 }
@@ -162,10 +162,10 @@ static void run_one(struct soft *c)
 
 	if (debug_has_execute(c))
 		check_breakpoints(c);
-	c->shadow = false;
+	c->shadow = c->debug_shadow = false;
 	run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)) | MODE_ONE);
 	c->flags &= ~(uint64_t)FLAG_RF;
-	if (step && c->op == NULL) {
+	if (step && c->op == NULL && !c->debug_shadow) {
 		c->debug.pending |= DR6_BS;
 		soft_request(c, REQUEST_TRAP);
 	}
@@ -187,7 +187,7 @@ static enum cpu_exit loop(struct soft *c)
 		if (take_requests(c))
 			return CPU_EXIT_KICKED;
 		if (unlikely(c->activity != CPU_RUNNABLE)) {
-			c->shadow = false;
+			c->shadow = c->debug_shadow = false;
 			sleep_until_request(c);
 			continue;
 		}
@@ -195,7 +195,7 @@ static enum cpu_exit loop(struct soft *c)
 			run_one(c);
 			continue;
 		}
-		c->shadow = false;
+		c->shadow = c->debug_shadow = false;
 		run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)));
 	}
 }

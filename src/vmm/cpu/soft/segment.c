@@ -159,8 +159,7 @@ void segment_drop_privileged(struct soft *c)
 		if (s->access & CPU_ACCESS_UNUSABLE || conforming || dpl >= c->cpl)
 			continue;
 		s->selector = 0;
-		s->access = CPU_ACCESS_UNUSABLE;
-		s->base = 0;
+		s->access = CPU_ACCESS_UNUSABLE; /* the base stays, as 64-bit code can see */
 	}
 	soft_update_mode(c);
 }

@@ -261,7 +261,8 @@ struct soft {
 	uint64_t flags; /* all but the status flags */
 	uint8_t cpl;
 	uint8_t tlb_index;
-	bool shadow; /* interrupts wait for one more instruction */
+	bool shadow;       /* interrupts wait for one more instruction */
+	bool debug_shadow; /* and so do traps of the debug registers: after a load of SS */
 	bool nmi_blocked;
 	bool nmi_pending, interrupt_waits;
 	int delivering;   /* the exception that is being delivered, for #DF; -1: none */

@@ -76,6 +76,7 @@ static void set_events(struct soft *c, const struct cpu_state *s)
 	c->nmi_pending = e->nmi_pending;
 	c->nmi_blocked = e->nmi_blocked;
 	c->shadow = e->interrupt_shadow;
+	c->debug_shadow = false;
 	c->interrupt_waits = true; /* ask once: the APIC may hold one */
 	if (e->nmi_pending)
 		soft_request(c, REQUEST_NMI);

@@ -3,6 +3,7 @@
 #include "vmm/cpu/soft/transfer.h"
 
 #include "vmm/cpu/soft/address.h"
+#include "vmm/cpu/soft/debug.h"
 #include "vmm/cpu/soft/run.h"
 #include "vmm/cpu/soft/segment.h"
 
@@ -403,6 +404,8 @@ static const struct op *do_int1(struct soft *c, const struct op *op)
 {
 	c->op = NULL;
 	c->rip = op_next_rip(c, op);
+	if (c->debug.pending) /* held back by a load of SS: the same #DB tells of them */
+		debug_report(c);
 	soft_throw_trap(c, VECTOR_DB);
 }
 
