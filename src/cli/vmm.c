@@ -41,6 +41,8 @@ static const struct option_spec run_options[] = {
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
 	{"net", 0, OPTION_LIST, 0, "tap=NAME[,mac=MAC][,queues=N]", "",
 	 "Add a network card on a tap"},
+	{"no-jail", 0, OPTION_FLAG, 0, "", "",
+	 "Leave the machine the caller's rights (for debugging only)"},
 	{"paused", 0, OPTION_FLAG, 0, "", "", "Wait for a request to resume before the first step"},
 	{"restore", 0, OPTION_STRING, 0, "DIR", "",
 	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
@@ -79,20 +81,25 @@ static void set_accel(const char *name, struct machine_config *config)
 					       : MACHINE_ACCEL_AUTO;
 }
 
-static int run_machine(const struct machine_config *config, struct error *err)
+static int run_here(const struct machine_config *config, struct error *err)
 {
 	own_machine struct machine *machine = NULL;
-	struct tty_state tty = {.fd = -1};
 	int rc = machine_create(config, &machine, err);
 
-	if (rc < 0)
-		return rc;
+	return rc < 0 ? rc : machine_run(machine, err);
+}
+
+static int run_machine(const struct machine_config *config, bool jail, struct error *err)
+{
+	struct tty_state tty = {.fd = -1};
+	int rc;
+
 	if (config->serial_in >= 0 && isatty(config->serial_in)) {
 		rc = tty_raw(config->serial_in, &tty);
 		if (rc < 0)
 			return fail(err, rc, "set the terminal to raw mode");
 	}
-	rc = machine_run(machine, err);
+	rc = jail ? machine_run_jailed(config, err) : run_here(config, err);
 	tty_restore(&tty);
 	return rc;
 }
@@ -315,7 +322,7 @@ static int run(const struct args *args, struct error *err)
 	}
 	if (rc == 0)
 		rc = vmm_devices_open(args, &devices, &config, err);
-	rc = rc < 0 ? rc : run_machine(&config, err);
+	rc = rc < 0 ? rc : run_machine(&config, !args_flag(args, "no-jail"), err);
 	vmm_devices_release(&devices);
 	for (unsigned int i = 0; i < config.disk_count; i++) {
 		free(disks[i].path);

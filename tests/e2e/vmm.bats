@@ -89,3 +89,44 @@ second" ]
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"1 to 64 CPUs"* ]]
 }
+
+@test "the machine runs in a jail: another user, an empty root, no capabilities, filters" {
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
+	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
+		--paused < /dev/null 3>&- &
+	pid=$!
+	machine=
+	for _ in $(seq 200); do
+		machine=$(pgrep -n -f "vmm run .*$guests/ticks --serial none")
+		status=$(cat "/proc/$machine"/task/*/status 2> /dev/null || true)
+		if [ "$(grep -c '^Seccomp:	2' <<< "$status")" -eq 3 ]; then break; fi
+		sleep 0.05
+	done
+	[ "$(grep -c '^Seccomp:	2' <<< "$status")" -eq 3 ]
+	status=$(cat "/proc/$machine/status")
+	[ "$(grep -c '^Cap\(Prm\|Eff\|Bnd\|Amb\|Inh\):	0000000000000000' <<< "$status")" -eq 5 ]
+	[ "$(awk '/^Uid/ { print $2 }' <<< "$status")" -ne 0 ]
+	for space in pid mnt net ipc uts user; do
+		[ "$(readlink "/proc/$machine/ns/$space")" != "$(readlink "/proc/self/ns/$space")" ]
+	done
+	[ -z "$(ls -A "/proc/$machine/root")" ]
+	# nothing of ours has been inherited but standard error
+	[ -z "$(find "/proc/$machine/fd" -lname '*bats*' -not -lname "$guests/ticks" -not -name 2)" ]
+	kill -TERM "$pid"
+	code=0
+	wait "$pid" || code=$?
+	[ "$code" -eq 143 ]
+	[ ! -e "/proc/$machine/status" ]
+}
+
+@test "the machine runs in a jail also for who is not root" {
+	[ "$(id -u)" -eq 0 ] || skip "not root: the other tests do"
+	program=$BATS_TEST_TMPDIR/berth
+	cp "$BERTH" "$program" 2> /dev/null || cp "$(type -P "$BERTH")" "$program"
+	chmod 755 "$BATS_RUN_TMPDIR" "$guests" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/.." "$BATS_TEST_TMPDIR/../.."
+	HOME=/nowhere run setpriv --reuid 23456 --regid 23456 --clear-groups \
+		timeout 60 "$program" vmm run --memory 16m --debug-exit --accel soft --kernel "$guests/hello" < /dev/null
+	[ "$status" -eq 43 ]
+	[ "$output" = "hello from the guest" ]
+}

@@ -60,3 +60,7 @@ int boot_unpack(const void *data, size_t size, const char *name, uint8_t **ret, 
 		struct error *err) must_check;
 /* Turns the state of a CPU after power on into that in which the kernel is entered. */
 void boot_apply(const struct boot_entry *entry, struct cpu_state *state);
+
+/* Loads the library that unpacking this kernel needs, if any, for those who cannot open files when they
+ * call boot_load. */
+int boot_prepare(int kernel_fd, struct error *err) must_check;

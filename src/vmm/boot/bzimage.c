@@ -13,6 +13,7 @@
 #include <lzma.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -107,15 +108,21 @@ struct lzma_api {
 	__typeof__(lzma_stream_buffer_decode) *decode;
 };
 
-static int unpack_xz(const struct stream *s, struct error *err)
+static int load_lzma(struct lzma_api *ret, struct error *err)
 {
 	static const struct dylib_symbol symbols[] = {
 		DYLIB_SYMBOL(struct lzma_api, decode, "lzma_stream_buffer_decode"),
 	};
+
+	return dylib_load("liblzma.so.5", "liblzma5", symbols, array_size(symbols), ret, err);
+}
+
+static int unpack_xz(const struct stream *s, struct error *err)
+{
 	struct lzma_api api;
 	uint64_t limit = 256 << 20;
 	size_t in_at = 0, out_at = 0;
-	int rc = dylib_load("liblzma.so.5", "liblzma5", symbols, array_size(symbols), &api, err);
+	int rc = load_lzma(&api, err);
 
 	if (rc < 0)
 		return rc;
@@ -191,4 +198,21 @@ int boot_bzimage_unpack(const struct boot_image *image, uint8_t **ret, size_t *r
 	*ret_size = s.out_size;
 	*ret = take(out);
 	return 0;
+}
+
+int boot_prepare(int kernel_fd, struct error *err)
+{
+	uint8_t head[SETUP_END], magic[6];
+	struct lzma_api api;
+	uint64_t offset;
+
+	if (pread(kernel_fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
+	    memcmp(head + SETUP_MAGIC, "HdrS", 4) != 0)
+		return 0;
+	offset = ((head[SETUP_SECTORS] ? head[SETUP_SECTORS] : 4u) + 1) * 512ull +
+		 get_le32(head + SETUP_PAYLOAD_OFFSET);
+	if (pread(kernel_fd, magic, sizeof(magic), (off_t)offset) != (ssize_t)sizeof(magic) ||
+	    memcmp(magic, "\xfd\x37\x7a\x58\x5a", sizeof(magic)) != 0)
+		return 0;
+	return load_lzma(&api, err);
 }

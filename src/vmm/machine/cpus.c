@@ -8,6 +8,7 @@
 #include <x86intrin.h>
 
 #include "base/log.h"
+#include "vmm/jail/jail.h"
 
 static struct machine *machine_of(struct cpu_client *client)
 {
@@ -160,13 +161,13 @@ static void kick_all(struct machine *machine)
 			machine->accel->request(machine->cpus[i].vcpu, CPU_REQUEST_KICK, 0);
 }
 
-void machine_power(struct board *board, enum board_power what, int exit_code)
+static void set_power(struct machine *machine, enum board_power before, enum board_power what,
+		      int exit_code)
 {
-	struct machine *machine = container_of(board, struct machine, board);
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&machine->lock);
-	if (machine->power == BOARD_ON) {
+	if (machine->power == BOARD_ON || machine->power == before) {
 		machine->power = what;
 		machine->exit_code = exit_code;
 		/* No instruction of the guest's may follow the one that asked. */
@@ -177,6 +178,16 @@ void machine_power(struct board *board, enum board_power what, int exit_code)
 			log_warn("wake the device thread: %s", strerror(errno));
 	}
 	pthread_mutex_unlock(&machine->lock);
+}
+
+void machine_power(struct board *board, enum board_power what, int exit_code)
+{
+	set_power(container_of(board, struct machine, board), BOARD_ON, what, exit_code);
+}
+
+void machine_end(struct machine *machine, int exit_code)
+{
+	set_power(machine, BOARD_RESET, BOARD_EXIT, exit_code);
 }
 
 /* What is asked of a parked vCPU must be done by its own thread (cpu.h). The lock is held. */
@@ -264,6 +275,12 @@ static int create_vcpu(struct machine_cpu *cpu)
 	if (rc < 0) {
 		machine->accel->destroy(vcpu);
 		return fail(&cpu->err, rc, "read the state of vCPU %u", cpu->index);
+	}
+	if (machine->config.jail)
+		rc = jail_filter(machine->irqchip ? JAIL_VCPU : JAIL_VCPU_KVM, &cpu->err);
+	if (rc < 0) {
+		machine->accel->destroy(vcpu);
+		return rc;
 	}
 	cpu->vcpu = vcpu;
 	return 0;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "vmm/cpu/kvm/kvm.h"
+#include "vmm/jail/jail.h"
 
 static int board_add_doorbell(struct board *board, gpa_t gpa, int fd)
 {
@@ -266,6 +268,8 @@ static int set_up(struct machine *machine, struct error *err)
 		rc = open_file(config->modules, &machine->modules_fd, err);
 	if (rc == 0)
 		rc = open_file(config->initrd, &machine->initrd_fd, err);
+	if (rc == 0 && config->jail && machine->kernel_fd >= 0)
+		rc = boot_prepare(machine->kernel_fd, err);
 	if (rc == 0)
 		rc = create_memory(machine, err);
 	if (rc == 0)
@@ -312,15 +316,47 @@ int machine_create(const struct machine_config *config, struct machine **ret, st
 	return 0;
 }
 
+static void on_signal(struct loop *loop, struct loop_source *source, int number, void *data)
+{
+	struct machine *machine = data;
+
+	(void)loop;
+	(void)source;
+	machine_end(machine, 128 + number);
+}
+
+static int watch_signals(struct machine *machine, struct error *err)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	struct loop_source *source;
+	int rc = 0;
+
+	for (unsigned int i = 0; i < array_size(numbers) && rc == 0; i++)
+		rc = loop_add_signal(machine->board.loop, numbers[i], on_signal, machine, &source);
+	return rc < 0 ? fail(err, rc, "watch for signals") : 0;
+}
+
+/* Everything is open; what follows needs no file, and after the threads have started no other thread. */
+static int shut_in(struct machine *machine, struct error *err)
+{
+	return machine->config.jail ? jail_enter(err) : 0;
+}
+
 int machine_run(struct machine *machine, struct error *err)
 {
 	int rc = machine->from ? 0 : load_kernel(machine, err);
 
 	machine->started_ns = clock_monotonic_ns();
 	if (rc == 0)
+		rc = watch_signals(machine, err);
+	if (rc == 0)
+		rc = shut_in(machine, err);
+	if (rc == 0)
 		rc = machine_cpus_start(machine, err);
 	if (rc == 0 && machine->from)
 		rc = snapshot_load(machine, err);
+	if (rc == 0 && machine->config.jail)
+		rc = jail_filter(JAIL_DEVICES, err);
 	if (rc == 0) {
 		machine->paused = machine->config.paused;
 		if (!machine->paused)

@@ -58,6 +58,8 @@ struct machine_config {
 	 * devices there are; disks and nets given here, as many as there were, take the place of those
 	 * of then. NULL: boot. */
 	const char *restore;
+	/* The process was made by jail_fork (jail/jail.h): machine_run shuts it in before the guest runs. */
+	bool jail;
 	bool paused;    /* wait for a request to resume */
 	int control_fd; /* a listening Unix socket, which stays the caller's (control.h); -1: none */
 };
@@ -74,8 +76,16 @@ struct machine;
 int machine_create(const struct machine_config *config, struct machine **ret,
 		   struct error *err) must_check;
 /* Runs until the guest powers off (0), ends with a code (that code), or cannot go on (-errno). A guest
- * that resets is started anew. */
+ * that resets is started anew. SIGTERM, SIGINT, SIGHUP and SIGQUIT end it with 128 and their number.
+ * With config.jail this process can do nothing else any more, from then on. */
 int machine_run(struct machine *machine, struct error *err) must_check;
 void machine_destroy(struct machine *machine);
+
+/* All of this in a child of its own, shut in a jail: returns what machine_run has. The calling process,
+ * of one thread, stays outside, connects the guest with vsock->path (unless there is a broker already),
+ * and passes on the signals that end the machine. The child keeps the configuration's descriptors and
+ * standard error, and opens what the configuration names as the caller could. The listening socket of
+ * vsock stays the caller's. */
+int machine_run_jailed(const struct machine_config *config, struct error *err) must_check;
 OWN_DEFINE(own_machine, struct machine *, machine_destroy);
 #define own_machine __attribute__((cleanup(own_machine_release)))

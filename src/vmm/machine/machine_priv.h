@@ -112,6 +112,8 @@ int machine_cpus_state(struct machine *machine, enum machine_job job,
 void machine_cpus_stop(struct machine *machine);
 /* What a device asks for; any thread. */
 void machine_power(struct board *board, enum board_power what, int exit_code);
+/* The end by whoever owns the machine, also if the guest has just asked to start anew. Any thread. */
+void machine_end(struct machine *machine, int exit_code);
 
 /* machine_devices.c */
 bool machine_has_console(const struct machine_config *config);

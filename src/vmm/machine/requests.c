@@ -78,7 +78,7 @@ static int do_stop(struct machine *machine, const struct json_at *request, struc
 	(void)fds;
 	(void)ret;
 	(void)err;
-	machine_power(&machine->board, BOARD_OFF, 0);
+	machine_end(machine, 0);
 	return 0;
 }
 
@@ -107,7 +107,7 @@ static int do_snapshot(struct machine *machine, const struct json_at *request,
 	machine_pause(machine);
 	rc = snapshot_save(machine, fds->fds, err);
 	if (rc == 0 && stop)
-		machine_power(&machine->board, BOARD_OFF, 0);
+		machine_end(machine, 0);
 	else if (!was_paused)
 		machine_resume(machine);
 	return rc;
