@@ -5,12 +5,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include "base/mem.h"
 
-enum { OUT_SIZE = 256 << 10, MAGIC_LEN = 4, GZIP_WINDOW = 15 + 16, PIECE_MAX = 1 << 30 };
+enum { MAGIC_LEN = 4, PIECE_MAX = 1 << 30 };
 
 struct decompressor {
 	image_bytes_fn *out;
@@ -19,12 +18,16 @@ struct decompressor {
 	unsigned char magic[MAGIC_LEN]; /* until the kind is known */
 	size_t magic_len;
 	uint64_t in_bytes, out_bytes;
-	z_stream gzip;
-	bool gzip_open;
+	enum gunzip_engine engine;
+	struct gunzip *gunzip;
 	bool padded; /* zeros follow the last gzip member: only more of them may come */
 	ZSTD_DStream *zstd;
 	bool inside; /* a member or frame has begun and not ended */
-	unsigned char *buffer;
+	/* What has been unpacked and not delivered yet. */
+	unsigned char *buffer; /* NULL: there is none yet */
+	size_t filled;
+	unsigned char *own_buffer;
+	decompress_room_fn *room; /* instead of that one */
 };
 
 const char *compression_name(enum compression compression)
@@ -60,14 +63,23 @@ void decompressor_create(image_bytes_fn *out, void *context, struct decompressor
 	*ret = d;
 }
 
+void decompressor_set_room(struct decompressor *d, decompress_room_fn *room)
+{
+	d->room = room;
+}
+
+void decompressor_set_gunzip(struct decompressor *d, enum gunzip_engine engine)
+{
+	d->engine = engine;
+}
+
 void decompressor_destroy(struct decompressor *d)
 {
 	if (d == NULL)
 		return;
-	if (d->gzip_open)
-		inflateEnd(&d->gzip);
+	gunzip_destroy(d->gunzip);
 	ZSTD_freeDStream(d->zstd);
-	free(d->buffer);
+	free(d->own_buffer);
 	free(d);
 }
 
@@ -93,53 +105,75 @@ static int deliver(struct decompressor *d, const void *data, size_t len, struct 
 	return d->out(data, len, d->context, err);
 }
 
-/* Between two members, or before the first: zeros are padding, all else begins a member. */
-static int gzip_between(struct decompressor *d, struct error *err)
+/* Where the next bytes go: there is always room for one at least. */
+static unsigned char *next_room(struct decompressor *d, size_t *ret_len)
 {
-	z_stream *z = &d->gzip;
-	int code;
+	if (d->buffer == NULL && d->room != NULL)
+		d->buffer = d->room(d->context);
+	else if (d->buffer == NULL)
+		d->buffer = d->own_buffer = mem_new(DECOMPRESS_ROOM);
+	*ret_len = DECOMPRESS_ROOM - d->filled;
+	return d->buffer + d->filled;
+}
 
-	if (d->padded || (d->gzip_open && *z->next_in == 0)) {
-		d->padded = true;
-		for (; z->avail_in > 0; z->avail_in--)
-			if (*z->next_in++ != 0)
-				return refuse(err, -EBADMSG,
-					      "something follows the end of the gzip stream");
-		return 0;
-	}
-	code = d->gzip_open ? inflateReset(z) : inflateInit2(z, GZIP_WINDOW);
-	if (code != Z_OK)
-		return refuse(err, -ENOMEM, "cannot begin to unpack gzip");
-	d->gzip_open = true;
-	d->inside = true;
-	return 0;
+static int flush(struct decompressor *d, struct error *err)
+{
+	int rc = deliver(d, d->buffer, d->filled, err);
+
+	d->filled = 0;
+	if (d->room != NULL)
+		d->buffer = NULL;
+	return rc;
+}
+
+/* `len` more bytes have been put there. */
+static int fill(struct decompressor *d, size_t len, struct error *err)
+{
+	d->filled += len;
+	return d->filled == DECOMPRESS_ROOM ? flush(d, err) : 0;
+}
+
+/* Between two members: zeros are padding, all else begins a member. Returns what is left. */
+static int64_t gzip_between(struct decompressor *d, const unsigned char *p, size_t len,
+			    struct error *err)
+{
+	d->padded = d->padded || *p == 0;
+	d->inside = !d->padded;
+	for (; d->padded && len > 0; len--)
+		if (*p++ != 0)
+			return refuse(err, -EBADMSG,
+				      "something follows the end of the gzip stream");
+	return (int64_t)len;
 }
 
 static int gzip_add(struct decompressor *d, const void *data, size_t len, struct error *err)
 {
-	z_stream *z = &d->gzip;
+	/* Room of one byte: there may be none left of the last time. */
+	struct gunzip_step step = {.in = data, .in_len = len, .out_len = 1};
+	size_t room;
 	int rc = 0;
 
-	/* zlib's pointer is not to const, although it only reads. */
-	memcpy(&z->next_in, &data, sizeof(data));
-	z->avail_in = (unsigned int)len;
-	do {
-		int code;
-
+	if (d->gunzip == NULL) {
+		rc = gunzip_create(d->engine, &d->gunzip, err);
+		d->inside = true;
+	}
+	while (rc == 0 && (step.in_len > 0 || (d->inside && step.out_len == 0))) {
 		if (!d->inside) {
-			rc = z->avail_in > 0 ? gzip_between(d, err) : 0;
+			int64_t left = gzip_between(d, step.in, step.in_len, err);
+
+			if (left < 0)
+				return (int)left;
+			step.in_len = (size_t)left;
 			continue;
 		}
-		z->next_out = d->buffer;
-		z->avail_out = OUT_SIZE;
-		code = inflate(z, Z_NO_FLUSH);
-		if (code == Z_STREAM_END)
-			d->inside = false;
-		else if (code != Z_OK && code != Z_BUF_ERROR)
-			return refuse(err, -EBADMSG, "the gzip stream is damaged: %s",
-				      z->msg ? z->msg : "data error");
-		rc = deliver(d, d->buffer, OUT_SIZE - z->avail_out, err);
-	} while (rc == 0 && (z->avail_in > 0 || (d->inside && z->avail_out == 0)));
+		step.out = next_room(d, &room);
+		step.out_len = room;
+		rc = gunzip_step(d->gunzip, &step, err);
+		if (rc < 0)
+			return rc;
+		d->inside = rc == 0;
+		rc = fill(d, room - step.out_len, err);
+	}
 	return rc;
 }
 
@@ -155,16 +189,19 @@ static int zstd_add(struct decompressor *d, const void *data, size_t len, struct
 		ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, DECOMPRESS_WINDOW_LOG_MAX);
 	}
 	do {
-		ZSTD_outBuffer out = {.dst = d->buffer, .size = OUT_SIZE};
-		size_t left = ZSTD_decompressStream(d->zstd, &out, &in);
+		ZSTD_outBuffer out = {0};
+		size_t left;
 		int rc;
 
+		out.dst = next_room(d, &out.size);
+		left = ZSTD_decompressStream(d->zstd, &out, &in);
 		if (ZSTD_isError(left))
 			return refuse(err, -EBADMSG, "the zstd stream is damaged: %s",
 				      ZSTD_getErrorName(left));
 		d->inside = left != 0;
-		more = out.pos == out.size;
-		rc = deliver(d, d->buffer, out.pos, err);
+		/* At the end of a frame there is no more: to ask would begin the next one. */
+		more = d->inside && out.pos == out.size;
+		rc = fill(d, out.pos, err);
 		if (rc < 0)
 			return rc;
 	} while (in.pos < in.size || more);
@@ -178,8 +215,6 @@ static int add(struct decompressor *d, const void *data, size_t len, struct erro
 		return 0;
 	if (d->kind == COMPRESSION_NONE)
 		return deliver(d, data, len, err);
-	if (d->buffer == NULL)
-		d->buffer = mem_new(OUT_SIZE);
 	return d->kind == COMPRESSION_GZIP ? gzip_add(d, data, len, err)
 					   : zstd_add(d, data, len, err);
 }
@@ -224,5 +259,5 @@ int decompressor_finish(struct decompressor *d, struct error *err)
 	if (rc == 0 && d->inside)
 		return refuse(err, -EBADMSG, "the %s stream ends too early",
 			      compression_name(d->kind));
-	return rc;
+	return rc < 0 || d->buffer == NULL ? rc : flush(d, err);
 }

@@ -13,10 +13,15 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "image/gunzip.h"
 
 #define DECOMPRESS_MAX (INT64_C(1) << 40)        /* 1 TiB */
 #define DECOMPRESS_RATIO_FREE (INT64_C(4) << 30) /* 4 GiB */
-enum { DECOMPRESS_RATIO_MAX = 200, DECOMPRESS_WINDOW_LOG_MAX = 27 };
+enum {
+	DECOMPRESS_RATIO_MAX = 200,
+	DECOMPRESS_WINDOW_LOG_MAX = 27,
+	DECOMPRESS_ROOM = 256 << 10, /* of what is unpacked, so much is delivered at a time */
+};
 
 enum compression { COMPRESSION_UNKNOWN, COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD };
 const char *compression_name(enum compression compression);
@@ -28,6 +33,13 @@ typedef int image_bytes_fn(const void *data, size_t len, void *context, struct e
 
 struct decompressor;
 void decompressor_create(image_bytes_fn *out, void *context, struct decompressor **ret);
+/* Before the first byte: where to put what is unpacked, instead of a buffer of its own. `room` returns
+ * DECOMPRESS_ROOM bytes, which come filled, or partly so, to `out`; then it is asked again. What comes as
+ * it is goes to `out` where it is. */
+typedef void *decompress_room_fn(void *context);
+void decompressor_set_room(struct decompressor *d, decompress_room_fn *room);
+/* Before the first byte: what unpacks gzip, if not the fastest there is. */
+void decompressor_set_gunzip(struct decompressor *d, enum gunzip_engine engine);
 void decompressor_destroy(struct decompressor *d);
 OWN_DEFINE(own_decompressor, struct decompressor *, decompressor_destroy);
 #define own_decompressor __attribute__((cleanup(own_decompressor_release)))

@@ -153,6 +153,26 @@ static int decide(struct fetching *f, size_t layer, enum ingest_mode *ret_mode, 
 	return blob < 0 ? blob : !(blob && here);
 }
 
+static uint64_t size_of(const struct fetching *f, const struct work *work)
+{
+	const struct manifest *manifest = f->fetch->manifest;
+
+	return manifest != NULL ? manifest->layers[work->layer].size_bytes : 0;
+}
+
+/* The largest layers first: the last one to begin is then not the one that all wait for. */
+static void sort_by_size(struct fetching *f)
+{
+	for (size_t i = 1; i < f->work_count; i++) {
+		struct work work = f->work[i];
+		size_t k = i;
+
+		for (; k > 0 && size_of(f, &f->work[k - 1]) < size_of(f, &work); k--)
+			f->work[k] = f->work[k - 1];
+		f->work[k] = work;
+	}
+}
+
 static int plan(struct fetching *f, struct error *err)
 {
 	const struct image_document *document = f->fetch->document;
@@ -169,6 +189,7 @@ static int plan(struct fetching *f, struct error *err)
 		else if (!stands_before(document, i))
 			f->work[f->work_count++] = (struct work){.layer = i, .mode = mode};
 	}
+	sort_by_size(f);
 	return 0;
 }
 

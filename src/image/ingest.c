@@ -1,8 +1,8 @@
 /*
  * ingest: see ingest.h.
  *
- * The blob is written with plain write(2) in the pieces that come; its pages are asked to go to the
- * disk early (sync_file_range), so that the fsync at the end waits for little.
+ * The blob is written with plain write(2), in large pieces whatever comes; its pages are asked to go to
+ * the disk early (sync_file_range), so that the fsync at the end waits for little.
  */
 #include "image/ingest.h"
 
@@ -15,9 +15,12 @@
 #include "base/mem.h"
 #include "image/blob.h"
 #include "image/compress.h"
+#include "image/stage.h"
 #include "image/store_priv.h"
 
-enum { WRITEBACK_STEP = 8 << 20 };
+enum { BUFFER = 256 << 10, WRITEBACK_STEP = 8 << 20 };
+_Static_assert((int)DECOMPRESS_ROOM == (int)STAGE_ROOM,
+	       "what is unpacked fills the stage's buffers");
 
 struct ingest {
 	struct image_session *session;
@@ -25,22 +28,24 @@ struct ingest {
 	struct ingest_expect expect;
 	struct decompressor *decompressor;
 	struct compressor *compressor; /* INGEST_TAR */
-	struct layer_writer *layer;
-	struct digest_state blob_state, diffid_state;
+	struct digest_state blob_state;
 	int blob_fd;
 	char blob_name[17];
+	unsigned char *buffer; /* bytes of the blob that have only been collected yet */
+	size_t buffered;
 	uint64_t blob_size, blob_flushed;
+
+	/* The thread's until the stage is drained. */
+	struct stage *stage;
+	struct layer_writer *layer;
+	struct digest_state diffid_state;
 };
 
-static int write_blob(const void *data, size_t len, void *context, struct error *err)
+/* A piece of the blob, large if it can be. */
+static int write_blob(struct ingest *ingest, const void *data, size_t len, struct error *err)
 {
-	struct ingest *ingest = context;
 	int rc;
 
-	/* Before it is written: a server that does not stop must not fill the disk. */
-	if (len > ingest->expect.blob_size - ingest->blob_size)
-		return refuse(err, -EBADMSG, "more bytes came than the %llu that were promised",
-			      (unsigned long long)ingest->expect.blob_size);
 	digest_add(&ingest->blob_state, data, len);
 	ingest->blob_size += len;
 	if (ingest->mode == INGEST_KEPT)
@@ -57,15 +62,49 @@ static int write_blob(const void *data, size_t len, void *context, struct error 
 	return 0;
 }
 
+/* What the compressor has made. */
+static int take_blob(const void *data, size_t len, void *context, struct error *err)
+{
+	return write_blob(context, data, len, err);
+}
+
+/* In the thread. */
 static int take_tar(const void *data, size_t len, void *context, struct error *err)
 {
 	struct ingest *ingest = context;
-	int rc = 0;
 
 	digest_add(&ingest->diffid_state, data, len);
+	return layer_writer_add(ingest->layer, data, len, err);
+}
+
+static void *tar_room(void *context)
+{
+	struct ingest *ingest = context;
+
+	return stage_room(ingest->stage);
+}
+
+/* Hands on what has been unpacked: it stands in the thread's buffer already, unless it was never
+ * compressed. */
+static int pass_tar(const void *data, size_t len, void *context, struct error *err)
+{
+	struct ingest *ingest = context;
+	const unsigned char *p = data;
+	int rc = 0;
+
 	if (ingest->compressor != NULL)
 		rc = compressor_add(ingest->compressor, data, len, err);
-	return rc < 0 ? rc : layer_writer_add(ingest->layer, data, len, err);
+	while (rc == 0 && len > 0) {
+		unsigned char *room = stage_room(ingest->stage);
+		size_t n = len < STAGE_ROOM ? len : STAGE_ROOM;
+
+		if (p != room)
+			memcpy(room, p, n);
+		rc = stage_send(ingest->stage, n, err);
+		p += n;
+		len -= n;
+	}
+	return rc;
 }
 
 int ingest_begin(struct image_session *session, const struct layer_format *format,
@@ -88,28 +127,69 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 		if (ingest->blob_fd < 0)
 			return ingest->blob_fd;
 	}
-	decompressor_create(take_tar, ingest, &ingest->decompressor);
+	ingest->buffer = mem_new(BUFFER);
+	decompressor_create(pass_tar, ingest, &ingest->decompressor);
+	decompressor_set_room(ingest->decompressor, tar_room);
 	if (mode == INGEST_TAR) {
-		rc = compressor_create(write_blob, ingest, &ingest->compressor, err);
+		rc = compressor_create(take_blob, ingest, &ingest->compressor, err);
 		if (rc < 0)
 			return rc;
 	}
 	rc = layer_writer_begin(layers_fd, format, &ingest->layer, err);
+	if (rc == 0)
+		rc = stage_create(take_tar, ingest, &ingest->stage, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(ingest);
 	return 0;
 }
 
+/* Everything that is done with what has been collected. */
+static int work_off(struct ingest *ingest, struct error *err)
+{
+	size_t len = ingest->buffered;
+	struct error why = {0};
+	int rc = 0, rc_before;
+
+	ingest->buffered = 0;
+	if (ingest->mode != INGEST_TAR)
+		rc = write_blob(ingest, ingest->buffer, len, err);
+	if (rc == 0)
+		rc = decompressor_add(ingest->decompressor, ingest->buffer, len, err);
+	if (rc == 0)
+		return 0;
+	/* What the thread finds wrong stands before what was found wrong here. */
+	rc_before = stage_drain(ingest->stage, &why);
+	if (rc_before == 0)
+		return rc;
+	if (err != NULL)
+		*err = why;
+	return rc_before;
+}
+
 int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error *err)
 {
-	if (ingest->mode != INGEST_TAR) {
-		int rc = write_blob(data, len, ingest, err);
+	const unsigned char *p = data;
 
+	/* Before it is written: a server that does not stop must not fill the disk. */
+	if (ingest->mode != INGEST_TAR &&
+	    len > ingest->expect.blob_size - ingest->blob_size - ingest->buffered)
+		return refuse(err, -EBADMSG, "more bytes came than the %llu that were promised",
+			      (unsigned long long)ingest->expect.blob_size);
+	while (len > 0) {
+		size_t room = BUFFER - ingest->buffered, n = len < room ? len : room;
+		int rc = 0;
+
+		memcpy(ingest->buffer + ingest->buffered, p, n);
+		ingest->buffered += n;
+		p += n;
+		len -= n;
+		if (n == room)
+			rc = work_off(ingest, err);
 		if (rc < 0)
 			return rc;
 	}
-	return decompressor_add(ingest->decompressor, data, len, err);
+	return 0;
 }
 
 static int differs(struct error *err, const char *what, const struct digest *is,
@@ -121,29 +201,41 @@ static int differs(struct error *err, const char *what, const struct digest *is,
 		      promised->text);
 }
 
+/* Compares the blob that came with what was promised. */
+static int check_blob(struct ingest *ingest, struct digest *ret, struct error *err)
+{
+	if (ingest->expect.blob_size != UINT64_MAX && ingest->blob_size != ingest->expect.blob_size)
+		return refuse(err, -EBADMSG, "%llu bytes came of the %llu that were promised",
+			      (unsigned long long)ingest->blob_size,
+			      (unsigned long long)ingest->expect.blob_size);
+	digest_end(&ingest->blob_state, ret);
+	return differs(err, "digest of what came", ret, &ingest->expect.blob);
+}
+
 int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error *err)
 {
 	struct ingest_result result = {0};
-	int rc;
+	struct error why = {0};
+	int worked = work_off(ingest, &why);
+	int rc = 0;
 
 	/* The blob first: if its digest is wrong, that is the reason, not what unpacking found. */
-	if (ingest->mode != INGEST_TAR) {
-		if (ingest->expect.blob_size != UINT64_MAX &&
-		    ingest->blob_size != ingest->expect.blob_size)
-			return refuse(err, -EBADMSG,
-				      "%llu bytes came of the %llu that were promised",
-				      (unsigned long long)ingest->blob_size,
-				      (unsigned long long)ingest->expect.blob_size);
-		digest_end(&ingest->blob_state, &result.blob);
-		rc = differs(err, "digest of what came", &result.blob, &ingest->expect.blob);
-		if (rc < 0)
-			return rc;
+	if (ingest->mode != INGEST_TAR)
+		rc = check_blob(ingest, &result.blob, err);
+	if (rc == 0 && worked < 0) {
+		if (err != NULL)
+			*err = why;
+		rc = worked;
 	}
+	if (rc < 0)
+		return rc;
 	rc = decompressor_finish(ingest->decompressor, err);
 	if (rc == 0 && ingest->compressor != NULL) {
 		rc = compressor_finish(ingest->compressor, err);
 		digest_end(&ingest->blob_state, &result.blob);
 	}
+	if (rc == 0)
+		rc = stage_drain(ingest->stage, err);
 	if (rc < 0)
 		return rc;
 	digest_end(&ingest->diffid_state, &result.diffid);
@@ -167,11 +259,13 @@ void ingest_close(struct ingest *ingest)
 {
 	if (ingest == NULL)
 		return;
+	stage_destroy(ingest->stage);
 	decompressor_destroy(ingest->decompressor);
 	compressor_destroy(ingest->compressor);
 	layer_writer_close(ingest->layer);
 	/* An unnamed blob file is the session's to remove. */
 	fd_close(&ingest->blob_fd);
+	free(ingest->buffer);
 	free(ingest);
 }
 

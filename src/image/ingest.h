@@ -6,6 +6,8 @@
  *                                   `-> gzip -> blob file, sha256
  *     INGEST_KEPT   as INGEST_BLOB, but without writing the blob
  *
+ * What follows "unpack ->" is done by a thread beside the rest (stage.h); making gzip is not.
+ *
  * Nothing gets its name before every digest that was promised has been compared.
  */
 #pragma once

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 #include <zstd.h>
 
 #include "base/mem.h"
@@ -47,12 +48,13 @@ static void zstd_of(const struct buf *plain, struct buf *packed)
 	buf_add(packed, room, n);
 }
 
-/* Feeds the stream in pieces of `step` bytes. */
-static int unpack(const struct buf *packed, size_t step, struct buf *out, struct error *err)
+static int unpack_with(enum gunzip_engine engine, const struct buf *packed, size_t step,
+		       struct buf *out, struct error *err)
 {
 	own_decompressor struct decompressor *d = NULL;
 
 	decompressor_create(collect, out, &d);
+	decompressor_set_gunzip(d, engine);
 	for (size_t at = 0; at < packed->len; at += step) {
 		size_t n = packed->len - at < step ? packed->len - at : step;
 		int rc = decompressor_add(d, packed->data + at, n, err);
@@ -61,6 +63,21 @@ static int unpack(const struct buf *packed, size_t step, struct buf *out, struct
 			return rc;
 	}
 	return decompressor_finish(d, err);
+}
+
+/* Feeds the stream in pieces of `step` bytes, to either library for gzip: they must agree. */
+static int unpack(const struct buf *packed, size_t step, struct buf *out, struct error *err)
+{
+	own_buf struct buf other = {0};
+	int rc = unpack_with(GUNZIP_ZLIB, packed, step, out, err);
+
+	assert_int_equal(unpack_with(GUNZIP_ISAL, packed, step, &other, err), rc);
+	if (rc == 0) {
+		assert_int_equal(other.len, out->len);
+		if (other.len > 0)
+			assert_memory_equal(other.data, out->data, other.len);
+	}
+	return rc;
 }
 
 static void same_text_comes_out_whatever_the_pieces(void **state)
@@ -82,6 +99,31 @@ static void same_text_comes_out_whatever_the_pieces(void **state)
 			assert_int_equal(out.len, plain.len);
 			assert_memory_equal(out.data, plain.data, plain.len);
 		}
+}
+
+/* The output's end falls on that of a buffer. */
+static void ends_where_a_buffer_ends(void **state)
+{
+	static const size_t sizes[] = {DECOMPRESS_ROOM - 1, DECOMPRESS_ROOM, DECOMPRESS_ROOM + 1,
+				       3 * DECOMPRESS_ROOM};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(sizes); i++) {
+		own_buf struct buf plain = {0}, gzip = {0}, zstd = {0}, out = {0};
+
+		while (plain.len < sizes[i])
+			buf_format(&plain, "%zu,", plain.len * 7919 % 10007);
+		plain.len = sizes[i];
+		gzip_of(&plain, &gzip);
+		zstd_of(&plain, &zstd);
+		assert_int_equal(unpack(&gzip, 1000, &out, NULL), 0);
+		assert_int_equal(out.len, sizes[i]);
+		assert_memory_equal(out.data, plain.data, sizes[i]);
+		buf_clear(&out);
+		assert_int_equal(unpack(&zstd, zstd.len, &out, NULL), 0);
+		assert_int_equal(out.len, sizes[i]);
+		assert_memory_equal(out.data, plain.data, sizes[i]);
+	}
 }
 
 static void several_members_and_padding_are_one_stream(void **state)
@@ -157,6 +199,71 @@ static void refuses_damage(void **state)
 	}
 }
 
+static void refuses_a_wrong_header_or_trailer(void **state)
+{
+	static const struct {
+		const char *what;
+		int at; /* negative: from the end */
+		unsigned char flip;
+	} cases[] = {
+		{"the method", 2, 1},         {"reserved flags", 3, 0x80},
+		{"a flag too many", 3, 0x02}, {"the CRC's start", -8, 1},
+		{"the CRC's end", -5, 0x80},  {"the length's start", -4, 1},
+		{"the length's end", -1, 1},
+	};
+	static const size_t steps[] = {1, 7, 10 << 20};
+	own_buf struct buf plain = {0}, gzip = {0};
+
+	(void)state;
+	make_plain(&plain);
+	gzip_of(&plain, &gzip);
+	for (size_t i = 0; i < array_size(cases); i++)
+		for (size_t k = 0; k < array_size(steps); k++) {
+			size_t at = cases[i].at < 0 ? gzip.len - (size_t)-cases[i].at
+						    : (size_t)cases[i].at;
+			own_buf struct buf out = {0};
+			struct error err = {0};
+
+			gzip.data[at] ^= (char)cases[i].flip;
+			print_message("%s, steps of %zu\n", cases[i].what, steps[k]);
+			assert_int_equal(unpack(&gzip, steps[k], &out, &err), -EBADMSG);
+			gzip.data[at] ^= (char)cases[i].flip;
+		}
+}
+
+/* Every optional part of a header (RFC 1952): extra field, name, comment, CRC of the header. */
+static void takes_all_parts_of_a_header(void **state)
+{
+	static const unsigned char parts[] = {4, 0,   'A', 'p', 0,   0,   'n', 'a', 'm', 'e',
+					      0, 'c', 'o', 'm', 'm', 'e', 'n', 't', 0};
+	static const size_t steps[] = {1, 5, 10 << 20};
+	own_buf struct buf plain = {0}, gzip = {0}, whole = {0};
+	unsigned char crc[2];
+	uint32_t sum;
+
+	(void)state;
+	buf_add_str(&plain, "a tar");
+	gzip_of(&plain, &gzip);
+	buf_add(&whole, gzip.data, 10);
+	whole.data[3] = 0x1e;
+	buf_add(&whole, parts, sizeof(parts));
+	sum = (uint32_t)crc32(0, (unsigned char *)whole.data, (unsigned int)whole.len);
+	crc[0] = sum & 0xff;
+	crc[1] = sum >> 8 & 0xff;
+	buf_add(&whole, crc, sizeof(crc));
+	buf_add(&whole, gzip.data + 10, gzip.len - 10);
+	for (size_t i = 0; i < array_size(steps); i++) {
+		own_buf struct buf out = {0};
+
+		assert_int_equal(unpack(&whole, steps[i], &out, NULL), 0);
+		assert_string_equal(out.data, "a tar");
+		whole.data[10 + sizeof(parts)] ^= 1;
+		buf_clear(&out);
+		assert_int_equal(unpack(&whole, steps[i], &out, NULL), -EBADMSG);
+		whole.data[10 + sizeof(parts)] ^= 1;
+	}
+}
+
 static int count(const void *data, size_t len, void *context, struct error *err)
 {
 	(void)data;
@@ -212,9 +319,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(same_text_comes_out_whatever_the_pieces),
+		cmocka_unit_test(ends_where_a_buffer_ends),
 		cmocka_unit_test(several_members_and_padding_are_one_stream),
 		cmocka_unit_test(an_empty_or_tiny_stream_is_plain),
 		cmocka_unit_test(refuses_damage),
+		cmocka_unit_test(refuses_a_wrong_header_or_trailer),
+		cmocka_unit_test(takes_all_parts_of_a_header),
 		cmocka_unit_test(stops_a_bomb),
 		cmocka_unit_test(the_sinks_error_ends_it),
 	};
