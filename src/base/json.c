@@ -5,15 +5,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 
+/* The order in the library's tables must be hard to foresee. It would open /dev/urandom for that; one
+ * call does. Only the first has an effect. */
+static void seed_tables(void)
+{
+	size_t seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+		json_object_seed(seed);
+}
+
 int json_parse(const char *text, size_t len, const char *what, json_t **ret, struct error *err)
 {
 	json_error_t why;
-	json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *value;
 
+	seed_tables();
+	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
 	if (value == NULL)
 		return refuse(err, -EINVAL, "%s is not valid JSON: line %d column %d: %s", what,
 			      why.line, why.column, why.text);

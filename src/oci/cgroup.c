@@ -50,16 +50,22 @@ const char *cgroup_path(const struct cgroup *cg, const char *controller)
 	return NULL;
 }
 
-void cgroup_free(struct cgroup *cg)
+static void clear_dirs(struct cgroup *cg)
 {
-	if (cg == NULL)
-		return;
-	cgroup_close_join(cg);
 	for (size_t i = 0; i < cg->dir_count; i++) {
 		free(cg->dirs[i].controllers);
 		free(cg->dirs[i].mount);
 		free(cg->dirs[i].path);
 	}
+	cg->dir_count = 0;
+}
+
+void cgroup_free(struct cgroup *cg)
+{
+	if (cg == NULL)
+		return;
+	cgroup_close_join(cg);
+	clear_dirs(cg);
 	free(cg->relative);
 	free(cg->unit);
 	free(cg->slice);
@@ -167,13 +173,69 @@ static void plan_line(struct cgroup *cg, char *line, const char *proc_cgroup)
 	add_dir(cg, controllers, str_copy(field[4]), place(cg, field[4], field[3], own));
 }
 
+/* True if the directory is the root of a whole hierarchy of that kind: the first inode that such a file
+ * system has. Within a container a mount may show a part only. */
+static bool is_hierarchy(const char *dir, long magic)
+{
+	enum { ROOT_INODE = 1 };
+	struct statfs fs;
+	struct stat st;
+
+	return statfs(dir, &fs) == 0 && fs.f_type == magic && stat(dir, &st) == 0 &&
+	       st.st_ino == ROOT_INODE;
+}
+
+/* The hierarchy of one line of /proc/self/cgroup, "4:memory:/own/path", if it is mounted where every
+ * distribution mounts it. */
+static bool plan_usual(struct cgroup *cg, const char *line, const char *end)
+{
+	const char *first = strchr(line, ':');
+	const char *second = first ? strchr(first + 1, ':') : NULL;
+	own_mem char *controllers = NULL, *own = NULL, *mount = NULL, *path = NULL;
+	const char *name;
+
+	if (second == NULL || second > end || cg->dir_count == CGROUP_DIRS_MAX)
+		return false;
+	controllers = str_copy_n(first + 1, (size_t)(second - first - 1));
+	own = str_copy_n(second + 1, (size_t)(end - second - 1));
+	name = str_after(controllers, "name=");
+	mount = str_format("/sys/fs/cgroup/%s", name             ? name
+						: controllers[0] ? controllers
+								 : "unified");
+	/* The unified hierarchy has a line whether it is mounted or not. */
+	if (controllers[0] == '\0' && access(mount, F_OK) < 0)
+		return true;
+	if (!is_hierarchy(mount, controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
+		return false;
+	path = place(cg, mount, "/", own);
+	add_dir(cg, take(controllers), take(mount), take(path));
+	return true;
+}
+
+/* Without the table of mounts, which is long on a host with many containers. */
+static bool plan_all_usual(struct cgroup *cg, const char *proc_cgroup)
+{
+	for (const char *line = proc_cgroup; *line != '\0';) {
+		const char *end = strchrnul(line, '\n');
+
+		if (!plan_usual(cg, line, end))
+			return false;
+		line = *end ? end + 1 : end;
+	}
+	return true;
+}
+
 static int plan_v1(struct cgroup *cg, const char *proc_cgroup, struct error *err)
 {
 	own_mem char *text = NULL;
 	size_t len;
 	char *save = NULL;
-	int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_TEXT_MAX, &text, &len, err);
+	int rc;
 
+	if (plan_all_usual(cg, proc_cgroup))
+		return 0;
+	clear_dirs(cg);
+	rc = file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_TEXT_MAX, &text, &len, err);
 	if (rc < 0)
 		return rc;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))

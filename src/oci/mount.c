@@ -121,8 +121,8 @@ static int classic_show(const struct mount_bind *b, const struct mount_target *t
 
 	if (b->detached || b->idmap_fd >= 0 || b->attr_set_rec != 0 || b->attr_clear_rec != 0)
 		return refuse(err, -ENOSYS, "needs Linux 5.12 or later (mount_setattr)");
-	if (mount(fd_path(b->source_fd).text, fd_path(target->fd).text, NULL,
-		  MS_BIND | (b->recursive ? MS_REC : 0), NULL) < 0)
+	if (mount(b->source_path ? b->source_path : fd_path(b->source_fd).text,
+		  fd_path(target->fd).text, NULL, MS_BIND | (b->recursive ? MS_REC : 0), NULL) < 0)
 		return fail(err, -errno, "bind");
 	fd = reopen(target);
 	if (fd >= 0 && (b->attr_set != 0 || b->attr_clear != 0))
@@ -273,7 +273,8 @@ static int set_idmap(int fd, const struct mount_bind *b, struct error *err)
 
 int mount_detach(const struct mount_bind *b, struct error *err)
 {
-	own_fd int fd = open_tree(b->source_fd, "",
+	own_fd int fd = open_tree(b->source_path ? AT_FDCWD : b->source_fd,
+				  b->source_path ? b->source_path : "",
 				  AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
 					  (b->recursive ? AT_RECURSIVE : 0));
 	int rc;

@@ -38,7 +38,8 @@ int mount_new(const struct mount_fs *fs, const struct mount_target *target,
 
 /* Part of an existing tree, shown again. */
 struct mount_bind {
-	int source_fd; /* O_PATH of what to show; or a detached mount if `detached` */
+	int source_fd;           /* O_PATH of what to show; or a detached mount if `detached` */
+	const char *source_path; /* instead of source_fd: a path that nobody else can change */
 	bool detached;
 	bool recursive;
 	uint64_t attr_set, attr_clear;         /* of the mount itself */

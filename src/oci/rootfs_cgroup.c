@@ -20,16 +20,14 @@
 static int show_dir(const struct rootfs *r, const struct config_mount *m, const char *path,
 		    int target_fd, const char *target_path, struct error *err)
 {
-	own_fd int source = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct mount_bind bind = {
-		.source_fd = source,
+		.source_fd = -1,
+		.source_path = path,
 		.attr_set = m->attr_set,
 		.idmap_fd = -1,
 	};
 	struct mount_target where = {target_fd, r->root_fd, target_path};
 
-	if (source < 0)
-		return fail(err, -errno, "open %s", path);
 	return mount_show(&bind, &where, err);
 }
 

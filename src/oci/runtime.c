@@ -199,7 +199,7 @@ static int end_init(const struct container *c, struct error *err)
 	own_fd int pidfd = pid > 0 ? proc_open(pid) : -ESRCH;
 	struct pollfd wait = {.fd = pidfd, .events = POLLIN};
 
-	if (pidfd == -ESRCH || container_pid(c) != pid)
+	if (pid == 0 || pidfd == -ESRCH || container_pid(c) != pid)
 		return 0;
 	if (pidfd < 0)
 		return fail(err, pidfd, "open process %d", (int)pid);

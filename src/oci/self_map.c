@@ -63,7 +63,8 @@ __attribute__((no_sanitize("address"))) static void copy_words(void *to, const v
 /* Nothing may write to the segment between the copy and the exchange. */
 static int replace_written(void *start, size_t len)
 {
-	void *copy = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *copy = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (copy == MAP_FAILED)
 		return -errno;
