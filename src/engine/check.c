@@ -378,6 +378,74 @@ static int check_mounts(struct check *c, struct error *err)
 	return 0;
 }
 
+/* A mark on an image, of a workload that is not there any more: it would keep the image for ever. */
+static int check_use(const char *user, const struct digest *id, void *data, struct error *err)
+{
+	struct check *c = data;
+	const char *workload = str_after(user, "workload/");
+	struct image_store *images;
+	enum record_status status;
+	int rc = workload ? record_get_status(c->engine, workload, &status, NULL) : 0;
+
+	if (rc != -ENOENT)
+		return 0;
+	rc = engine_images(c->engine, &images, err);
+	if (rc == 0 && repairing(c))
+		rc = image_use_remove(images, user, err);
+	if (rc == 0)
+		tell(c, repairing(c), "the image %.19s is kept for %s, which does not exist",
+		     id->text, user);
+	return rc;
+}
+
+struct mark {
+	const struct workload *workload;
+	bool found;
+};
+
+static int find_mark(const char *user, const struct digest *id, void *data, struct error *err)
+{
+	struct mark *mark = data;
+
+	(void)err;
+	if (str_eq(str_after(user, "workload/"), mark->workload->id) &&
+	    str_eq(id->text, mark->workload->config.image_id))
+		mark->found = true;
+	return 0;
+}
+
+/* A workload whose image has no mark: the image could be removed under it. */
+static int check_mark(struct workload *w, enum record_status status, void *data, struct error *err)
+{
+	struct check *c = data;
+	own_mem char *user = str_format("workload/%s", w->id);
+	struct mark mark = {.workload = w};
+	struct image_store *images;
+	struct digest id;
+	int rc = engine_images(c->engine, &images, err);
+
+	(void)status;
+	if (rc == 0)
+		rc = image_use_list(images, find_mark, &mark, err);
+	if (rc < 0 || mark.found)
+		return rc;
+	rc = repairing(c) ? digest_parse(w->config.image_id, &id, err) : -ECANCELED;
+	if (rc == 0)
+		rc = image_use_add(images, &id, user, NULL);
+	tell(c, rc >= 0, "the image of workload %.12s is not kept for it", w->id);
+	return 0;
+}
+
+static int check_uses(struct check *c, struct error *err)
+{
+	struct image_store *images;
+	int rc = engine_images(c->engine, &images, err);
+
+	if (rc == 0)
+		rc = image_use_list(images, check_use, c, err);
+	return rc < 0 ? rc : record_each(c->engine, check_mark, c, err);
+}
+
 struct image_problems {
 	struct check *check;
 };
@@ -406,7 +474,7 @@ static int check_images(struct check *c, struct error *err)
 typedef int look_fn(struct check *c, struct error *err);
 static look_fn *const looks[] = {
 	check_database, check_states,    check_rows,   check_directories, check_runtime,
-	check_cgroups,  check_processes, check_mounts, check_images,
+	check_cgroups,  check_processes, check_mounts, check_uses,        check_images,
 };
 
 int engine_check(struct engine *engine, enum engine_check_flags flags, engine_problem_fn *fn,

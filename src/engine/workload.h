@@ -226,6 +226,14 @@ typedef int workload_change_fn(enum workload_change change, const char *path, vo
 int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn, void *data,
 		  struct error *err) must_check;
 
+/* Bytes of the files that the workload has written, each file once, and of everything that is kept for it
+ * (its logs, too). */
+struct workload_usage {
+	uint64_t written_bytes, total_bytes;
+};
+int workload_get_usage(struct engine *engine, const struct workload *workload,
+		       struct workload_usage *ret, struct error *err) must_check;
+
 /* The configuration that an image made of the workload gets: its image's `config` object with what the
  * workload was given. The caller owns it. */
 int workload_image_config(struct engine *engine, const char *ref, json_t **ret,

@@ -1,6 +1,8 @@
 /*
  * check: the tables against the files, and mending.
  *
+ *     tables that differ from each other, or      the rows are written again or removed
+ *       from manifest and configuration (check_tables.c)
  *     a session of a dead command                 removed
  *     a file that no row speaks of                removed
  *     a layer file that is missing or differs     made again from its blob, else as below
@@ -21,22 +23,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
+#include "image/check_priv.h"
 #include "image/garbage.h"
 #include "image/orphans.h"
 #include "image/record.h"
-#include "image/store_priv.h"
 
-struct check {
-	struct image_store *store;
-	enum image_check_flags flags;
-	image_problem_fn *fn;
-	void *data;
-	int open; /* problems that are not repaired */
-};
-
-static void problem(struct check *c, bool repaired, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void problem(struct check *c, bool repaired, const char *fmt, ...)
+void check_problem(struct check *c, bool repaired, const char *fmt, ...)
 {
 	own_mem char *text = NULL;
 	va_list ap;
@@ -47,11 +39,6 @@ static void problem(struct check *c, bool repaired, const char *fmt, ...)
 	c->open += !repaired;
 	if (c->fn != NULL)
 		c->fn(text, repaired, c->data);
-}
-
-static bool repairing(const struct check *c)
-{
-	return c->flags & IMAGE_CHECK_REPAIR;
 }
 
 /* What is wrong with the file of a blob, as a phrase; NULL: nothing. */
@@ -164,9 +151,9 @@ static int forget_blob(struct check *c, const struct digest *digest, struct erro
 		rc = db_commit(&tx, err);
 	if (rc < 0)
 		return rc;
-	if (unlinkat(c->store->blobs_fd, digest_hex(digest), 0) < 0 && errno != ENOENT)
-		return fail(err, -errno, "remove the blob %s", digest->text);
-	return 0;
+	/* Whatever it is instead of a file. */
+	rc = tree_remove(c->store->blobs_fd, digest_hex(digest), err);
+	return rc < 0 ? fail(err, rc, "remove the blob %s", digest->text) : 0;
 }
 
 static int repair_blob(struct check *c, const struct digest *digest, struct error *err)
@@ -192,9 +179,9 @@ static int check_blobs(struct check *c, struct error *err)
 
 		if (fault == NULL)
 			continue;
-		rc = repairing(c) ? repair_blob(c, &rows.items[i].key, err) : 0;
+		rc = check_repairing(c) ? repair_blob(c, &rows.items[i].key, err) : 0;
 		if (rc >= 0)
-			problem(c, rc > 0, "the blob %s %s", rows.items[i].key.text, fault);
+			check_problem(c, rc > 0, "the blob %s %s", rows.items[i].key.text, fault);
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -293,39 +280,39 @@ static int check_layers(struct check *c, struct error *err)
 
 		if (fault == NULL)
 			continue;
-		rc = repairing(c) ? repair_layer(c, &rows.items[i].key, err) : 0;
+		rc = check_repairing(c) ? repair_layer(c, &rows.items[i].key, err) : 0;
 		if (rc >= 0)
-			problem(c, rc > 0, "the layer %s %s", rows.items[i].key.text, fault);
+			check_problem(c, rc > 0, "the layer %s %s", rows.items[i].key.text, fault);
 	}
 	return rc < 0 ? rc : 0;
 }
 
 static void report_orphan(const char *file, bool removed, void *data)
 {
-	problem(data, removed, "the file %s belongs to nothing", file);
+	check_problem(data, removed, "the file %s belongs to nothing", file);
 }
 
 static int check_sessions(struct check *c, struct error *err)
 {
 	struct layer_leftovers left = {0};
-	int dead = image_session_recover(c->store, !repairing(c), err), rc = 0;
+	int dead = image_session_recover(c->store, !check_repairing(c), err), rc = 0;
 
 	if (dead < 0)
 		return dead;
 	if (dead > 0)
-		problem(c, repairing(c), "temporary files of %d command%s that died", dead,
-			dead == 1 ? "" : "s");
+		check_problem(c, check_repairing(c), "temporary files of %d command%s that died",
+			      dead, dead == 1 ? "" : "s");
 	if (image_store_layers_fd(c->store, NULL) >= 0)
 		rc = layer_recover(c->store->layers_fd, c->store->state_fd,
-				   repairing(c) ? 0 : LAYER_RECOVER_REPORT, &left, err);
+				   check_repairing(c) ? 0 : LAYER_RECOVER_REPORT, &left, err);
 	if (rc < 0)
 		return rc;
 	if (left.writes > 0)
-		problem(c, repairing(c), "%u unfinished layer%s of commands that died", left.writes,
-			left.writes == 1 ? "" : "s");
+		check_problem(c, check_repairing(c), "%u unfinished layer%s of commands that died",
+			      left.writes, left.writes == 1 ? "" : "s");
 	if (left.mounts > 0)
-		problem(c, repairing(c), "%u mounted layer%s that nothing uses", left.mounts,
-			left.mounts == 1 ? "" : "s");
+		check_problem(c, check_repairing(c), "%u mounted layer%s that nothing uses",
+			      left.mounts, left.mounts == 1 ? "" : "s");
 	return 0;
 }
 
@@ -335,16 +322,18 @@ int image_store_check(struct image_store *store, enum image_check_flags flags, i
 	struct check c = {.store = store, .flags = flags, .fn = fn, .data = data};
 	int rc = check_sessions(&c, err);
 
+	if (rc == 0)
+		rc = check_tables(&c, err);
 	/* Layers first: a blob that is needed to make one again must still be known. */
 	if (rc == 0)
 		rc = check_layers(&c, err);
 	if (rc == 0)
 		rc = check_blobs(&c, err);
 	if (rc == 0)
-		rc = image_orphans(store, repairing(&c), report_orphan, &c, err);
+		rc = image_orphans(store, check_repairing(&c), report_orphan, &c, err);
 	if (rc == -EWOULDBLOCK)
 		rc = 0;
-	if (rc == 0 && repairing(&c))
+	if (rc == 0 && check_repairing(&c))
 		rc = image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err);
 	return rc < 0 ? refuse(err, rc, "check the images") : c.open;
 }
@@ -374,13 +363,14 @@ int image_verify_files(struct image_store *store, const struct digest *id, image
 		own_mem char *fault = blob_fault(&c, &blobs.items[i].key, blobs.items[i].size);
 
 		if (fault != NULL)
-			problem(&c, false, "the blob %s %s", blobs.items[i].key.text, fault);
+			check_problem(&c, false, "the blob %s %s", blobs.items[i].key.text, fault);
 	}
 	for (size_t i = 0; i < layers.count; i++) {
 		own_mem char *fault = layer_fault(&c, &layers.items[i]);
 
 		if (fault != NULL)
-			problem(&c, false, "the layer %s %s", layers.items[i].key.text, fault);
+			check_problem(&c, false, "the layer %s %s", layers.items[i].key.text,
+				      fault);
 	}
 	*ret_blobs = blobs.count;
 	*ret_layers = layers.count;

@@ -166,3 +166,6 @@ int layer_tar(int root_fd, enum layer_tar_kind kind, layer_tar_fn *fn, void *dat
 int layer_tar_one(int dirfd, const char *name, const char *as,
 		  const struct layer_tar_options *options, layer_tar_fn *fn, void *data,
 		  struct error *err) must_check;
+/* What a tree takes: blocks on the disk (directories too), and bytes in files, each file once. */
+int layer_tree_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_bytes,
+		     struct error *err) must_check;

@@ -56,6 +56,7 @@ struct pack {
 	const char *const *stubs;
 	bool size_only;      /* nothing is read or written */
 	uint64_t disk_bytes; /* what the files take */
+	uint64_t file_bytes; /* what they contain */
 	struct level *levels;
 	size_t depth, levels_capacity;
 	struct buf path;
@@ -443,8 +444,10 @@ static int measure(struct pack *p, const struct level *level, const char *name,
 	int fd;
 
 	if (S_ISDIR(st->st_mode) || st->st_nlink == 1 ||
-	    first_name(p, st->st_dev, st->st_ino) == NULL)
+	    first_name(p, st->st_dev, st->st_ino) == NULL) {
 		p->disk_bytes += (uint64_t)st->st_blocks * 512;
+		p->file_bytes += S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+	}
 	if (!S_ISDIR(st->st_mode))
 		return 0;
 	fd = openat(level->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -617,7 +620,8 @@ int layer_tar_one(int dirfd, const char *name, const char *as,
 	return pack_rest(&p, rc, err);
 }
 
-int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err)
+int layer_tree_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_bytes,
+		     struct error *err)
 {
 	struct pack p = {.kind = LAYER_TAR_PLAIN, .size_only = true};
 	int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -627,8 +631,18 @@ int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err)
 	rc = fd < 0 ? fail(err, -errno, "open the tree") : push_level(&p, fd, err);
 	if (rc >= 0)
 		rc = walk(&p, err);
-	if (rc >= 0)
-		*ret_bytes = p.disk_bytes;
+	*ret_disk_bytes = p.disk_bytes;
+	*ret_file_bytes = p.file_bytes;
 	release(&p);
 	return rc < 0 ? rc : 0;
+}
+
+int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err)
+{
+	uint64_t disk_bytes, file_bytes;
+	int rc = layer_tree_usage(root_fd, &disk_bytes, &file_bytes, err);
+
+	if (rc == 0)
+		*ret_bytes = disk_bytes;
+	return rc;
 }

@@ -192,46 +192,6 @@ int image_list(struct image_store *store, const struct image_filter *filter, ima
 	return rc;
 }
 
-static int one_number(struct image_store *store, const char *sql, uint64_t *ret, struct error *err)
-{
-	own_db_query struct db_query *q = NULL;
-	int rc = db_query(store->db, &q, err, sql, "");
-
-	if (rc == 0)
-		rc = db_next(q, err);
-	if (rc > 0)
-		*ret = (uint64_t)db_int(q, 0);
-	return rc < 0 ? rc : 0;
-}
-
-int image_usage(struct image_store *store, struct image_usage *ret, struct error *err)
-{
-	/* Needed: by an image that somebody uses. */
-	static const char sums[] = "SELECT (SELECT coalesce(sum(size), 0) FROM image_blob) + "
-				   "(SELECT coalesce(sum(size), 0) FROM image_layer)";
-	static const char needed[] =
-		"SELECT (SELECT coalesce(sum(size), 0) FROM image_blob WHERE digest IN "
-		"(SELECT p.blob FROM image_part p JOIN image_use u ON u.image = p.image)) + "
-		"(SELECT coalesce(sum(size), 0) FROM image_layer WHERE diffid IN "
-		"(SELECT s.diffid FROM image_stack s JOIN image_use u ON u.image = s.image))";
-	uint64_t images = 0, active = 0, size = 0, kept = 0;
-	int rc = one_number(store, "SELECT count(*) FROM image_image", &images, err);
-
-	if (rc == 0)
-		rc = one_number(store, "SELECT count(DISTINCT image) FROM image_use", &active, err);
-	if (rc == 0)
-		rc = one_number(store, sums, &size, err);
-	if (rc == 0)
-		rc = one_number(store, needed, &kept, err);
-	if (rc < 0)
-		return rc;
-	*ret = (struct image_usage){.images = (size_t)images,
-				    .active = (size_t)active,
-				    .size_bytes = size,
-				    .reclaimable_bytes = size - kept};
-	return 0;
-}
-
 int image_read_document(struct image_store *store, const struct digest *id,
 			struct image_document *ret, struct error *err)
 {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -92,6 +93,34 @@ static int look_at_layer(const struct digest *diffid, const struct layer_info *i
 	return 0;
 }
 
+/* Names that are no layer's, finished or not. */
+static int search_strays(struct search *s, struct error *err)
+{
+	own_dir DIR *dir =
+		fdopendir(openat(s->store->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	const struct dirent *entry;
+	int rc = 0;
+
+	if (dir == NULL)
+		return fail(err, -errno, "read the directory of the layers");
+	while (rc >= 0 && (entry = readdir(dir)) != NULL) {
+		const char *name = entry->d_name;
+		own_mem char *hex = str_copy_n(name, strcspn(name, "."));
+		own_mem char *text = str_format("sha256:%s", hex);
+		own_mem char *file = str_format("layers/%s", name);
+		struct digest digest;
+
+		if (name[0] == '.' || str_after(name, "tmp.") ||
+		    (digest_parse(text, &digest, NULL) == 0 &&
+		     (str_eq(name + strlen(hex), ".erofs") || str_eq(name + strlen(hex), ".dir"))))
+			continue;
+		rc = s->remove ? tree_remove(s->store->layers_fd, name, err) : 0;
+		if (rc >= 0)
+			tell(s, file, s->remove);
+	}
+	return rc;
+}
+
 int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, void *data,
 		  struct error *err)
 {
@@ -110,5 +139,7 @@ int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, v
 	rc = search_blobs(&search, err);
 	if (rc == 0 && image_store_layers_fd(store, NULL) >= 0)
 		rc = layer_list(store->layers_fd, look_at_layer, &search, err);
+	if (rc == 0 && store->layers_fd >= 0)
+		rc = search_strays(&search, err);
 	return rc;
 }

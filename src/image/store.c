@@ -322,6 +322,26 @@ int image_use_remove(struct image_store *store, const char *user, struct error *
 	return rc < 0 ? rc : 0;
 }
 
+int image_use_list(struct image_store *store, image_use_fn *fn, void *data, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	own_strv char **users = NULL, **ids = NULL;
+	int rc = db_query(store->db, &q, err, "SELECT user, image FROM image_use", "");
+
+	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
+		strv_push(&users, db_text(q, 0));
+		strv_push(&ids, db_text(q, 1));
+	}
+	for (size_t i = 0; rc >= 0 && users != NULL && users[i] != NULL; i++) {
+		struct digest id;
+
+		rc = digest_parse(ids[i], &id, err);
+		if (rc == 0)
+			rc = fn(users[i], &id, data, err);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 int image_set_name(struct image_store *store, const char *name, const struct digest *id,
 		   const struct digest *manifest, struct error *err)
 {

@@ -116,6 +116,11 @@ int image_use_add(struct image_store *store, const struct digest *id, const char
 /* Removes all marks of `user`; none is success. */
 int image_use_remove(struct image_store *store, const char *user, struct error *err) must_check;
 
+/* Calls `fn` for every mark, in no order; it may add and remove marks. */
+typedef int image_use_fn(const char *user, const struct digest *id, void *data, struct error *err);
+int image_use_list(struct image_store *store, image_use_fn *fn, void *data,
+		   struct error *err) must_check;
+
 /* Gives an image another name; a name that another image had moves. */
 int image_tag(struct image_store *store, const char *source, const char *target,
 	      struct error *err) must_check;
@@ -183,6 +188,19 @@ struct image_usage {
 	uint64_t reclaimable_bytes;
 };
 int image_usage(struct image_store *store, struct image_usage *ret, struct error *err) must_check;
+
+/* The same for each image, newest first; for `system df -v`. */
+struct image_usage_row {
+	struct digest id;
+	const char *name; /* full; NULL: none */
+	int64_t created_ns;
+	uint64_t size_bytes;   /* all its blobs and layers */
+	uint64_t shared_bytes; /* those that other images have, too */
+	size_t uses;           /* by workloads */
+};
+typedef int image_usage_fn(const struct image_usage_row *row, void *data, struct error *err);
+int image_usage_list(struct image_store *store, image_usage_fn *fn, void *data,
+		     struct error *err) must_check;
 
 /* Removes what killed commands left (sessions, garbage). Safe beside running ones; cheap if there is
  * nothing. Also done by every command that adds or removes. */

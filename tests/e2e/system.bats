@@ -13,6 +13,36 @@ teardown() { berth_teardown; }
 Containers 2 1"
 }
 
+# The bytes of the files below these directories, each file once.
+bytes_in() { find "$@" -type f -printf '%D:%i %s\n' 2>/dev/null | sort -u | awk '{n += $2} END {printf "%d", n}'; }
+
+@test "system df is exact to the byte" {
+	berth run --name a busybox sh -c 'head -c 12345 /dev/urandom >/data; ln /data /again; echo logged'
+	berth commit a two:1 >/dev/null
+	berth run -d --name b two:1 sh -c 'echo more >/more; sleep 100' >/dev/null
+	eventually berth exec b test -e /more
+	root=$TEST_DIR/root
+	expect "$(berth system df --format '{{.SizeBytes}}')" "$(bytes_in "$root/blobs" "$root/layers")
+$(bytes_in "$root/workloads")"
+	# By image: what is shared is counted for each, what is not only once.
+	expect "$(berth system df -v --format '{{range .Containers}}{{.Names}} {{.SizeBytes}} {{end}}' | xargs -n2 | sort | paste -sd' ')" \
+		"a $(bytes_in "$root/workloads/$(berth inspect -f '{{.Id}}' a)/upper") b 5"
+	berth system df -v --format json >"$TEST_DIR/df.json"
+	python3 - "$TEST_DIR/df.json" "$(bytes_in "$root/blobs" "$root/layers")" <<-'END'
+		import json, sys
+		images = json.load(open(sys.argv[1]))["Images"]
+		assert len(images) == 2
+		shared = {i["SharedSizeBytes"] for i in images}
+		assert len(shared) == 1 and min(shared) > 1000000
+		assert sum(i["UniqueSizeBytes"] for i in images) + shared.pop() == int(sys.argv[2])
+	END
+	expect_in "$(berth system df -v | tr -s ' ')" "REPOSITORY TAG IMAGE ID CREATED SIZE SHARED SIZE UNIQUE SIZE CONTAINERS"
+	berth rm -f a b >/dev/null
+	berth rmi two:1 busybox >/dev/null
+	expect "$(berth system df --format '{{.SizeBytes}} {{.Size}}')" "0 0B
+0 0B"
+}
+
 @test "info says where things are" {
 	expect_in "$(berth info)" "$TEST_DIR/root"
 	berth system info --format json | python3 -m json.tool >/dev/null

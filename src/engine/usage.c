@@ -1,0 +1,35 @@
+/* usage: what workloads take on the disk (declared in workload.h). */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/str.h"
+#include "engine/engine_priv.h"
+#include "image/layer.h"
+
+/* Of a directory of the workload; one that is not there takes nothing. */
+static int usage_of(struct engine *engine, const char *path, uint64_t *ret, struct error *err)
+{
+	own_fd int fd = openat(engine->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t disk_bytes;
+
+	*ret = 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail(err, -errno, "open %s", path);
+	return layer_tree_usage(fd, &disk_bytes, ret, err);
+}
+
+int workload_get_usage(struct engine *engine, const struct workload *workload,
+		       struct workload_usage *ret, struct error *err)
+{
+	struct workload_dir dir = workload_dir(workload->id);
+	own_mem char *upper = str_format("%s/upper", dir.path);
+	struct workload_usage usage = {0};
+	int rc = usage_of(engine, upper, &usage.written_bytes, err);
+
+	if (rc == 0)
+		rc = usage_of(engine, dir.path, &usage.total_bytes, err);
+	if (rc < 0)
+		return rc;
+	*ret = usage;
+	return 0;
+}
