@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/oci_priv.h"
+#include "oci/config_file.h"
 
 /* --- the group ---------------------------------------------------------------------------------- */
 
@@ -29,22 +31,38 @@ char *oci_state_root(const struct args *args)
 	return str_copy("/run/berth/oci");
 }
 
+/* The low numbers are for descriptors that are passed on to the container. */
+static int out_of_the_way(int fd)
+{
+	enum { HIGH = 1000, MIDDLE = 200 };
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+
+	if (high < 0)
+		high = fcntl(fd, F_DUPFD_CLOEXEC, MIDDLE);
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
 int oci_begin(const struct args *args, struct error *err)
 {
 	const char *path = args_string(args, "log");
 	const bool json = strcmp(args_string(args, "log-format"), "json") == 0;
-	enum log_format format = json              ? LOG_FORMAT_JSON
-				 : str_empty(path) ? LOG_FORMAT_PLAIN
-						   : LOG_FORMAT_TEXT;
+	const bool debug = args_flag(args, "debug");
+	enum log_format format = json                        ? LOG_FORMAT_JSON
+				 : str_empty(path) && !debug ? LOG_FORMAT_PLAIN
+							     : LOG_FORMAT_TEXT;
 	int fd = STDERR_FILENO;
 
 	if (!str_empty(path)) {
 		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 		if (fd < 0)
 			return fail(err, -errno, "open log %s", path);
+		fd = out_of_the_way(fd);
 	}
 	/* The descriptor belongs to the log until the program ends. */
-	log_setup(args_flag(args, "debug") ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, format, fd);
+	log_setup(debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, format, fd);
 	return 0;
 }
 
@@ -116,6 +134,7 @@ const struct command oci_command = {
 
 static const struct option_spec create_options[] = {
 	{"bundle", 'b', OPTION_STRING, 0, "DIR", ".", "The directory with config.json"},
+	{"config", 'f', OPTION_STRING, 0, "FILE", "", "A configuration in another place"},
 	{"console-socket", 0, OPTION_STRING, 0, "PATH", "",
 	 "A socket that gets the terminal's master side"},
 	{"no-new-keyring", 0, OPTION_FLAG, 0, "", "", "Keep the session keyring"},
@@ -162,7 +181,9 @@ static char *absolute(const char *path)
 static int make(const struct args *args, enum oci_create_flags flags, struct oci_child *child,
 		struct error *err)
 {
+	const char *config = args_string(args, "config");
 	own_mem char *root = oci_state_root(args), *bundle = NULL;
+	own_json json_t *spec = NULL;
 	own_mem char *pid_file = absolute(args_string(args, "pid-file"));
 	own_mem char *console = absolute(args_string(args, "console-socket"));
 	struct oci_create o = OCI_CREATE_DEFAULTS;
@@ -171,6 +192,8 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 
 	if (rc == 0)
 		rc = check_preserve(args, &o.preserve_fds, err);
+	if (rc == 0 && !str_empty(config))
+		rc = config_read_file(AT_FDCWD, config, &spec, err);
 	if (rc < 0)
 		return rc;
 	bundle = realpath(args_string(args, "bundle"), NULL);
@@ -180,6 +203,7 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 	o.state_root = root;
 	o.id = args_at(args, 0);
 	o.bundle = bundle;
+	o.spec = spec;
 	o.console_socket = console;
 	o.pid_file = pid_file;
 	o.cgroup_manager = oci_manager(args);

@@ -23,7 +23,8 @@ static const struct option_spec exec_options[] = {
 	{"additional-gids", 'g', OPTION_LIST, 0, "GID", "", "A further group"},
 	{"apparmor", 0, OPTION_STRING, 0, "PROFILE", "", "AppArmor profile"},
 	{"cap", 'c', OPTION_LIST, 0, "CAP", "", "A capability in addition"},
-	{"cgroup", 0, OPTION_STRING, 0, "PATH", "", "A cgroup below the container's"},
+	{"cgroup", 0, OPTION_LIST, 0, "[CONTROLLERS:]PATH", "",
+	 "A cgroup below the container's, for all or for these controllers"},
 	{"console-socket", 0, OPTION_STRING, 0, "PATH", "",
 	 "A socket that gets the terminal's master side"},
 	{"cwd", 0, OPTION_STRING, 0, "PATH", "", "The working directory"},
@@ -149,7 +150,7 @@ static int do_exec(const struct args *args, struct error *err)
 	o.preserve_fds = (unsigned int)args_int(args, "preserve-fds");
 	o.console_socket = args_string(args, "console-socket");
 	o.pid_file = args_string(args, "pid-file");
-	o.cgroup = args_string(args, "cgroup");
+	o.cgroups = args_list(args, "cgroup");
 	o.flags = (args_flag(args, "ignore-paused") ? OCI_EXEC_IGNORE_PAUSED : 0) |
 		  (detach ? 0 : OCI_EXEC_KEEP_TERMINAL);
 	rc = oci_exec(&o, &child, err);
@@ -162,8 +163,8 @@ static int run_exec(const struct args *args, struct error *err)
 
 	if (rc == 0)
 		rc = do_exec(args, err);
-	/* The exit codes that engines know from this command. */
-	if (rc < 0 && err->exit_status == 0)
+	/* What engines know from this command, for whatever reason the process did not start. */
+	if (rc < 0)
 		err->exit_status = 255;
 	return oci_end(args, rc, err);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/cgroup_priv.h"
@@ -310,8 +311,8 @@ int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const
 
 json_t *cgroup_save(const struct cgroup *cg)
 {
-	json_t *saved = json_pack("{s:i, s:b, s:s}", "manager", (int)cg->manager, "v2", cg->v2,
-				  "relative", cg->relative);
+	json_t *saved = json_pack("{s:i, s:b, s:b, s:s}", "manager", (int)cg->manager, "v2", cg->v2,
+				  "shared", cg->shared, "relative", cg->relative);
 	json_t *dirs = json_array();
 
 	json_set_string(saved, "unit", cg->unit);
@@ -329,15 +330,16 @@ int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err)
 	own_cgroup struct cgroup *cg = mem_new(sizeof(*cg));
 	const char *relative, *unit = NULL, *slice = NULL;
 	json_t *dirs, *item;
-	int manager, v2;
+	int manager, v2, shared = 0;
 	size_t i;
 
-	if (json_unpack((json_t *)(uintptr_t)saved, "{s:i, s:b, s:s, s:o, s?s, s?s}", "manager",
-			&manager, "v2", &v2, "relative", &relative, "dirs", &dirs, "unit", &unit,
-			"slice", &slice) < 0)
+	if (json_unpack((json_t *)(uintptr_t)saved, "{s:i, s:b, s?b, s:s, s:o, s?s, s?s}",
+			"manager", &manager, "v2", &v2, "shared", &shared, "relative", &relative,
+			"dirs", &dirs, "unit", &unit, "slice", &slice) < 0)
 		return refuse(err, -EINVAL, "the state file has no valid cgroup");
 	cg->manager = (enum oci_cgroup_manager)manager;
 	cg->v2 = v2;
+	cg->shared = shared;
 	cg->relative = str_copy(relative);
 	cg->unit = str_copy(unit);
 	cg->slice = str_copy(slice);
@@ -354,7 +356,7 @@ int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err)
 	return 0;
 }
 
-int cgroup_check_free(const struct cgroup *cg, struct error *err)
+int cgroup_check_free(struct cgroup *cg, struct error *err)
 {
 	if (cg->dir_count > 0 && cg->relative[strspn(cg->relative, "/")] == '\0')
 		return refuse(err, -EINVAL,
@@ -366,10 +368,16 @@ int cgroup_check_free(const struct cgroup *cg, struct error *err)
 		size_t len = 0;
 
 		if (file_read(AT_FDCWD, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
-			return refuse(err, -EBUSY,
-				      "linux.cgroupsPath: cgroup %s is in use by other processes",
-				      cg->dirs[i].path);
+			cg->shared = true;
 	}
+	if (cg->shared && cgroup_is_frozen(cg))
+		return refuse(err, -EBUSY,
+			      "linux.cgroupsPath: container's cgroup unexpectedly frozen");
+	if (cg->shared)
+		log_warn(
+			"linux.cgroupsPath: container's cgroup is not empty: %s; what else is in it "
+			"shares its limits",
+			cg->relative);
 	return 0;
 }
 

@@ -39,6 +39,7 @@ struct cgroup_dir {
 struct cgroup {
 	enum oci_cgroup_manager manager;
 	bool v2;        /* the unified hierarchy has the controllers */
+	bool shared;    /* other processes were in it before: they are not ours to kill */
 	char *relative; /* the path below the hierarchies' root, for /proc/PID/cgroup and systemd */
 	char *unit;     /* systemd: the scope, else NULL */
 	char *slice;
@@ -54,8 +55,9 @@ void cgroup_free(struct cgroup *cg);
 OWN_DEFINE(own_cgroup, struct cgroup *, cgroup_free);
 #define own_cgroup __attribute__((cleanup(own_cgroup_release)))
 
-/* Refuses directories that processes are in already: removing the container would kill them. */
-int cgroup_check_free(const struct cgroup *cg, struct error *err) must_check;
+/* Finds out whether processes are in it already, which is a warning (cg->shared is set); refuses the
+ * root, and a frozen one, in which our process would freeze. */
+int cgroup_check_free(struct cgroup *cg, struct error *err) must_check;
 /* For the state file. */
 json_t *cgroup_save(const struct cgroup *cg);
 int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err) must_check;

@@ -288,6 +288,16 @@ static int remove_dir(const struct cgroup_dir *dir, struct error *err)
 	return fail(err, rc < 0 ? rc : -EBUSY, "remove cgroup %s", dir->path);
 }
 
+/* Directories that were there before us: gone with the last who uses them. */
+static int remove_shared(const struct cgroup *cg)
+{
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (rmdir(cg->dirs[i].path) < 0 && errno != ENOENT && errno != EBUSY &&
+		    errno != ENOTEMPTY)
+			return -errno;
+	return 0;
+}
+
 int cgroup_remove(struct cgroup *cg, struct error *err)
 {
 	const struct cgroup_dir *dir = census(cg);
@@ -295,6 +305,8 @@ int cgroup_remove(struct cgroup *cg, struct error *err)
 
 	if (cg->manager == OCI_CGROUP_NONE || dir == NULL)
 		return 0;
+	if (cg->shared)
+		return remove_shared(cg);
 	/* All at once first, by the best means, so that removing the rest finds empty directories. What can
 	 * be removed is empty already. */
 	if (rmdir(dir->path) < 0 && errno != ENOENT) {

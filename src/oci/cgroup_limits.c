@@ -332,7 +332,6 @@ static int rdma(const struct cgroup *cg, const struct config_resources *r, struc
 	return 0;
 }
 
-/* The unified map on a hybrid host goes to the unified directory, where few files exist. */
 static int unified(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
 	for (size_t i = 0; i < r->unified_count; i++) {
@@ -385,11 +384,15 @@ int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r, s
 {
 	int rc;
 
+	if (r->unified_count > 0)
+		return refuse(err, -EINVAL,
+			      "linux.resources.unified: invalid configuration: this host's "
+			      "controllers are those of cgroup v1");
 	if ((rc = devices_v1(cg, r, err)) < 0 || (rc = memory_v1(cg, r, err)) < 0 ||
 	    (rc = cpu_v1(cg, r, err)) < 0 || (rc = io_v1(cg, r, err)) < 0 ||
-	    (rc = others_v1(cg, r, err)) < 0 || (rc = rdma(cg, r, err)) < 0)
+	    (rc = others_v1(cg, r, err)) < 0)
 		return rc;
-	return unified(cg, r, err);
+	return rdma(cg, r, err);
 }
 
 /* --- v2 ----------------------------------------------------------------------------------------- */

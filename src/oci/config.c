@@ -231,6 +231,7 @@ static const struct config_word rlimit_names[] = {
 	{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
 	{"RLIMIT_RTTIME", RLIMIT_RTTIME},
 	{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+	{"RLIMIT_STACK", RLIMIT_STACK},
 	{NULL, 0},
 };
 
@@ -438,8 +439,6 @@ static int parse_hook(struct config *c, const struct json_at *at, struct config_
 		hook->args = config_alloc(c, 2, sizeof(char *));
 		memcpy(hook->args, &hook->path, sizeof(char *));
 	}
-	if (hook->env == NULL)
-		hook->env = config_alloc(c, 1, sizeof(char *));
 	rc = json_get_int(at, "timeout", JSON_OPTIONAL, 1, INT_MAX, &timeout, err);
 	hook->timeout_seconds = (int)timeout;
 	return rc;

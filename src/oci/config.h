@@ -118,7 +118,7 @@ extern const char *const config_hook_names[HOOK_KINDS];
 struct config_hook {
 	const char *path;
 	char **args;         /* never NULL */
-	char **env;          /* never NULL */
+	char **env;          /* NULL: the runtime's own */
 	int timeout_seconds; /* 0: none */
 };
 

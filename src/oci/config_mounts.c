@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "oci/config_priv.h"
 #include "oci/mount_attr.h"
@@ -216,8 +217,10 @@ static int check_mount(const struct json_at *at, const struct config_mount *m, s
 {
 	if (m->bind && m->source == NULL)
 		return json_refuse(err, at, "a bind mount needs a source");
+	/* mount(2) ignores such an option, and engines pass them. */
 	if (m->bind && m->data != NULL && m->data[0] != NULL)
-		return json_refuse(err, at, "\"%s\" is not an option of a bind mount", m->data[0]);
+		log_debug("mounts: %s: \"%s\" says nothing about a bind mount", m->destination,
+			  m->data[0]);
 	if (m->copy_up && strcmp(m->type, "tmpfs") != 0)
 		return json_refuse(err, at, "tmpcopyup goes with tmpfs only");
 	if (m->copy_symlink && !m->bind)

@@ -25,7 +25,8 @@ static int parse_device_rule(const struct json_at *at, struct config_device_rule
 		return rc;
 	r->type = (char)type;
 	for (const char *p = access; *p != '\0'; p++) {
-		if (strchr("rwm", *p) == NULL)
+		/* "a" for all is the word of the controller for the type; here it says nothing. */
+		if (strchr("rwma", *p) == NULL)
 			return json_refuse(err, at, "access: \"%s\" has other letters than r, w, m",
 					   access);
 		r->read |= *p == 'r';

@@ -189,8 +189,7 @@ static int parse_flags(struct config *c, const struct json_at *at, struct config
 	return rc;
 }
 
-static int check_listener(const struct json_at *at, const struct config_seccomp *s,
-			  struct error *err)
+static int check_listener(const struct json_at *at, struct config_seccomp *s, struct error *err)
 {
 	bool notify = s->default_action == SCMP_ACT_NOTIFY;
 
@@ -203,12 +202,15 @@ static int check_listener(const struct json_at *at, const struct config_seccomp 
 		     s->rules[i].action == SCMP_ACT_NOTIFY && s->rules[i].names[k] != NULL; k++)
 			if (strcmp(s->rules[i].names[k], "write") == 0)
 				return json_refuse(err, at,
-						   "syscalls[%zu]: write cannot be notified", i);
+						   "syscalls[%zu]: SCMP_ACT_NOTIFY cannot be used "
+						   "for the write syscall",
+						   i);
 	}
-	if (notify && s->listener_path == NULL)
+	if (notify && str_empty(s->listener_path))
 		return json_refuse(err, at, "listenerPath: is required with SCMP_ACT_NOTIFY");
-	if (!notify && s->listener_path != NULL && s->listener_path[0] != '\0')
-		return json_refuse(err, at, "listenerPath: no rule uses SCMP_ACT_NOTIFY");
+	/* Nothing would ever be sent to it. */
+	if (!notify)
+		s->listener_path = s->listener_metadata = NULL;
 	return 0;
 }
 

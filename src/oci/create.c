@@ -128,7 +128,8 @@ static int connect_listener(struct launch *l, struct error *err)
 		return 0;
 	l->listener_sock = sock_connect(AT_FDCWD, path, SOCK_STREAM);
 	if (l->listener_sock < 0)
-		return fail(err, l->listener_sock, "linux.seccomp.listenerPath: connect to %s",
+		return fail(err, l->listener_sock,
+			    "linux.seccomp.listenerPath: failed to connect with seccomp agent %s",
 			    path);
 	return 0;
 }
@@ -182,7 +183,7 @@ static int check_options(const struct oci_create *o, const struct config *c, str
 	if (c->linux_.intel_rdt.given)
 		return refuse(err, -ENOTSUP,
 			      "linux.intelRdt: this host has no resctrl file system in use");
-	return launch_check_preserved(o->preserve_fds, err);
+	return 0;
 }
 
 /* --- the conversation --------------------------------------------------------------------------- */
@@ -201,12 +202,14 @@ static int run_runtime_hooks(struct creation *x, struct error *err)
 	struct hook_state state = {
 		.id = x->container->id,
 		.bundle = x->options->bundle,
-		.status = OCI_CREATING,
+		/* The prestart hooks are from a time when they ran on start. */
+		.status = OCI_CREATED,
 		.pid = x->child.pid,
 		.annotations = c->annotations,
 	};
 	int rc = hooks_run(c, HOOK_PRESTART, &state, err);
 
+	state.status = OCI_CREATING;
 	if (rc == 0)
 		rc = hooks_run(c, HOOK_CREATE_RUNTIME, &state, err);
 	if (rc == 0 && (rc = sync_send(x->launch->parent_sock, SYNC_GO, -1)) < 0)
@@ -397,6 +400,9 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	int rc;
 
 	launch_init(&l);
+	rc = launch_preserve(&l, o->preserve_fds, err);
+	if (rc < 0)
+		return rc;
 	if ((rc = read_spec(o, &json, err)) < 0 || (rc = config_parse(json, &c, err)) < 0 ||
 	    (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
@@ -407,7 +413,6 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	l.process = &c->process;
 	l.cgroup = cg;
 	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
-	l.preserve_fds = o->preserve_fds;
 	l.sibling = o->flags & OCI_CREATE_SIBLING;
 	l.no_keyring = o->flags & OCI_CREATE_NO_KEYRING;
 	l.reaper = o->flags & OCI_CREATE_REAPER;

@@ -23,6 +23,7 @@
 #include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "oci/cgroup_priv.h"
 #include "oci/container.h"
 #include "oci/launch.h"
 #include "oci/runtime.h"
@@ -157,26 +158,78 @@ static int parse_process(struct config *c, json_t *given, struct config_process 
 	return 0;
 }
 
+/* True for a path that stays where it is put. */
+static bool is_below(const char *path)
+{
+	int depth = 0;
+
+	for (const char *p = path; *p != '\0' && depth >= 0; p += strcspn(p, "/")) {
+		p += strspn(p, "/");
+		if (str_eq(p, "..") || strncmp(p, "../", 3) == 0)
+			depth--;
+		else if (*p != '\0')
+			depth++;
+	}
+	return depth >= 0;
+}
+
+/* Applies one "[controllers:]path". */
+static int go_below(struct cgroup *cg, const char *text, struct error *err)
+{
+	const char *colon = strchr(text, ':');
+	const char *path = colon ? colon + 1 : text;
+	own_mem char *names = colon ? str_copy_n(text, (size_t)(colon - text)) : NULL;
+	own_strv char **controllers = names ? strv_split(names, ',') : NULL;
+	bool known = controllers == NULL;
+
+	if (colon != NULL && cg->v2)
+		return refuse(err, -EINVAL,
+			      "cgroup \"%s\": there are no separate controllers on v2", text);
+	if (!is_below(path))
+		return refuse(err, -EINVAL, "cgroup: %s is not a sub cgroup path", path);
+	for (size_t i = 0; i < cg->dir_count; i++) {
+		struct cgroup_dir *dir = &cg->dirs[i];
+		bool meant = controllers == NULL;
+		char *below;
+
+		for (size_t k = 0; controllers != NULL && controllers[k] != NULL; k++)
+			meant |= cgroup_has_word(dir->controllers, controllers[k]);
+		if (!meant)
+			continue;
+		known = true;
+		below = str_format("%s/%s", dir->path, path + strspn(path, "/"));
+		free(dir->path);
+		dir->path = below;
+	}
+	return known ? 0
+		     : refuse(err, -EINVAL, "cgroup \"%s\": unknown controller %s", text, names);
+}
+
+/* A path that does not exist is told in words that other runtimes have as well. */
+static int check_exist(const struct cgroup *cg, struct error *err)
+{
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (access(cg->dirs[i].path, F_OK) < 0)
+			return refuse(
+				err, -ENOENT,
+				"cgroup: adding pid to %s/cgroup.procs: no such file or directory",
+				cg->dirs[i].path);
+	return 0;
+}
+
 /* The container's cgroup, or one below it. */
-static int open_cgroup(const struct container *container, const char *below, struct cgroup **ret,
+static int open_cgroup(const struct container *container, char *const *below, struct cgroup **ret,
 		       struct error *err)
 {
 	own_cgroup struct cgroup *cg = NULL;
 	int rc = container_cgroup(container, &cg, err);
 
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; below != NULL && i < cg->dir_count; i++) {
-		char *path;
-
-		if (strstr(below, "..") != NULL)
-			return refuse(err, -EINVAL, "cgroup \"%s\" is not below the container's",
-				      below);
-		path = str_format("%s/%s", cg->dirs[i].path, below);
-		free(cg->dirs[i].path);
-		cg->dirs[i].path = path;
-	}
-	rc = cgroup_open_join(cg, err);
+	for (size_t i = 0; rc == 0 && below != NULL && below[i] != NULL; i++)
+		rc = go_below(cg, below[i], err);
+	if (rc == 0 && below != NULL && below[0] != NULL)
+		rc = check_exist(cg, err);
+	if (rc == 0)
+		rc = cgroup_open_join(cg, err);
 	if (rc == 0)
 		*ret = take(cg);
 	return rc;
@@ -245,9 +298,9 @@ static int prepare(struct launch *l, struct container *container, const struct o
 	if (l->terminal && o->console_socket == NULL && !(o->flags & OCI_EXEC_KEEP_TERMINAL))
 		return refuse(err, -EINVAL,
 			      "process.terminal: a terminal needs a console socket to send it to");
-	if ((rc = launch_check_preserved(o->preserve_fds, err)) < 0 ||
+	if ((rc = launch_preserve(l, o->preserve_fds, err)) < 0 ||
 	    (rc = open_target(l, container, err)) < 0 ||
-	    (rc = open_cgroup(container, o->cgroup, ret_cgroup, err)) < 0)
+	    (rc = open_cgroup(container, o->cgroups, ret_cgroup, err)) < 0)
 		return rc;
 	l->cgroup = *ret_cgroup;
 	if (s->given && (rc = seccomp_compile(s, container->root_fd, &l->program, err)) < 0)
@@ -281,7 +334,6 @@ int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 	l.config = c;
 	l.process = &process;
 	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
-	l.preserve_fds = o->preserve_fds;
 	l.sibling = o->flags & OCI_EXEC_SIBLING;
 	l.terminal = process.terminal;
 	l.id = o->id;

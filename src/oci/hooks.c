@@ -61,6 +61,12 @@ static char *output_tail(int fd)
 	return str_copy(text);
 }
 
+/* A filter's kill is told in the words that other runtimes have for it. */
+static const char *died_of(int signal)
+{
+	return signal == SIGSYS ? "bad system call" : strsignal(signal);
+}
+
 static int run_one(const struct config_hook *hook, const char *state, struct error *err)
 {
 	own_fd int in = text_fd(state), out = memfd_create("output", MFD_CLOEXEC), pidfd = -1;
@@ -96,6 +102,9 @@ static int run_one(const struct config_hook *hook, const char *state, struct err
 	if (rc == 0)
 		return 0;
 	output = output_tail(out);
+	if (rc > 128 && rc - 128 < NSIG)
+		return refuse(err, -ECANCELED, "signal: %s%s%s", died_of(rc - 128),
+			      output[0] ? ": " : "", output);
 	return refuse(err, -ECANCELED, "exit status %d%s%s", rc, output[0] ? ": " : "", output);
 }
 

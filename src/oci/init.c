@@ -208,6 +208,11 @@ static int hooks_before_pivot(struct launch *l, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
+	if (!has_hooks(c, HOOK_CREATE_CONTAINER))
+		return 0;
+	/* Other runtimes have changed to the new root at this point, and hooks rely on it. */
+	if (l->rootfs.root_fd >= 0 && fchdir(l->rootfs.root_fd) < 0)
+		return fail(err, -errno, "change to the root directory");
 	return run_hooks(l, HOOK_CREATE_CONTAINER, OCI_CREATING, err);
 }
 
@@ -245,6 +250,16 @@ static int enter_shared_mounts(struct launch *l, struct error *err)
 	return 0;
 }
 
+/* The working directory may be missing in the image: other runtimes create it, as long as the root can
+ * be written to. */
+static void make_cwd(int root_fd, const struct config_process *p)
+{
+	own_fd int fd = -1;
+
+	if (p->cwd != NULL && strcmp(p->cwd, "/") != 0)
+		fd = beneath_make_dir(root_fd, p->cwd, 0755);
+}
+
 static int enter_own_mounts(struct launch *l, int *ret_terminal, struct error *err)
 {
 	own_fd int terminal = -1;
@@ -262,6 +277,7 @@ static int enter_own_mounts(struct launch *l, int *ret_terminal, struct error *e
 		if (rc < 0)
 			return rc;
 	}
+	make_cwd(l->rootfs.root_fd, l->process);
 	rc = rootfs_finish(&l->rootfs, err);
 	if (rc == 0)
 		*ret_terminal = take(terminal);
@@ -289,15 +305,6 @@ static int enter_files(struct launch *l, struct error *err)
 	return terminal >= 0 ? terminal_attach(terminal, err) : launch_place_stdio(l, err);
 }
 
-/* The working directory may be missing in the image: other runtimes create it. */
-static void make_cwd(const struct config_process *p)
-{
-	own_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
-
-	if (root >= 0 && p->cwd != NULL)
-		fd = beneath_make_dir(root, p->cwd, 0755);
-}
-
 /* --- the whole ---------------------------------------------------------------------------------- */
 
 static int set_up(struct launch *l, struct error *err)
@@ -322,7 +329,6 @@ static int set_up(struct launch *l, struct error *err)
 	    (rc = process_open_labels(l->process, &l->labels, err)) < 0 ||
 	    (rc = enter_files(l, err)) < 0)
 		return rc;
-	make_cwd(l->process);
 	return 0;
 }
 
@@ -343,6 +349,12 @@ static int wait_for_start(struct launch *l, struct error *err)
 	}
 }
 
+/* In the container and with no more rights than it has: its file system may have been tampered with. */
+static int start_hooks(struct launch *l, struct error *err)
+{
+	return run_hooks(l, HOOK_START_CONTAINER, OCI_CREATED, err);
+}
+
 void init_main(struct launch *l)
 {
 	own_strv char **env = NULL;
@@ -358,8 +370,7 @@ void init_main(struct launch *l)
 		rc = sync_wait_go(l->child_sock, &err);
 	if (rc == 0 && l->start_sock >= 0)
 		rc = wait_for_start(l, &err);
-	if (rc == 0)
-		rc = run_hooks(l, HOOK_START_CONTAINER, OCI_CREATED, &err);
+	l->last_step = start_hooks;
 	if (rc == 0)
 		rc = launch_execute(l, path, env, &err);
 	if (rc < 0 && err.code == 0)

@@ -39,6 +39,16 @@ void launch_init(struct launch *l)
 		l->namespace_fds[i] = -1;
 }
 
+static bool is_in(const uint64_t *set, unsigned int i)
+{
+	return set[i / 64] >> i % 64 & 1;
+}
+
+static void put_in(uint64_t *set, unsigned int i)
+{
+	set[i / 64] |= UINT64_C(1) << i % 64;
+}
+
 void launch_release(struct launch *l)
 {
 	seccomp_program_release(&l->program);
@@ -53,17 +63,36 @@ void launch_release(struct launch *l)
 	fd_close(&l->listener_sock);
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 		fd_close(&l->namespace_fds[i]);
+	for (unsigned int i = 0; i < l->preserve_fds; i++)
+		if (is_in(l->fillings, i))
+			close(3 + (int)i);
+	l->preserve_fds = 0;
 }
 
-int launch_check_preserved(unsigned int count, struct error *err)
+int launch_preserve(struct launch *l, unsigned int count, struct error *err)
 {
-	for (unsigned int fd = 3; fd < 3 + count; fd++) {
-		const int flags = fcntl((int)fd, F_GETFD);
+	if (count > LAUNCH_PRESERVE_MAX)
+		return refuse(err, -EINVAL, "more than %d descriptors are to be preserved",
+			      LAUNCH_PRESERVE_MAX);
+	for (unsigned int i = 0; i < count; i++) {
+		const int flags = fcntl(3 + (int)i, F_GETFD);
+		int fd;
 
+		l->preserve_fds = i + 1;
 		/* One that would have been closed when we were executed is of our own making. */
 		if (flags < 0 || flags & FD_CLOEXEC)
-			return refuse(err, -EBADF, "descriptor %u is to be preserved but not open",
-				      fd);
+			put_in(l->holes, i);
+		if (flags >= 0)
+			continue;
+		fd = open("/dev/null", O_PATH | O_CLOEXEC);
+		if (fd < 0)
+			return fail(err, -errno, "open /dev/null");
+		/* The lowest free one is taken, and lower holes have been filled. */
+		if (fd != 3 + (int)i) {
+			close(fd);
+			return refuse(err, -EBADF, "descriptors 0, 1 and 2 have to be open");
+		}
+		put_in(l->fillings, i);
 	}
 	return 0;
 }
@@ -297,11 +326,11 @@ static int on_listener(int listener_fd, void *data, struct error *err)
 }
 
 /* Lets descriptors 3 .. 3+N-1 through the execution. */
-static int let_through(unsigned int count, struct error *err)
+static int let_through(const struct launch *l, struct error *err)
 {
-	for (unsigned int fd = 3; fd < 3 + count; fd++)
-		if (fcntl((int)fd, F_SETFD, 0) < 0)
-			return fail(err, -errno, "preserve descriptor %u", fd);
+	for (unsigned int i = 0; i < l->preserve_fds; i++)
+		if (!is_in(l->holes, i) && fcntl(3 + (int)i, F_SETFD, 0) < 0)
+			return fail(err, -errno, "preserve descriptor %u", 3 + i);
 	return 0;
 }
 
@@ -309,9 +338,10 @@ int launch_execute(struct launch *l, const char *path, char *const *env, struct 
 {
 	int rc;
 
-	if ((rc = let_through(l->preserve_fds, err)) < 0 ||
+	if ((rc = let_through(l, err)) < 0 ||
 	    (rc = process_confine(l->process, &l->labels, &l->program, &l->config->linux_.seccomp,
 				  on_listener, l, err)) < 0 ||
+	    (l->last_step && (rc = l->last_step(l, err)) < 0) ||
 	    (l->reaper && (rc = reaper_split(err)) < 0))
 		return rc;
 	return process_execute(path, l->process, env, err);

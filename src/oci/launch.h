@@ -18,6 +18,8 @@
 #include "oci/process.h"
 #include "oci/rootfs.h"
 
+enum { LAUNCH_PRESERVE_MAX = 4096 };
+
 struct launch {
 	const struct config *config;
 	const struct config_process *process;
@@ -26,6 +28,9 @@ struct launch {
 	struct process_labels labels;
 	int stdio[3];
 	unsigned int preserve_fds;
+	/* Which of these the caller did not open (bit N stands for descriptor 3+N), and which of the former
+	 * we opened to keep the place, to be closed again. */
+	uint64_t holes[LAUNCH_PRESERVE_MAX / 64], fillings[LAUNCH_PRESERVE_MAX / 64];
 	bool sibling;
 	bool no_keyring;
 	bool reaper; /* the program gets a process 1 above it */
@@ -37,6 +42,8 @@ struct launch {
 	struct rootfs rootfs;
 	int start_sock; /* listening, or -1: go on at once */
 	pid_t host_pid; /* known by the process itself, for hooks */
+	/* Called by the process when it is confined, just before it executes its program; or NULL. */
+	int (*last_step)(struct launch *l, struct error *err);
 
 	/* Exec only. */
 	int target_pidfd;    /* whose namespaces are joined, else -1 */
@@ -61,9 +68,9 @@ typedef void launch_child_fn(struct launch *l);
 /* Creates the process, which runs `child` (it does not return) with the launch. */
 int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *ret_pidfd,
 		 struct error *err) must_check;
-/* Checks, before anything else is opened, that the descriptors to be preserved exist: else one of
- * ours could take their place. */
-int launch_check_preserved(unsigned int count, struct error *err) must_check;
+/* Called before anything else is opened: sets preserve_fds, and fills the holes among the descriptors to
+ * be preserved, which one of ours could get into otherwise. -EINVAL for too many. */
+int launch_preserve(struct launch *l, unsigned int count, struct error *err) must_check;
 
 /* --- steps of the new process ------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
@@ -327,16 +328,20 @@ static int not_executable(const char *name, int rc, struct error *err)
 			 EXIT_NOT_EXECUTABLE);
 }
 
-/* 0, -ENOENT, or -EACCES for what is there but cannot be executed. */
-static int check_program(const char *path)
+/* 0, -ENOENT, or -EACCES for what is there but cannot be executed. The capabilities of the process are
+ * not in effect yet: one of them lets it execute what anybody may. */
+static int check_program(const struct config_process *p, const char *path)
 {
+	const bool override = p->caps.effective & UINT64_C(1) << CAP_DAC_OVERRIDE;
 	struct stat st;
 
 	if (stat(path, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EACCES;
-	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0 || (override && st.st_mode & 0111))
+		return 0;
+	return -errno;
 }
 
 int process_find_program(const struct config_process *p, char **ret_path, char ***ret_env,
@@ -356,7 +361,7 @@ int process_find_program(const struct config_process *p, char **ret_path, char *
 	}
 	search = env_get(env, "PATH");
 	if (strchr(name, '/') != NULL) {
-		int rc = check_program(name);
+		int rc = check_program(p, name);
 
 		if (rc < 0)
 			return not_executable(name, rc, err);
@@ -367,7 +372,7 @@ int process_find_program(const struct config_process *p, char **ret_path, char *
 	dirs = strv_split(search ? search : DEFAULT_PATH, ':');
 	for (size_t i = 0; dirs != NULL && dirs[i] != NULL; i++) {
 		own_mem char *path = str_format("%s%s%s", dirs[i], dirs[i][0] ? "/" : "./", name);
-		int rc = check_program(path);
+		int rc = check_program(p, path);
 
 		if (rc == 0) {
 			*ret_path = take(path);

@@ -355,12 +355,61 @@ static bool is_kernel_fs(const char *type)
 	return false;
 }
 
+/* A procfs or sysfs that is mounted elsewhere than where it seems to be would be a way around what is
+ * masked in it. */
+static int check_ordinary(const struct rootfs *r, const struct config_mount *m, struct error *err)
+{
+	own_fd int fd = -1;
+	struct stat st;
+
+	if (!is_type(m, "proc") && !is_type(m, "sysfs"))
+		return 0;
+	fd = beneath_open(r->root_fd, m->destination, O_PATH | O_NOFOLLOW, 0);
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+		return refuse(err, -ENOTDIR, "%s must be mounted on ordinary directory",
+			      m->destination);
+	return 0;
+}
+
+static bool has_option(const struct config_mount *m, const char *key)
+{
+	for (size_t i = 0; m->data != NULL && m->data[i] != NULL; i++)
+		if (str_after(m->data[i], key) != NULL)
+			return true;
+	return false;
+}
+
+/* The directory that a tmpfs is mounted on decides about its mode, unless an option does. Returns the
+ * options with that mode, to be freed; NULL if nothing is to be added. */
+static char **options_with_mode(const struct rootfs *r, const struct config_mount *m)
+{
+	own_fd int fd = -1;
+	char **options;
+	struct stat st;
+
+	if (!is_type(m, "tmpfs") || has_option(m, "mode="))
+		return NULL;
+	fd = beneath_open(r->root_fd, m->destination, O_PATH | O_DIRECTORY, 0);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return NULL;
+	options = m->data ? strv_copy(m->data) : NULL;
+	strv_push_format(&options, "mode=%04o", st.st_mode & 07777);
+	return options;
+}
+
+static bool is_dev(const struct config_mount *m)
+{
+	return is_type(m, "tmpfs") &&
+	       (str_eq(m->destination, "/dev") || str_eq(m->destination, "/dev/"));
+}
+
 static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, struct error *err)
 {
+	own_strv char **with_mode = options_with_mode(r, m);
 	struct mount_fs fs = {
 		.type = m->type,
 		.source = m->source,
-		.data = m->data,
+		.data = with_mode ? with_mode : m->data,
 		.super_flags = m->super_flags,
 		.attr = (m->attr_set | m->attr_set_rec),
 		.label = str_empty(r->config->linux_.mount_label) || is_type(m, "proc") ||
@@ -368,10 +417,13 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 				 ? NULL
 				 : r->config->linux_.mount_label,
 	};
-	own_fd int target = rootfs_target(r, m->destination, true, err), fd = -1;
-	struct mount_target where = {target, r->root_fd, m->destination};
-	int rc;
+	own_fd int target = -1, fd = -1;
+	struct mount_target where = {-1, r->root_fd, m->destination};
+	int rc = check_ordinary(r, m, err);
 
+	if (rc < 0)
+		return rc;
+	target = where.fd = rootfs_target(r, m->destination, true, err);
 	if (target < 0)
 		return target;
 	if ((is_type(m, "cgroup") || is_type(m, "cgroup2")) && r->cgroup != NULL &&
@@ -379,8 +431,8 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 		return rootfs_mount_cgroup(r, m, target, err);
 	if (fs.attr & MOUNT_ATTR_RDONLY && !is_kernel_fs(m->type))
 		fs.super_flags |= MS_RDONLY;
-	/* What is copied up has to be written first. */
-	if (m->copy_up)
+	/* What is copied up has to be written first; and so have the devices: see protect_dev. */
+	if (m->copy_up || is_dev(m))
 		fs.attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	fd = mount_new(&fs, &where, err);
 	if (fd == -EPERM && r->user_namespace)
@@ -527,6 +579,24 @@ static void drop_own_mount(void)
 		return;
 }
 
+/* A /dev that is to be read-only could not be filled before. */
+static int protect_dev(const struct rootfs *r, struct error *err)
+{
+	for (size_t i = 0; i < r->config->mount_count; i++) {
+		const struct config_mount *m = &r->config->mounts[i];
+		own_fd int fd = -1;
+		int rc;
+
+		if (!is_dev(m) || !((m->attr_set | m->attr_set_rec) & MOUNT_ATTR_RDONLY))
+			continue;
+		fd = beneath_open(r->root_fd, m->destination, O_PATH | O_DIRECTORY, 0);
+		rc = fd < 0 ? fd : mount_set_attr(fd, false, MOUNT_ATTR_RDONLY, 0);
+		if (rc < 0)
+			return fail(err, rc, "mounts[%zu]: make /dev read-only", i);
+	}
+	return 0;
+}
+
 static int pivot(const struct rootfs *r, struct error *err)
 {
 	drop_own_mount();
@@ -553,7 +623,8 @@ int rootfs_finish(struct rootfs *r, struct error *err)
 	const unsigned long asked = r->config->linux_.rootfs_propagation;
 	int rc;
 
-	if ((rc = protect_paths(r, err)) < 0 || (rc = mask_paths(r, err)) < 0)
+	if ((rc = protect_dev(r, err)) < 0 || (rc = protect_paths(r, err)) < 0 ||
+	    (rc = mask_paths(r, err)) < 0)
 		return rc;
 	if (r->config->root_readonly) {
 		rc = mount_set_attr(r->root_fd, false, MOUNT_ATTR_RDONLY, 0);

@@ -158,7 +158,9 @@ int oci_kill(const char *state_root, const char *id, int signal, enum oci_kill_f
 		return rc;
 	if (flags & OCI_KILL_ALL) {
 		rc = container_cgroup(c, &cg, err);
-		return rc < 0 ? rc : cgroup_signal(cg, signal, err);
+		if (rc == 0)
+			rc = cgroup_signal(cg, signal, err);
+		return rc;
 	}
 	rc = signal_init(c, signal, err);
 	/* A frozen process does not die. */
@@ -229,7 +231,8 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 		return rc;
 	/* We hold the lock: what says "creating" was left by a runtime that is gone. */
 	status = container_status(c);
-	if (!(flags & OCI_DELETE_FORCE) && status != OCI_STOPPED)
+	/* A created one has not run yet: there is nothing to lose, and engines delete it like this. */
+	if (!(flags & OCI_DELETE_FORCE) && status != OCI_STOPPED && status != OCI_CREATED)
 		return hint(err,
 			    refuse(err, -EBUSY,
 				   "cannot delete container %s that is not stopped: %s", id,

@@ -184,7 +184,9 @@ struct oci_exec {
 	unsigned int preserve_fds;
 	const char *console_socket;
 	const char *pid_file;
-	const char *cgroup; /* a cgroup below the container's, or NULL */
+	/* Cgroups below the container's, as "path" or, on v1, "controller,...:path"; NULL-terminated;
+	 * NULL: none. */
+	char *const *cgroups;
 	enum oci_exec_flags flags;
 };
 #define OCI_EXEC_DEFAULTS                                                                          \

@@ -1,7 +1,9 @@
 /* spec: the configuration that `spec` writes. */
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -46,7 +48,7 @@ static const char linux_text[] =
 	"{'allow':true,'type':'c','major':5,'minor':2,'access':'rwm'},"
 	"{'allow':true,'type':'c','major':136,'access':'rwm'}]},"
 	"'namespaces':[{'type':'pid'},{'type':'network'},{'type':'ipc'},{'type':'uts'},"
-	"{'type':'mount'},{'type':'cgroup'}],"
+	"{'type':'mount'}],"
 	"'maskedPaths':['/proc/acpi','/proc/asound','/proc/kcore','/proc/keys',"
 	"'/proc/latency_stats','/proc/timer_list','/proc/timer_stats','/proc/sched_debug',"
 	"'/sys/firmware','/proc/scsi'],"
@@ -109,11 +111,16 @@ static void make_rootless(json_t *spec)
 
 json_t *oci_spec(enum oci_spec_flags flags)
 {
+	struct statfs fs;
 	json_t *spec = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o}", "ociVersion",
 				 OCI_VERSION, "process", parse(process_text), "root", "path",
 				 "rootfs", "readonly", 1, "hostname", "berth", "mounts",
 				 parse(mounts_text), "linux", parse(linux_text));
 
+	/* Below a v1 hierarchy programs expect to find their own path. */
+	if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+		json_array_append_new(json_object_get(json_object_get(spec, "linux"), "namespaces"),
+				      json_pack("{s:s}", "type", "cgroup"));
 	if (flags & OCI_SPEC_ROOTLESS)
 		make_rootless(spec);
 	return spec;
