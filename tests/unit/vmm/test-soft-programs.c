@@ -1,5 +1,6 @@
 /* Small guest programs in 16, 32 and 64 bits with known results. Each ends with INT3 and leaves what it
  * found in RAX, or ends in the fault that is expected of it. */
+#include <cpuid.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,6 +88,13 @@ PROGRAM(long_step_held_back, 64,
 PROGRAM(long_breakpoint_bits, 64, /* DR6 tells of this #DB only in bits 0 to 3 */
 	"mov eax, 0xe; mov dr6, rax; lea rax, [rip + 1f]; mov dr0, rax; mov eax, 1; mov dr7, rax\n"
 	"mov eax, 42; 1: nop; int3");
+PROGRAM(long_resume, 64, /* RF, as IRET sets it, lets the instruction with a breakpoint pass */
+	"lea rax, [rip + 1f]; mov dr0, rax; mov ecx, 1; mov dr7, rcx; mov rcx, rsp; push 0x10\n"
+	"push rcx; pushfq; bts dword ptr [rsp], 16; push 8; push rax; iretq\n"
+	"1: mov eax, 42; int3");
+PROGRAM(long_null_loses_rpl, 64,
+	"mov ax, 3; mov fs, ax; lea rdx, [rip + 1f]; push 0x23; push 0x10001000; pushfq\n"
+	"push 0x2b; push rdx; iretq; 1: mov eax, fs; int3");
 PROGRAM(long_hypercall, 64, "mov eax, 0x7fff; vmmcall; int3");
 PROGRAM(long_jump_not_canonical, 64, "mov rax, 0x800000000000; jmp rax");
 PROGRAM(long_pcid, 64,
@@ -98,8 +106,18 @@ PROGRAM(long_null_keeps_base, 64, /* a return to user code drops the kernel's GS
 	"mov ax, 0x10; mov gs, ax; mov ecx, 0xc0000101; mov eax, 0x10000000; xor edx, edx; wrmsr\n"
 	"mov dword ptr [0x10000020], 77; lea rdx, [rip + 1f]; push 0x23; push 0x10001000; pushfq\n"
 	"push 0x2b; push rdx; iretq; 1: mov eax, gs:[0x20]; mov edx, gs; add eax, edx; int3");
+PROGRAM(compat_syscall, 64,
+	"mov ecx, 0xc0000083; lea rax, [rip + 2f]; mov rdx, rax; shr rdx, 32; wrmsr\n"
+	"mov ecx, 0xc0000081; xor eax, eax; mov edx, 0x00180008; wrmsr\n"
+	"lea rdx, [rip + 1f]; push 0x23; push 0x10001000; pushfq; push 0x1b; push rdx; iretq\n"
+	".code32\n1: mov eax, 40; syscall; int3\n.code64\n2: add eax, 2; int3");
 PROGRAM(compat_add, 32,
 	"mov eax, 0xffffffff; inc eax; mov eax, 0x10000000; mov [eax], eax; sub eax, [eax]; sbb eax, -7; int3");
+
+enum need {
+	NEED_PRECISE = 1, /* more than a /dev/kvm that only emulates does right */
+	NEED_AMD = 2,
+};
 
 struct program {
 	const char *name;
@@ -107,25 +125,25 @@ struct program {
 	enum guest_mode mode;
 	unsigned int vector;
 	uint32_t error;
-	uint64_t rax;   /* for INT3, and if not 0 */
-	bool soft_only; /* also: what a /dev/kvm that only emulates does not do right */
+	uint64_t rax;       /* for INT3, and if not 0 */
+	unsigned int needs; /* enum need */
 };
 
 #define RUNS(name, mode, rax)                                                                      \
 	{                                                                                          \
-#name, name##_begin, name##_end, mode, 3, 0, rax, false                            \
+#name, name##_begin, name##_end, mode, 3, 0, rax, 0                                \
 	}
-#define RUNS_SOFT(name, mode, rax)                                                                 \
+#define RUNS_WITH(name, mode, rax, needs)                                                          \
 	{                                                                                          \
-#name, name##_begin, name##_end, mode, 3, 0, rax, true                             \
+#name, name##_begin, name##_end, mode, 3, 0, rax, needs                            \
 	}
 #define TRAPS(name, mode, rax)                                                                     \
 	{                                                                                          \
-#name, name##_begin, name##_end, mode, 1, 0, rax, true                             \
+#name, name##_begin, name##_end, mode, 1, 0, rax, NEED_PRECISE                     \
 	}
 #define FAULTS(name, mode, vector, error)                                                          \
 	{                                                                                          \
-#name, name##_begin, name##_end, mode, vector, error, 0, false                     \
+#name, name##_begin, name##_end, mode, vector, error, 0, 0                         \
 	}
 
 static const struct program programs[] = {
@@ -154,20 +172,23 @@ static const struct program programs[] = {
 	FAULTS(long_misaligned, GUEST_LONG_USER, 13, 0),
 	RUNS(long_split_pages, GUEST_LONG_KERNEL, 0x1122334455667789),
 	RUNS(long_strings, GUEST_LONG_KERNEL, 999),
-	RUNS_SOFT(long_syscall, GUEST_LONG_KERNEL, 0x2b),
+	RUNS_WITH(long_syscall, GUEST_LONG_KERNEL, 0x2b, NEED_PRECISE),
 	TRAPS(long_single_step, GUEST_LONG_KERNEL, 0),
 	TRAPS(long_watch, GUEST_LONG_KERNEL, 0),
 	FAULTS(long_smap, GUEST_LONG_KERNEL, 14, 1),
 	RUNS(long_umip_absent, GUEST_LONG_USER, 0x47),
 	TRAPS(long_watch_held_back, GUEST_LONG_KERNEL, 42),
 	TRAPS(long_step_held_back, GUEST_LONG_KERNEL, 42),
+	RUNS_WITH(long_resume, GUEST_LONG_KERNEL, 42, NEED_PRECISE),
+	RUNS_WITH(long_null_loses_rpl, GUEST_LONG_KERNEL, 0, NEED_PRECISE),
 	TRAPS(long_breakpoint_bits, GUEST_LONG_KERNEL, 42),
-	RUNS_SOFT(long_hypercall, GUEST_LONG_KERNEL, (uint64_t)-1000),
+	RUNS_WITH(long_hypercall, GUEST_LONG_KERNEL, (uint64_t)-1000, NEED_PRECISE),
 	FAULTS(long_jump_not_canonical, GUEST_LONG_KERNEL, 13, 0),
-	RUNS_SOFT(long_pcid, GUEST_LONG_KERNEL, 0x1005),
+	RUNS_WITH(long_pcid, GUEST_LONG_KERNEL, 0x1005, NEED_PRECISE),
 	FAULTS(long_pcid_needs_zero, GUEST_LONG_KERNEL, 13, 0),
 	RUNS(long_null_keeps_base, GUEST_LONG_KERNEL, 77),
-	RUNS_SOFT(compat_add, GUEST_COMPAT_USER, 7),
+	RUNS_WITH(compat_syscall, GUEST_LONG_KERNEL, 42, NEED_PRECISE | NEED_AMD),
+	RUNS_WITH(compat_add, GUEST_COMPAT_USER, 7, NEED_PRECISE),
 };
 
 static void run_program(struct guest *g, const struct program *p, bool may_give_up)
@@ -202,11 +223,16 @@ static void protect_second_page(struct guest *g)
 /* A /dev/kvm without hardware behind it knows some instructions not at all. */
 static void run_all(const struct cpu_accel *accel, bool emulated)
 {
+	unsigned int missing = emulated ? NEED_PRECISE : 0, ebx = 0, unused;
+
+	__get_cpuid(0, &unused, &ebx, &unused, &unused);
+	if (ebx != signature_AMD_ebx)
+		missing |= NEED_AMD;
 	for (unsigned int i = 0; i < sizeof(programs) / sizeof(*programs); i++) {
 		struct error err = {0};
 		struct guest g;
 
-		if (programs[i].soft_only && emulated)
+		if (programs[i].needs & missing)
 			continue;
 		if (guest_open_on(&g, accel, &err) < 0)
 			fail_msg("%s: %s", accel->name, err.text);

@@ -51,6 +51,7 @@ struct isa {
 static const struct isa sets[] = {
 	{ZYDIS_ISA_SET_ADOX_ADCX, FEATURE_ADX, GENERAL},
 	{ZYDIS_ISA_SET_AES, FEATURE_AES, VECTOR},
+	{ZYDIS_ISA_SET_AMD, FEATURE_AMD, IN_C}, /* SYSCALL outside of 64-bit mode */
 	{ZYDIS_ISA_SET_AVX, FEATURE_AVX, VECTOR},
 	{ZYDIS_ISA_SET_AVX2, FEATURE_AVX2, VECTOR},
 	{ZYDIS_ISA_SET_AVX2GATHER, FEATURE_AVX2, IN_C},
@@ -109,6 +110,8 @@ static const struct isa sets[] = {
 	{ZYDIS_ISA_SET_INVPCID, FEATURE_ALWAYS, IN_C},
 };
 
+enum { HYGON_EBX = 0x6f677948 };
+
 unsigned int feature_host(void)
 {
 	static _Atomic unsigned int found;
@@ -125,6 +128,9 @@ unsigned int feature_host(void)
 
 	if (found)
 		return found;
+	__get_cpuid(0, &r[0], &r[1], &r[2], &r[3]);
+	if (r[1] == signature_AMD_ebx || r[1] == HYGON_EBX)
+		features |= FEATURE_AMD;
 	__get_cpuid(1, &r[0], &r[1], &r[2], &r[3]);
 	for (unsigned int i = 0; i < array_size(leaf1); i++)
 		features |= r[leaf1[i].reg] >> leaf1[i].bit & 1 ? leaf1[i].feature : 0;

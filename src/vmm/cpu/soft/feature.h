@@ -35,6 +35,7 @@ enum feature {
 	FEATURE_SSSE3 = 1 << 16,
 	FEATURE_SSE41 = 1 << 17,
 	FEATURE_SSE42 = 1 << 18,
+	FEATURE_AMD = 1 << 19, /* what AMD has and Intel has not */
 	FEATURE_ALWAYS = 1 << 30,
 };
 

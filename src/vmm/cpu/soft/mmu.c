@@ -159,7 +159,7 @@ static struct place resolve(struct soft *c, uint64_t address, enum soft_access a
 	return place;
 }
 
-static void check_address(struct soft *c, uint64_t address, unsigned int size)
+void soft_check_address(struct soft *c, uint64_t address, unsigned int size)
 {
 	uint64_t last = address + size - 1;
 
@@ -230,7 +230,7 @@ void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, ui
 	c->op = op;
 	if (op && address & op->alignment)
 		soft_throw(c, VECTOR_GP, 0);
-	check_address(c, address, size);
+	soft_check_address(c, address, size);
 	if (c->tlb_index == TLB_USER_ALIGNED && size <= 8 && address & (size - 1))
 		soft_throw(c, VECTOR_AC, 0);
 	if (c->debug.dr7 & DR7_ENABLED)
@@ -296,7 +296,7 @@ void soft_probe(struct soft *c, uint64_t address, unsigned int size, enum soft_a
 {
 	uint64_t end = address + size;
 
-	check_address(c, address, size);
+	soft_check_address(c, address, size);
 	while (address < end) {
 		(void)resolve(c, address, access);
 		address = (address | 0xfff) + 1;
@@ -321,7 +321,7 @@ void *soft_page_pointer(struct soft *c, uint64_t address, enum soft_access acces
 		return (void *)(uintptr_t)(address + e->addend);
 	if (c->debug.dr7 & DR7_ENABLED || c->tlb_index == TLB_USER_ALIGNED)
 		return NULL;
-	check_address(c, address, 1);
+	soft_check_address(c, address, 1);
 	place = resolve(c, address, access);
 	return place.coded ? NULL : place.host;
 }

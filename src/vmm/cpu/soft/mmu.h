@@ -90,6 +90,8 @@ static inline void soft_write(struct soft *c, uint64_t address, unsigned int siz
 uint64_t soft_read_system(struct soft *c, uint64_t address, unsigned int size);
 void soft_write_system(struct soft *c, uint64_t address, unsigned int size, uint64_t value);
 
+/* #SS or #GP for what is no canonical address. */
+void soft_check_address(struct soft *c, uint64_t address, unsigned int size);
 /* Throws now what a write of the whole range would throw; the range may span many pages. */
 void soft_probe(struct soft *c, uint64_t address, unsigned int size, enum soft_access access);
 /* The same with supervisor's rights. */

@@ -33,6 +33,7 @@ static uint64_t aligned(struct soft *c, const struct op *op, unsigned int size,
 {
 	uint64_t address = address_of(c, op, size, access);
 
+	soft_check_address(c, address, size); /* may be #SS, which comes first */
 	if (address & (alignment - 1))
 		soft_throw(c, VECTOR_GP, 0);
 	soft_probe(c, address, size, access);

@@ -163,8 +163,8 @@ static void run_one(struct soft *c)
 	if (debug_has_execute(c))
 		check_breakpoints(c);
 	c->shadow = c->debug_shadow = false;
+	c->flags &= ~(uint64_t)FLAG_RF; /* before it: IRET sets it for the next one */
 	run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)) | MODE_ONE);
-	c->flags &= ~(uint64_t)FLAG_RF;
 	if (step && c->op == NULL && !c->debug_shadow) {
 		c->debug.pending |= DR6_BS;
 		soft_request(c, REQUEST_TRAP);

@@ -156,6 +156,8 @@ void segment_drop_privileged(struct soft *c)
 		bool conforming = (s->access & 0xc) == 0xc;
 		unsigned int dpl = s->access >> CPU_ACCESS_DPL_SHIFT & 3;
 
+		if (!(s->selector & 0xfffc))
+			s->selector = 0; /* a null selector loses its RPL, too */
 		if (s->access & CPU_ACCESS_UNUSABLE || conforming || dpl >= c->cpl)
 			continue;
 		s->selector = 0;
