@@ -131,6 +131,7 @@ static const struct command_entry entries[] = {
 	{"search", NULL, &search_command, NULL},
 	{"copy", NULL, &copy_command, NULL},
 	{"container", NULL, &container_command, "Groups"},
+	{"disk", NULL, &disk_command, NULL},
 	{"image", NULL, &image_command, NULL},
 	{"kernel", NULL, &kernel_command, NULL},
 	{"system", NULL, &system_command, NULL},

@@ -25,4 +25,5 @@ extern const struct command version_command, info_command, system_df_command, sy
 extern const struct command completion_command, complete_command, man_command;
 extern const struct command kernel_command;
 extern const struct command vmm_command, vmm_control_command;
+extern const struct command disk_command;
 extern const struct command oci_command;

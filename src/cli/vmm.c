@@ -32,7 +32,8 @@ static const struct option_spec run_options[] = {
 	{"cpus", 0, OPTION_INT, 0, "N", "1", "Number of virtual CPUs"},
 	{"debug-exit", 0, OPTION_FLAG, 0, "", "",
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
-	{"disk", 0, OPTION_LIST, 0, "FILE[,ro]", "", "Add a disk from a raw file or block device"},
+	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
+	 "Add a disk from an image or block device"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE|NAME", "",
 	 "Kernel to boot: a bzImage, a vmlinux, a multiboot ELF file, or one of `berth kernel ls`"},
@@ -112,13 +113,17 @@ static int parse_disk(const char *text, struct machine_disk *ret, struct error *
 	if (strv_len(words) < 1 || !*words[0])
 		return refuse(err, -EINVAL, "--disk \"%s\" names no file", text);
 	for (char **word = words + 1; *word; word++) {
+		const char *format = str_after(*word, "format=");
+
 		if (str_eq(*word, "ro"))
-			ret->read_only = true;
-		else if (!str_eq(*word, "format=raw"))
+			ret->flags |= DISK_READ_ONLY;
+		else if (str_eq(*word, "backing=any"))
+			ret->flags |= DISK_BACKING_ANYWHERE;
+		else if (!format || disk_format_parse(format, &ret->format) < 0)
 			return hint(err,
 				    refuse(err, -EINVAL, "--disk does not know the option \"%s\"",
 					   *word),
-				    "the options are ro and format=raw");
+				    "the options are ro, format=raw, format=qcow2 and backing=any");
 	}
 	ret->path = str_copy(words[0]);
 	return 0;

@@ -42,8 +42,34 @@ static inline void disk_close(struct disk *disk)
 OWN_DEFINE(own_disk, struct disk *, disk_close);
 #define own_disk __attribute__((cleanup(own_disk_release)))
 
+/* The most parts of a vector that a disk is given. */
+enum { DISK_PARTS_MAX = 260 };
+
+enum disk_format { DISK_FORMAT_AUTO, DISK_FORMAT_RAW, DISK_FORMAT_QCOW2 };
+/* "raw", "qcow2"; -EINVAL for anything else. */
+int disk_format_parse(const char *name, enum disk_format *ret) must_check;
+
+enum disk_open_flags {
+	DISK_READ_ONLY = 1,
+	/* A qcow2 image may name a backing file in any directory. Without it only in the image's own and
+	 * below: an image from somewhere could else show the guest any file of the host. */
+	DISK_BACKING_ANYWHERE = 2,
+};
+/*
+ * Opens a disk image with everything it is based on, and locks it: one writer, or any number of
+ * readers; backing files are only read.
+ *
+ * With DISK_FORMAT_AUTO the contents say what it is. A disk that looked raw then refuses to be given the
+ * first bytes of another format: else a guest could make the next start open files of its choice.
+ * -EBUSY: somebody else has it; -EINVAL: damaged; -ENOTSUP: a feature that is not supported.
+ */
+int disk_open(const char *path, enum disk_format format, unsigned int flags, struct disk **ret,
+	      struct error *err) must_check;
+
 /* A raw file or block device, which it takes unless it fails. -EINVAL: neither of them. */
 int disk_open_raw(int fd, bool read_only, struct disk **ret) must_check;
+/* The guard that disk_open speaks of, for a disk from disk_open_raw. */
+void disk_raw_guard(struct disk *disk);
 
 enum { DISK_STACK_ALIGN = 4096, DISK_STACK_MAX = 256 };
 /* A read-only disk that is several files one behind the other, each from a multiple of

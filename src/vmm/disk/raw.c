@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 struct raw {
 	struct disk disk;
 	int fd;
+	bool guarded; /* disk_raw_guard */
 };
 
 static struct raw *raw_of(struct disk *disk)
@@ -46,8 +48,24 @@ static int raw_read(struct disk *disk, struct iovec *parts, unsigned int count, 
 	return disk_transfer(raw_of(disk)->fd, true, parts, count, offset);
 }
 
+/* True if the first four bytes written are those that another format begins with. */
+static bool looks_like_an_image(const struct iovec *parts, unsigned int count)
+{
+	static const uint8_t magic[] = {'Q', 'F', 'I', 0xfb};
+	uint8_t head[sizeof(magic)] = {0};
+	size_t have = 0;
+
+	for (unsigned int i = 0; i < count && have < sizeof(head); i++)
+		for (size_t j = 0; j < parts[i].iov_len && have < sizeof(head); j++)
+			head[have++] = ((const uint8_t *)parts[i].iov_base)[j];
+	return memcmp(head, magic, sizeof(magic)) == 0;
+}
+
 static int raw_write(struct disk *disk, struct iovec *parts, unsigned int count, uint64_t offset)
 {
+	/* Sectors are written whole. */
+	if (raw_of(disk)->guarded && offset == 0 && looks_like_an_image(parts, count))
+		return -EPERM;
 	return disk_transfer(raw_of(disk)->fd, false, parts, count, offset);
 }
 
@@ -131,6 +149,11 @@ static int size_of(int fd, uint64_t *ret_bytes)
 		return -EINVAL;
 	*ret_bytes = (uint64_t)st.st_size;
 	return 0;
+}
+
+void disk_raw_guard(struct disk *disk)
+{
+	raw_of(disk)->guarded = true;
 }
 
 int disk_open_raw(int fd, bool read_only, struct disk **ret)

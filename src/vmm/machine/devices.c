@@ -133,24 +133,6 @@ static int create_console(struct machine *machine)
 	return rc;
 }
 
-static int open_file(const struct machine_disk *config, struct disk **ret, struct error *err)
-{
-	const int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
-	own_fd int fd = open(config->path, flags);
-	int rc;
-
-	if (fd < 0)
-		return fail(err, -errno, "open the disk %s", config->path);
-	rc = disk_open_raw(fd, config->read_only, ret);
-	if (rc == -EINVAL)
-		return refuse(err, rc, "the disk %s is neither a file nor a block device",
-			      config->path);
-	if (rc < 0)
-		return fail(err, rc, "open the disk %s", config->path);
-	(void)take(fd);
-	return 0;
-}
-
 /* Several files as one disk. */
 static int open_layers(char *const *paths, struct disk **ret, struct error *err)
 {
@@ -184,7 +166,7 @@ static int create_disk(struct machine *machine, unsigned int i, struct error *er
 		return refuse(err, -EINVAL, "a machine has at most %d devices",
 			      MACHINE_DEVICES_MAX);
 	rc = config->layers ? open_layers(config->layers, &disk, err)
-			    : open_file(config, &disk, err);
+			    : disk_open(config->path, config->format, config->flags, &disk, err);
 	if (rc < 0)
 		return rc;
 	rc = virtio_blk_create(&machine->board, i, disk, &virtio);

@@ -11,13 +11,15 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "vmm/disk/disk.h"
 
 enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT };
 
 struct machine_disk {
 	char *path;
-	bool read_only;
-	char **layers; /* not NULL: instead of `path`, these files one behind the other
+	enum disk_format format;
+	unsigned int flags; /* enum disk_open_flags */
+	char **layers;      /* not NULL: instead of `path`, these files one behind the other
 			* (disk/disk.h), read-only */
 };
 
