@@ -49,6 +49,8 @@ enum disk_format { DISK_FORMAT_AUTO, DISK_FORMAT_RAW, DISK_FORMAT_QCOW2 };
 /* "raw", "qcow2"; -EINVAL for anything else. */
 int disk_format_parse(const char *name, enum disk_format *ret) must_check;
 
+const char *disk_format_name(enum disk_format format);
+
 enum disk_open_flags {
 	DISK_READ_ONLY = 1,
 	/* A qcow2 image may name a backing file in any directory. Without it only in the image's own and

@@ -15,15 +15,25 @@
 
 enum { CHAIN_MAX = 16 };
 
+static const char *const format_names[] = {
+	[DISK_FORMAT_AUTO] = "auto",
+	[DISK_FORMAT_RAW] = "raw",
+	[DISK_FORMAT_QCOW2] = "qcow2",
+};
+
+const char *disk_format_name(enum disk_format format)
+{
+	return format_names[format];
+}
+
 int disk_format_parse(const char *name, enum disk_format *ret)
 {
-	if (str_eq(name, "raw"))
-		*ret = DISK_FORMAT_RAW;
-	else if (str_eq(name, "qcow2"))
-		*ret = DISK_FORMAT_QCOW2;
-	else
-		return -EINVAL;
-	return 0;
+	for (enum disk_format f = DISK_FORMAT_RAW; f <= DISK_FORMAT_QCOW2; f++)
+		if (str_eq(name, format_names[f])) {
+			*ret = f;
+			return 0;
+		}
+	return -EINVAL;
 }
 
 /* One image of a chain, while it is opened. */

@@ -156,7 +156,8 @@ static int do_disk(struct machine *machine, const struct json_at *request, struc
 	(void)ret;
 	if (index < 0)
 		return index;
-	rc = open_disk(request, machine->config.disks[index].read_only, fds, &disk, err);
+	rc = open_disk(request, machine->config.disks[index].flags & DISK_READ_ONLY, fds, &disk,
+		       err);
 	if (rc == 0)
 		rc = virtio_blk_replace(machine->disks[index], disk);
 	if (rc < 0)

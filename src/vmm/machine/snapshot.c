@@ -110,16 +110,22 @@ static int read_disks(const struct json_at *root, struct snapshot *s, struct mac
 		return rc < 0 ? rc : 0;
 	s->disks = mem_new_array(MACHINE_DEVICES_MAX, sizeof(*s->disks));
 	for (; count < MACHINE_DEVICES_MAX && json_element(&list, count, &item); count++) {
-		const char *path = NULL;
+		const char *path = NULL, *format = NULL;
+		bool read_only = false;
 
 		rc = json_get_strv(&item, "layers", JSON_OPTIONAL, &s->disks[count].layers, err);
 		if (rc == 0)
 			rc = json_get_string(&item, "path", JSON_REQUIRED, &path, err);
 		if (rc >= 0)
-			rc = json_get_bool(&item, "readOnly", JSON_REQUIRED,
-					   &s->disks[count].read_only, err);
+			rc = json_get_bool(&item, "readOnly", JSON_REQUIRED, &read_only, err);
+		if (rc >= 0)
+			rc = json_get_string(&item, "format", JSON_OPTIONAL, &format, err);
 		if (rc < 0)
 			return rc;
+		if (format && disk_format_parse(format, &s->disks[count].format) < 0)
+			return refuse(err, -EINVAL, "a disk of the unknown format \"%s\"", format);
+		/* The user agreed to its backing files when the machine was first started. */
+		s->disks[count].flags = (read_only ? DISK_READ_ONLY : 0) | DISK_BACKING_ANYWHERE;
 		s->disks[count].path = (char *)(uintptr_t)path;
 	}
 	config->disks = s->disks;
@@ -312,7 +318,10 @@ static json_t *describe_disks(const struct machine_config *config)
 		if (layers)
 			json_object_set_new(item, "layers", layers);
 		json_object_set_new(item, "readOnly",
-				    json_boolean(disk->read_only || disk->layers));
+				    json_boolean((disk->flags & DISK_READ_ONLY) || disk->layers));
+		if (!disk->layers && disk->format != DISK_FORMAT_AUTO)
+			json_object_set_new(item, "format",
+					    json_string(disk_format_name(disk->format)));
 		json_array_append_new(list, item);
 	}
 	return list;

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "vmm/cpu/kvm/kvm.h"
 #include "vmm/machine/machine_priv.h"
+#include "vmm/virtio/devices.h"
 #include "vmm/tsc.h"
 
 enum {
@@ -164,12 +165,24 @@ static int write_state(struct machine *machine, int fd, struct error *err)
 	return rc < 0 ? fail(err, rc, "save the state of vCPUs and devices") : 0;
 }
 
+/* The images must be complete without us: who goes on from the snapshot opens them anew. */
+static int flush_disks(struct machine *machine, struct error *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < machine->config.disk_count && rc == 0; i++)
+		rc = virtio_blk_flush(machine->disks[i]);
+	return rc < 0 ? fail(err, rc, "write the disks") : 0;
+}
+
 int snapshot_save(struct machine *machine, const int fds[static SNAPSHOT_FILES], struct error *err)
 {
 	uint32_t khz = machine->vm->tsc_khz ? machine->vm->tsc_khz : (uint32_t)tsc_khz();
 	own_mem char *text = NULL;
-	int rc = write_state(machine, fds[SNAPSHOT_STATE], err);
+	int rc = flush_disks(machine, err);
 
+	if (rc == 0)
+		rc = write_state(machine, fds[SNAPSHOT_STATE], err);
 	if (rc < 0)
 		return rc;
 	rc = write_memory(machine->board.memory, fds[SNAPSHOT_MEMORY]);

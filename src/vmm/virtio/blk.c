@@ -242,6 +242,17 @@ int virtio_blk_create(struct board *board, unsigned int instance, struct disk *d
 	return 0;
 }
 
+int virtio_blk_flush(struct virtio *v)
+{
+	struct blk *self = blk_of(v);
+	int rc;
+
+	device_lock(&v->device);
+	rc = self->disk->ops->flush(self->disk);
+	device_unlock(&v->device);
+	return rc;
+}
+
 int virtio_blk_replace(struct virtio *v, struct disk *disk)
 {
 	struct blk *self = blk_of(v);

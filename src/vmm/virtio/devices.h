@@ -13,6 +13,8 @@ int virtio_rng_create(struct board *board, struct virtio **ret) must_check;
 int virtio_blk_create(struct board *board, unsigned int instance, struct disk *disk,
 		      struct virtio **ret) must_check;
 
+/* What the guest wrote is on the medium, and the image complete, on return. */
+int virtio_blk_flush(struct virtio *virtio) must_check;
 /* Puts another disk, which it takes unless it fails, in the place of the device's; the driver is told if
  * the size changes. On the device thread. -EACCES: it can only be read, but the driver may write. */
 int virtio_blk_replace(struct virtio *virtio, struct disk *disk) must_check;
