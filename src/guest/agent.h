@@ -7,7 +7,6 @@
  *     connection.c  connections and the streams that wait to be used
  *     requests.c    what the engine can ask for
  *     process.c     the workload's processes
- *     pump.c        bytes between a process and a stream
  *     root.c        the workload's root file system
  *     network.c     addresses and routes
  *
@@ -28,6 +27,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/loop.h"
+#include "base/pump.h"
 #include "guest/frame.h"
 
 struct agent;
@@ -47,37 +47,6 @@ struct agent {
 	struct process *processes;
 };
 #define WORKLOAD_ID "workload" /* the name of the only container here */
-
-/* --- pump.c --------------------------------------------------------------------------------------- */
-
-enum { PUMP_BUFFER = 32 << 10 };
-enum pump_flags {
-	PUMP_TERMINAL =
-		1, /* `from` is a terminal's master: EIO is no end while somebody may open it */
-	PUMP_SHUTDOWN = 2, /* `to` is a socket whose other direction is in use */
-};
-
-/* Carries bytes one way. */
-struct pump {
-	struct loop_source *from_source, *to_source;
-	int from, to;
-	unsigned int flags; /* enum pump_flags */
-	bool ending;        /* what is there now is all that counts */
-	bool ended;
-	size_t at, len;
-	char *buffer;
-	void (*done)(struct pump *pump, void *data);
-	void *data;
-};
-/* Takes both descriptors, which it makes non-blocking. `done` is called once, perhaps in a call of
- * pump_end. */
-int pump_start(struct pump *pump, struct loop *loop, int from, int to, unsigned int flags,
-	       void (*done)(struct pump *pump, void *data), void *data) must_check;
-/* Its process has ended: carry on until nothing is there. */
-void pump_end(struct pump *pump);
-/* Stops at once; `done` is not called. Any state, also one never started (zeroed with -1, -1). */
-void pump_release(struct pump *pump);
-#define PUMP_NONE ((struct pump){.from = -1, .to = -1, .ended = true})
 
 /* --- connection.c ---------------------------------------------------------------------------------- */
 
@@ -113,8 +82,8 @@ char *agent_runtime_root(const struct agent *agent);
 
 /* --- root.c ---------------------------------------------------------------------------------------- */
 
-/* Puts the root file system together as the request says: {"layers":[[offset,size],...], "upper":
- * "disk"|"memory"}; in a test {"directory":path}. Fills agent->root_fd. */
+/* Puts the root file system together as the request says: {"layers":[[offset,size],...], "bytes":of
+ * that disk, "upper":"disk"|"memory", "upperBytes":n, "options":of ext4, "volatile":bool}; in a test {"directory":path}. Fills agent->root_fd. */
 int root_prepare(struct agent *agent, const struct json_at *root, struct error *err) must_check;
 /* Unmounts it, written to disk. What cannot be unmounted is at least written. */
 void root_release(struct agent *agent);

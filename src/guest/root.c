@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,24 @@ static int open_device(const char *path, int flags, struct error *err)
 		    clock_monotonic_ns() > deadline)
 			return fd < 0 ? fail(err, -errno, "open %s", path) : fd;
 		usleep(1000);
+	}
+}
+
+/* A machine that goes on from a snapshot has other disks now, and may not have noticed yet. */
+static int await_size(int fd, const char *path, int64_t size, struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + DEVICE_WAIT_MS * INT64_C(1000000);
+	uint64_t is = 0;
+
+	for (;;) {
+		if (ioctl(fd, BLKGETSIZE64, &is) < 0)
+			return fail(err, -errno, "ask %s for its size", path);
+		if ((int64_t)is == size)
+			return 0;
+		if (clock_monotonic_ns() > deadline)
+			return refuse(err, -EIO, "%s has %llu bytes instead of %lld", path,
+				      (unsigned long long)is, (long long)size);
+		usleep(500);
 	}
 }
 
@@ -87,8 +106,8 @@ static int mount_layer(struct agent *agent, int disk, size_t i, const struct jso
 	return rc;
 }
 
-static int mount_layers(struct agent *agent, const struct json_at *layers, size_t *ret_count,
-			struct error *err)
+static int mount_layers(struct agent *agent, const struct json_at *layers, int64_t bytes,
+			size_t *ret_count, struct error *err)
 {
 	own_fd int disk = -1;
 	struct json_at layer;
@@ -97,6 +116,8 @@ static int mount_layers(struct agent *agent, const struct json_at *layers, size_
 
 	if (json_array_size(layers->value) > 0)
 		disk = rc = open_device(LAYER_DISK, O_RDONLY, err);
+	if (rc >= 0 && disk >= 0)
+		rc = await_size(disk, LAYER_DISK, bytes, err);
 	for (i = 0; rc >= 0 && json_element(layers, i, &layer); i++) {
 		if (i >= LAYERS_MAX)
 			return refuse(err, -E2BIG, "the image has more than %d layers", LAYERS_MAX);
@@ -109,7 +130,8 @@ static int mount_layers(struct agent *agent, const struct json_at *layers, size_
 /* --- what is written --------------------------------------------------------------------------------- */
 
 /* Mounts the writable layer; its directories are made on the first start. */
-static int mount_upper(struct agent *agent, bool on_disk, const char *options, struct error *err)
+static int mount_upper(struct agent *agent, bool on_disk, int64_t bytes, const char *options,
+		       struct error *err)
 {
 	own_mem char *place = str_format("%s/disk", agent->directory);
 	own_fd int device = -1;
@@ -122,8 +144,10 @@ static int mount_upper(struct agent *agent, bool on_disk, const char *options, s
 			       ? fail(err, -errno, "mount memory for what is written")
 			       : 0;
 	device = open_device(UPPER_DISK, O_RDWR, err);
-	if (device < 0)
-		return device;
+	rc = device < 0 ? device : await_size(device, UPPER_DISK, bytes, err);
+	fd_close(&device);
+	if (rc < 0)
+		return rc;
 	if (mount(UPPER_DISK, place, "ext4", MS_NOATIME, options) < 0)
 		return fail(err, -errno, "mount the writable layer's disk");
 	return 0;
@@ -196,6 +220,7 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 	const char *directory = NULL, *upper = "disk", *options = NULL;
 	struct json_at layers;
 	bool is_volatile = false;
+	int64_t bytes = 0, upper_bytes = 0;
 	size_t count = 0;
 	int rc = json_get_string(root, "directory", JSON_OPTIONAL, &directory, err);
 
@@ -203,6 +228,11 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 		return use_directory(agent, directory, err);
 	if (rc >= 0)
 		rc = json_array_at(root, "layers", JSON_REQUIRED, &layers, err);
+	if (rc >= 0)
+		rc = json_get_int(root, "bytes", JSON_OPTIONAL, 0, INT64_MAX, &bytes, err);
+	if (rc >= 0)
+		rc = json_get_int(root, "upperBytes", JSON_OPTIONAL, 0, INT64_MAX, &upper_bytes,
+				  err);
 	if (rc >= 0)
 		rc = json_get_string(root, "upper", JSON_OPTIONAL, &upper, err);
 	if (rc >= 0)
@@ -212,9 +242,9 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 	if (rc >= 0)
 		rc = dir_make(AT_FDCWD, empty, 0755, err);
 	if (rc >= 0)
-		rc = mount_layers(agent, &layers, &count, err);
+		rc = mount_layers(agent, &layers, bytes, &count, err);
 	if (rc >= 0)
-		rc = mount_upper(agent, !str_eq(upper, "memory"), options, err);
+		rc = mount_upper(agent, !str_eq(upper, "memory"), upper_bytes, options, err);
 	if (rc >= 0)
 		rc = make_directories(agent, count, err);
 	return rc < 0 ? rc : stack(agent, count, is_volatile, err);

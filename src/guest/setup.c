@@ -27,7 +27,7 @@
 
 enum { LIST_MAX = 64 << 10, FILE_NAME_LIMIT = 64 };
 
-#define MODULE_LIST "/modules/list" /* one path a line, in the order to load */
+#define MODULE_LIST "/modules/order" /* names in that directory, in the order to load */
 
 /* --- the machine ------------------------------------------------------------------------------------- */
 
@@ -43,8 +43,9 @@ static const struct {
 	{"/tmp", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
 };
 
-static int load_module(const char *path, struct error *err)
+static int load_module(const char *name, struct error *err)
 {
+	own_mem char *path = str_format("/modules/%s", name);
 	own_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)

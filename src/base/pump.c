@@ -1,4 +1,6 @@
-/* pump: see agent.h. */
+/* pump: see pump.h. */
+#include "base/pump.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "guest/agent.h"
 
 static void close_both(struct pump *p)
 {
