@@ -40,6 +40,8 @@ static const struct option_spec run_options[] = {
 	{"layer", 0, OPTION_LIST, 0, "FILE", "",
 	 "Make the first disk of these files, one behind the other, read-only"},
 	{"memory", 'm', OPTION_SIZE, 0, "SIZE", "256m", "Guest memory"},
+	{"modules", 0, OPTION_STRING, 0, "FILE", "",
+	 "A RAM disk that goes before --initrd: Linux unpacks one after the other"},
 	{"net", 0, OPTION_LIST, 0, "tap=NAME[,mac=MAC][,queues=N]", "",
 	 "Add a network card on a tap"},
 	{"no-jail", 0, OPTION_FLAG, 0, "", "",
@@ -299,6 +301,7 @@ static int run(const struct args *args, struct error *err)
 	int rc;
 
 	set_machine(args, &config);
+	config.modules = args_string(args, "modules");
 	rc = check_source(args, &config, err);
 	if (rc == 0 && args_string(args, "kernel"))
 		rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
