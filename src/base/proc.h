@@ -41,6 +41,7 @@ struct proc_spawn {
 	const int
 		*keep; /* at most PROC_KEEP_MAX further ones, to become 3, 4, ...; -1: /dev/null */
 	unsigned int keep_count;
+	int directory_fd;     /* its working directory; 0: ours */
 	bool new_session;     /* setsid */
 	bool die_with_parent; /* SIGKILL when the thread that started it ends */
 };

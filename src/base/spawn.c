@@ -81,7 +81,7 @@ on_child_stack static int child(void *argument)
 	}
 	if (s->new_session)
 		setsid();
-	if (place_descriptors(s) == 0) {
+	if ((s->directory_fd == 0 || fchdir(s->directory_fd) == 0) && place_descriptors(s) == 0) {
 		reset_signals();
 		if (s->path != NULL)
 			execve(s->path, s->argv, env);

@@ -135,6 +135,7 @@ static const struct command_entry entries[] = {
 	{"image", NULL, &image_command, NULL},
 	{"kernel", NULL, &kernel_command, NULL},
 	{"system", NULL, &system_command, NULL},
+	{"template", NULL, &template_command, NULL},
 	{"vmm", NULL, &vmm_command, NULL},
 	{"info", NULL, &info_command, "Berth itself"},
 	{"version", NULL, &version_command, NULL},

@@ -175,6 +175,7 @@ static void read_flags(const struct args *args, struct workload_config *config)
 		unsigned int flag;
 	} flags[] = {
 		{"init", WORKLOAD_INIT},
+		{"no-template", WORKLOAD_NO_TEMPLATE},
 		{"interactive", WORKLOAD_STDIN_OPEN},
 		{"oom-kill-disable", WORKLOAD_OOM_KILL_DISABLE},
 		{"privileged", WORKLOAD_PRIVILEGED},
@@ -197,10 +198,6 @@ static int read_namespaces(const struct args *args, struct workload_config *conf
 {
 	const char *pid = args_string(args, "pid");
 
-	if (strcmp(args_string(args, "isolation"), "vm") == 0)
-		return args_refuse(args, err,
-				   "--isolation vm is not supported: this version runs "
-				   "containers only");
 	if (pid != NULL && strcmp(pid, "host") != 0 && strcmp(pid, "private") != 0)
 		return args_refuse(args, err,
 				   "invalid value \"%s\" for --pid: expected host, or "
@@ -213,6 +210,47 @@ static int read_namespaces(const struct args *args, struct workload_config *conf
 	if (strcmp(args_string(args, "uts"), "host") == 0)
 		config->flags |= WORKLOAD_UTS_HOST;
 	return 0;
+}
+
+/* --storage-opt size=BYTES */
+static int read_storage(const struct args *args, struct workload_config *config, struct error *err)
+{
+	for (char *const *text = args_list(args, "storage-opt"); *text != NULL; text++) {
+		const char *size = str_after(*text, "size=");
+		uint64_t bytes;
+
+		if (size == NULL)
+			return args_refuse(args, err,
+					   "--storage-opt knows only size=BYTES, not \"%s\"",
+					   *text);
+		if (str_to_size(size, &bytes) < 0 || bytes > INT64_MAX)
+			return args_refuse(args, err, "\"%s\" is not a size such as 20g", size);
+		config->storage_bytes = (int64_t)bytes;
+	}
+	return 0;
+}
+
+/* Which wall, and what goes only with a machine. */
+static int read_isolation(const struct args *args, struct workload_config *config,
+			  struct error *err)
+{
+	static const char *const only[] = {"accel", "kernel", "no-template", "storage-opt"};
+	const bool vm = args_flag(args, "vm") || strcmp(args_string(args, "isolation"), "vm") == 0;
+
+	if (args_flag(args, "vm") && args_given(args, "isolation") &&
+	    strcmp(args_string(args, "isolation"), "vm") != 0)
+		return args_refuse(args, err,
+				   "--vm and --isolation container contradict each other");
+	for (size_t i = 0; !vm && i < array_size(only); i++)
+		if (args_given(args, only[i]))
+			return args_refuse(args, err, "--%s goes only with --vm", only[i]);
+	if (!vm)
+		return 0;
+	config->isolation = WORKLOAD_VM;
+	config->kernel = str_copy(args_string(args, "kernel"));
+	if (args_given(args, "accel"))
+		config->accel = str_copy(args_string(args, "accel"));
+	return read_storage(args, config, err);
 }
 
 typedef int parse_fn(struct workload_config *config, const char *text, struct error *err);
@@ -330,6 +368,8 @@ int run_config(const struct args *args, struct workload_config *config, struct e
 	if (rc >= 0)
 		rc = read_pairs(args_list(args, "label-file"), args_list(args, "label"), false,
 				&config->labels, err);
+	if (rc >= 0)
+		rc = read_isolation(args, config, err);
 	if (rc >= 0)
 		rc = read_namespaces(args, config, err);
 	if (rc >= 0)

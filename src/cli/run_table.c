@@ -8,11 +8,12 @@
 
 #define NO_BRIDGE "there are no networks yet; use --network host"
 #define NO_HEALTH "there are no health checks yet"
-#define NO_VM "this version runs containers only"
+#define NO_VM "virtual machines start from an image only, in this version"
 #define NO_BLKIO "disk bandwidth cannot be limited yet"
 
 static const struct option_spec workload_options[] = {
-	{"accel", 0, OPTION_STRING, OPTION_REFUSED, "kvm|soft|auto", "", NO_VM},
+	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
+	 "With --vm: what executes the machine's instructions"},
 	{"add-host", 0, OPTION_LIST, 0, "HOST:ADDRESS", "", "Add a line to /etc/hosts"},
 	{"annotation", 0, OPTION_LIST, 0, "NAME=VALUE", "",
 	 "Add an annotation to the runtime's spec"},
@@ -81,7 +82,8 @@ static const struct option_spec workload_options[] = {
 	{"ipc", 0, OPTION_ENUM, 0, "private|host", "private", "The IPC namespace"},
 	{"isolation", 0, OPTION_ENUM, 0, "container|vm", "container",
 	 "The wall around the workload"},
-	{"kernel", 0, OPTION_STRING, OPTION_REFUSED, "NAME|FILE", "", NO_VM},
+	{"kernel", 0, OPTION_STRING, 0, "NAME", "",
+	 "With --vm: which of the kernels that are kept (default: the best)"},
 	{"kernel-memory", 0, OPTION_STRING, OPTION_REFUSED, "BYTES", "",
 	 "kernels no longer limit it apart; use --memory"},
 	{"label", 'l', OPTION_LIST, 0, "NAME=VALUE", "", "Set a label"},
@@ -107,7 +109,8 @@ static const struct option_spec workload_options[] = {
 	{"network-alias", 0, OPTION_LIST, OPTION_REFUSED, "NAME", "", NO_BRIDGE},
 	{"no-healthcheck", 0, OPTION_FLAG, OPTION_HIDDEN, "", "",
 	 "Do without the image's health check"},
-	{"no-template", 0, OPTION_FLAG, OPTION_REFUSED, "", "", NO_VM},
+	{"no-template", 0, OPTION_FLAG, 0, "", "",
+	 "With --vm: boot the machine, instead of going on from a snapshot of one"},
 	{"oom-kill-disable", 0, OPTION_FLAG, 0, "", "",
 	 "Let processes wait, instead of killing one, when memory is out"},
 	{"oom-score-adj", 0, OPTION_INT, 0, "NUMBER", "",
@@ -136,8 +139,8 @@ static const struct option_spec workload_options[] = {
 	{"stop-signal", 0, OPTION_STRING, 0, "SIGNAL", "", "The signal that asks it to stop"},
 	{"stop-timeout", 0, OPTION_INT, 0, "SECONDS", "",
 	 "How long to wait before killing; -1 for ever"},
-	{"storage-opt", 0, OPTION_LIST, OPTION_REFUSED, "NAME=VALUE", "",
-	 "the size of the writable layer cannot be limited yet"},
+	{"storage-opt", 0, OPTION_LIST, 0, "size=BYTES", "",
+	 "With --vm: the size of the disk for what it writes (default 10g)"},
 	{"sysctl", 0, OPTION_LIST, 0, "NAME=VALUE", "", "Set a kernel parameter of its namespaces"},
 	{"tmpfs", 0, OPTION_LIST, 0, "PATH[:OPTIONS]", "", "Mount an empty tmpfs: /tmp:size=64m"},
 	{"tty", 't', OPTION_FLAG, 0, "", "", "Give it a terminal"},
@@ -147,7 +150,7 @@ static const struct option_spec workload_options[] = {
 	{"userns", 0, OPTION_STRING, OPTION_REFUSED, "MODE", "",
 	 "workloads of root cannot have a user namespace yet"},
 	{"uts", 0, OPTION_ENUM, 0, "private|host", "private", "The namespace of the host name"},
-	{"vm", 0, OPTION_FLAG, OPTION_REFUSED, "", "", NO_VM},
+	{"vm", 0, OPTION_FLAG, 0, "", "", "Run it in a virtual machine: --isolation vm"},
 	{"volume", 'v', OPTION_LIST, 0, "HOST:PATH[:OPTIONS]", "", "Mount a directory of the host"},
 	{"volume-driver", 0, OPTION_STRING, OPTION_REFUSED, "NAME", "",
 	 "there are no volume drivers"},

@@ -46,6 +46,8 @@ static const struct option_spec run_options[] = {
 	 "Add a network card on a tap"},
 	{"no-jail", 0, OPTION_FLAG, 0, "", "",
 	 "Leave the machine the caller's rights (for debugging only)"},
+	{"no-reset", 0, OPTION_FLAG, 0, "", "",
+	 "End with exit code 124 when the guest resets, instead of starting it anew"},
 	{"paused", 0, OPTION_FLAG, 0, "", "", "Wait for a request to resume before the first step"},
 	{"restore", 0, OPTION_STRING, 0, "DIR", "",
 	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
@@ -232,6 +234,7 @@ static void set_machine(const struct args *args, struct machine_config *config)
 	config->initrd = args_string(args, "initrd");
 	config->command_line = args_string(args, "append");
 	config->debug_exit = args_flag(args, "debug-exit");
+	config->no_reset = args_flag(args, "no-reset");
 	config->restore = args_string(args, "restore");
 	config->paused = args_flag(args, "paused");
 	set_accel(args_string(args, "accel"), config);

@@ -40,6 +40,7 @@ enum workload_flags {
 	WORKLOAD_NO_NEW_PRIVS = 1 << 9,
 	WORKLOAD_STDIN_ONCE = 1 << 10, /* stdin ends when the first client that sent any leaves */
 	WORKLOAD_OOM_KILL_DISABLE = 1 << 11,
+	WORKLOAD_NO_TEMPLATE = 1 << 12, /* boot the machine instead of going on from a snapshot */
 };
 
 /* The types of mounts; volumes join when the engine has them. */
@@ -105,6 +106,11 @@ struct workload_config {
 	int64_t pids_limit;
 	int64_t shm_size_bytes; /* 64 MiB if negative */
 	char *cgroup_parent;
+
+	/* of a virtual machine */
+	char *kernel;          /* the name of one that is kept; NULL: the best there is */
+	char *accel;           /* "kvm", "soft", "auto"; NULL: auto */
+	int64_t storage_bytes; /* of the disk for what it writes; negative: 10 GiB */
 
 	/* what it may do and see */
 	char **caps_add, **caps_drop;  /* "NET_ADMIN", "ALL", with or without CAP_ */

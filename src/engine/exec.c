@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "base/tty.h"
 #include "engine/capability.h"
 #include "engine/channel.h"
 #include "engine/find.h"
@@ -49,10 +50,21 @@ static int make_environment(struct engine *engine, const struct workload *w,
 static int set_user(struct engine *engine, const struct workload *w, const char *name,
 		    json_t *process, char ***env, struct error *err)
 {
+	const struct isolation *isolation = isolation_of(w->config.isolation);
 	own_user struct user user = {0};
-	own_fd int root = isolation_of(w->config.isolation)->open_root(engine, w, err);
-	int rc = root < 0 ? root : user_resolve(root, name, w->config.groups_add, &user, err);
+	own_fd int root = -1;
+	int rc;
 
+	if (isolation->open_root == NULL) {
+		json_t *who = json_object();
+
+		json_set_string(who, "name", name);
+		json_set_strv(who, "groups", w->config.groups_add);
+		json_object_set_new(process, ISOLATION_USER, who);
+		return 0;
+	}
+	root = isolation->open_root(engine, w, err);
+	rc = root < 0 ? root : user_resolve(root, name, w->config.groups_add, &user, err);
 	if (rc < 0)
 		return rc;
 	json_object_set_new(process, "user", user_to_json(&user));
@@ -78,6 +90,7 @@ static int make_process(struct engine *engine, const struct workload *w,
 	own_json json_t *process = json_object();
 	own_strv char **env = NULL;
 	own_mem char *user = NULL;
+	struct tty_size size;
 	int rc;
 
 	if (exec->working_dir != NULL && exec->working_dir[0] != '/')
@@ -90,6 +103,8 @@ static int make_process(struct engine *engine, const struct workload *w,
 		return rc;
 	json_set_strv(process, "args", exec->argv);
 	json_object_set_new(process, "terminal", json_boolean(exec->tty));
+	if (exec->tty && !exec->detach && tty_get_size(exec->stdio.fds[0], &size) == 0)
+		spec_set_size(process, size.rows, size.columns);
 	json_set_string(process, "cwd", exec->working_dir);
 	json_set_strv(process, "env", env);
 	if (exec->privileged)

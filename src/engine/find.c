@@ -110,6 +110,9 @@ char *workload_status_text(const struct workload *w)
 		return str_format("Restarting (%d) %s ago", w->exit_code, age);
 	case WORKLOAD_EXITED:
 		clock_format_age(now - w->finished_ns, age);
+		/* Of a machine the exit code alone does not say what happened. */
+		if (w->config.isolation == WORKLOAD_VM && w->error != NULL)
+			return str_format("Exited (%d) %s ago: %s", w->exit_code, age, w->error);
 		return str_format("Exited (%d) %s ago", w->exit_code, age);
 	case WORKLOAD_CREATED:
 		return str_copy("Created");

@@ -8,8 +8,9 @@
 const struct isolation *isolation_of(enum workload_isolation kind)
 {
 	switch (kind) {
+	case WORKLOAD_VM:
+		return &isolation_vm;
 	case WORKLOAD_CONTAINER:
-	case WORKLOAD_VM: /* refused when a workload is created, until there is one */
 		break;
 	}
 	return &isolation_container;

@@ -1,6 +1,6 @@
 /*
  * isolation: the wall around a workload, as one table of functions with an implementation for each
- * kind: isolation_container.c (and isolation_vm.c).
+ * kind: isolation_container.c and isolation_vm.c.
  *
  * A start has two halves, so that the slow first one can run beside the start of the monitor:
  *   prepare   in the command (or, for a restart, in a child of the monitor): everything that can be
@@ -57,6 +57,9 @@ struct isolation_child {
 	int console_fd; /* the terminal's master, or -1 */
 };
 
+/* In a process's JSON: {"name":"web","groups":["1000"]}, to be looked up behind the wall. */
+#define ISOLATION_USER "berth.user"
+
 /* A further process (exec). */
 struct isolation_exec {
 	const char *text; /* JSON of the form of config.json's process */
@@ -87,7 +90,8 @@ struct isolation {
 	int (*top)(struct engine *engine, const char *id, workload_process_fn *fn, void *data,
 		   struct error *err);
 	/* Opens the root directory of a workload for reading what is in it (user names, cp): of a running
-	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. */
+	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. NULL: the host
+	 * cannot; names of users then go to `exec` in ISOLATION_USER. */
 	int (*open_root)(struct engine *engine, const struct workload *workload, struct error *err);
 	/* Files, as tars (image/layer.h says in which form). For these the workload either runs, or the
 	 * caller holds its lock. What is read should not change meanwhile: see hold in files.c. */
@@ -114,10 +118,13 @@ struct isolation {
 	/* Lets go of what the plan had in use; closes the descriptors. After destroy. */
 	int (*unlock)(struct engine *engine, struct plan_lock *locks, size_t count,
 		      struct error *err);
+	/* Why a workload ended, in words, before `destroy`: the caller frees it; NULL if its exit code
+	 * says all. The function may be NULL. */
+	char *(*explain)(struct engine *engine, const char *id);
 	/* Ends and removes everything but what the workload wrote and what it had in use. */
 	int (*destroy)(struct engine *engine, const char *id, struct error *err);
 };
 
-extern const struct isolation isolation_container;
+extern const struct isolation isolation_container, isolation_vm;
 /* Never NULL. */
 const struct isolation *isolation_of(enum workload_isolation kind);

@@ -92,11 +92,14 @@ static int finish(struct helper *h, struct monitor *m, struct error *err)
 		.restart_count = m->live.restart_count,
 		.error = m->start_failed ? m->start_error.text : NULL,
 	};
+	own_mem char *reason = NULL;
 	int lock_fd, rc = engine_open_plain(m->root, m->state, &h->engine, err);
 
 	if (rc < 0)
 		return rc;
 	engine = h->engine;
+	if (end.error == NULL && isolation(m)->explain != NULL)
+		end.error = reason = isolation(m)->explain(engine, m->id);
 	if (!(o->flags & ORDER_AUTO_REMOVE))
 		end.oom_killed = was_out_of_memory(engine, m);
 	rc = workload_finish(engine, m->id, (enum workload_isolation)o->isolation,

@@ -91,15 +91,20 @@ int spec_process(const struct workload *workload, const struct image_config *ima
 	own_json json_t *process = json_object(), *capabilities = NULL;
 	own_user struct user user = {0};
 	const char *cwd = config->working_dir ? config->working_dir : image->working_dir;
-	int rc = user_resolve(root_fd, spec_user(config, image), config->groups_add, &user, err);
+	int rc = 0;
 
+	if (root_fd >= 0)
+		rc = user_resolve(root_fd, spec_user(config, image), config->groups_add, &user,
+				  err);
 	if (rc == 0)
 		rc = capability_set(config, &capabilities, err);
 	if (rc < 0)
 		return rc;
-	if (env_get(env, "HOME") == NULL)
+	if (root_fd >= 0 && env_get(env, "HOME") == NULL)
 		env_set(&env, "HOME", user.home);
 	json_object_set_new(process, "terminal", json_boolean(config->flags & WORKLOAD_TTY));
+	if (config->flags & WORKLOAD_TTY)
+		spec_set_size(process, workload->rows, workload->columns);
 	json_object_set_new(process, "user", user_to_json(&user));
 	json_set_strv(process, "args", workload->argv);
 	json_set_strv(process, "env", env);
@@ -114,6 +119,18 @@ int spec_process(const struct workload *workload, const struct image_config *ima
 		json_object_set_new(process, "oomScoreAdj", json_integer(config->oom_score_adj));
 	*ret = take(process);
 	return 0;
+}
+
+void spec_set_size(json_t *process, unsigned int rows, unsigned int columns)
+{
+	json_t *size;
+
+	if (rows == 0 || columns == 0)
+		return;
+	size = json_object();
+	json_object_set_new(size, "height", json_integer(rows));
+	json_object_set_new(size, "width", json_integer(columns));
+	json_object_set_new(process, "consoleSize", size);
 }
 
 static json_t *annotations_json(const struct workload_config *config)

@@ -8,7 +8,8 @@
 
 struct image_config;
 
-/* `root_fd` is the container's root file system, for names of users. Also writes the files that are
+/* `root_fd` is the container's root file system, for names of users; -1: who has the files looks them
+ * up, and the user is root until then. Also writes the files that are
  * bound into the container (hosts, hostname, resolv.conf) into the workload's directory. */
 int spec_make(struct engine *engine, const struct workload *workload,
 	      const struct image_config *image, int root_fd, json_t **ret,
@@ -22,6 +23,9 @@ int spec_command(const struct workload_config *config, const struct image_config
 char **spec_environment(const struct workload *workload, const struct image_config *image);
 /* The user text that counts: the workload's or the image's. Never NULL. */
 const char *spec_user(const struct workload_config *config, const struct image_config *image);
+
+/* process.consoleSize, so that a program that asks at once gets the right answer; 0: not known. */
+void spec_set_size(json_t *process, unsigned int rows, unsigned int columns);
 
 /* The parts; each in a file of its own. */
 int spec_process(const struct workload *workload, const struct image_config *image, int root_fd,

@@ -22,6 +22,7 @@
 #include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "base/tty.h"
 #include "engine/create.h"
 #include "engine/handover.h"
 #include "engine/lock.h"
@@ -178,7 +179,14 @@ static void clean_up_after(struct engine *engine, const char *id)
 static int start_and_follow(struct start *s, int *lock_fd, struct error *err)
 {
 	own_monitor struct monitor_process monitor = {.pidfd = -1, .channel_fd = -1};
-	int rc = begin(s, &monitor, lock_fd, err);
+	struct tty_size size;
+	int rc;
+
+	if (s->stdio != NULL && tty_get_size(s->stdio->fds[0], &size) == 0) {
+		s->workload->rows = size.rows;
+		s->workload->columns = size.columns;
+	}
+	rc = begin(s, &monitor, lock_fd, err);
 
 	if (rc < 0)
 		return rc;

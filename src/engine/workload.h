@@ -53,6 +53,8 @@ struct workload {
 	/* What it was made from. config.image and .image_id name the image. */
 	struct workload_config config;
 	char **argv; /* the resolved command line: entrypoint and command */
+	/* The size of the terminal that it starts on; 0: unknown. Known only to who starts it. */
+	unsigned int rows, columns;
 };
 void workload_release(struct workload *workload);
 #define own_workload __attribute__((cleanup(workload_release)))

@@ -13,9 +13,43 @@ BERTH=$(type -P "${BERTH:-berth}") || {
 	exit 1
 }
 
+# The same tests run for both walls: BERTH_ISOLATION=vm makes every workload a virtual machine.
+BERTH_ISOLATION=${BERTH_ISOLATION:-container}
+
 # Our berth: everything of it lies below $TEST_DIR.
 berth() {
+	local verb=$1
+	if [ "$BERTH_ISOLATION" = vm ] && { [ "$verb" = run ] || [ "$verb" = create ]; }; then
+		shift
+		set -- "$verb" --vm "$@"
+	fi
 	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@"
+}
+
+# For a test of what only one of the walls has; docs/virtual-machines.md lists these differences.
+only_containers() {
+	[ "$BERTH_ISOLATION" != vm ] || skip "not for virtual machines: $1"
+}
+
+# Makes kernel and templates for virtual machines available in a root: they are kept beside the tested
+# program, and linked, since a template belongs to the very files it was made from.
+berth_use_vm() {
+	local root=$1 base
+	base=$(cd "$(dirname "$BERTH")/../.." && pwd)/vm-base
+	(
+		flock 9
+		if [ -z "$("$BERTH" --root "$base" --state "$base/state" kernel ls -q)" ]; then
+			"$BERTH" --root "$base" --state "$base/state" kernel add -q debian
+		fi
+		if ! "$BERTH" --root "$base" --state "$base/state" images -q | grep -q .; then
+			"$BERTH" --root "$base" --state "$base/state" bootstrap --quiet busybox
+		fi
+		# Makes the template, if the program is another one now.
+		"$BERTH" --root "$base" --state "$base/state" run --rm --vm busybox true
+	) 9>"$base.lock" >/dev/null
+	mkdir -p "$root"
+	rm -rf "$root/kernels" "$root/templates"
+	cp -al "$base/kernels" "$base/templates" "$root/"
 }
 
 # Makes the private directories; with "busybox" (the default) also the image busybox, which is made
@@ -25,13 +59,15 @@ berth_setup() {
 	TEST_DIR=$(mktemp -d "${TMPDIR:-/tmp}/berth-e2e-XXXXXX")
 	export HOME=$TEST_DIR XDG_CONFIG_HOME=$TEST_DIR/config
 	mkdir "$TEST_DIR/root" "$TEST_DIR/state"
+	if [ "$BERTH_ISOLATION" = vm ]; then berth_use_vm "$TEST_DIR/root"; fi
 	[ "$with" = busybox ] || return 0
 	if [ ! -d "$BATS_FILE_TMPDIR/root" ]; then
 		berth bootstrap --quiet busybox >/dev/null
-		cp -a "$TEST_DIR/root" "$BATS_FILE_TMPDIR/root"
+		mkdir "$BATS_FILE_TMPDIR/root"
+		find "$TEST_DIR/root" -mindepth 1 -maxdepth 1 ! -name kernels ! -name templates \
+			-exec cp -a {} "$BATS_FILE_TMPDIR/root/" ';'
 	else
-		rm -rf "$TEST_DIR/root"
-		cp -a "$BATS_FILE_TMPDIR/root" "$TEST_DIR/root"
+		cp -a "$BATS_FILE_TMPDIR/root/." "$TEST_DIR/root/"
 	fi
 }
 

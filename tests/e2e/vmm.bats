@@ -48,6 +48,12 @@ vm() {
 second" ]
 }
 
+@test "--no-reset makes a reset the end" {
+	run vm --accel soft --no-reset --kernel "$guests/reset"
+	[ "$status" -eq 124 ]
+	[ "$output" = "first" ]
+}
+
 @test "a triple fault is a reset, too" {
 	run timeout 2 "$BERTH" vmm run --memory 16m --accel soft --kernel "$guests/fault" < /dev/null
 	[ "$status" -eq 124 ]

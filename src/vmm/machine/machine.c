@@ -205,7 +205,9 @@ static void on_wake(struct loop *loop, struct loop_source *source, int fd, uint3
 	case BOARD_ON:
 		break;
 	case BOARD_RESET:
-		if (restart(machine, &err) < 0) {
+		if (machine->config.no_reset)
+			loop_stop(loop, MACHINE_WAS_RESET);
+		else if (restart(machine, &err) < 0) {
 			log_failure(&err);
 			loop_stop(loop, err.code);
 		}

@@ -47,6 +47,7 @@ struct machine_config {
 	const char *command_line;  /* NULL: empty */
 	int serial_in, serial_out; /* -1: none; stay the caller's */
 	bool debug_exit;
+	bool no_reset; /* a guest that resets has ended, with MACHINE_WAS_RESET */
 	unsigned int disk_count;
 	const struct machine_disk *disks;
 	unsigned int net_count;
@@ -74,6 +75,8 @@ struct machine_config {
 	}
 
 struct machine;
+
+enum { MACHINE_WAS_RESET = 124 };
 
 int machine_create(const struct machine_config *config, struct machine **ret,
 		   struct error *err) must_check;

@@ -1,0 +1,291 @@
+/*
+ * isolation_vm: a workload as a virtual machine with a kernel of its own; in it, the agent confines the
+ * process as a container would have been (vm.h).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "engine/overlay.h"
+#include "engine/vm.h"
+
+enum { END_ATTEMPTS = 1000 };
+
+static int start(struct engine *engine, const char *id, const struct plan *plan, const int stdio[3],
+		 struct isolation_child *ret, struct error *err)
+{
+	own_json json_t *text = NULL;
+	int rc = json_parse(plan->text, strlen(plan->text), "plan", &text, err);
+
+	if (rc < 0)
+		return rc;
+	return vm_attend(engine, id, text, NULL, stdio,
+			 json_is_true(json_object_get(json_object_get(text, "run"), "terminal")),
+			 ret, err);
+}
+
+static int exec(struct engine *engine, const char *id, const struct isolation_exec *exec,
+		struct isolation_child *ret, struct error *err)
+{
+	own_json json_t *process = NULL, *request = json_object();
+	json_t *user;
+	int rc = json_parse(exec->text, strlen(exec->text), "process", &process, err);
+
+	if (rc < 0)
+		return rc;
+	user = json_object_get(process, ISOLATION_USER);
+	if (user != NULL)
+		json_object_set(request, "user", user);
+	json_object_del(process, ISOLATION_USER);
+	json_set_string(request, "do", "exec");
+	json_object_set(request, "spec", process);
+	json_object_set_new(request, "terminal", json_boolean(exec->tty));
+	return vm_attend(engine, id, NULL, request, exec->stdio, exec->tty, ret, err);
+}
+
+static json_t *request(const char *what)
+{
+	json_t *o = json_object();
+
+	json_set_string(o, "do", what);
+	return o;
+}
+
+static int signal_workload(struct engine *engine, const char *id, int signal, struct error *err)
+{
+	json_t *o = request("signal");
+
+	json_object_set_new(o, "signal", json_integer(signal));
+	json_object_set_new(o, "all", json_boolean(signal == SIGKILL));
+	return vm_agent_ask(engine, id, o, NULL, err);
+}
+
+static int pause_workload(struct engine *engine, const char *id, struct error *err)
+{
+	return vm_agent_ask(engine, id, request("pause"), NULL, err);
+}
+
+static int resume_workload(struct engine *engine, const char *id, struct error *err)
+{
+	return vm_agent_ask(engine, id, request("resume"), NULL, err);
+}
+
+/* Numbers that are absent are "none". */
+static uint64_t number(const json_t *o, const char *key)
+{
+	const json_t *value = json_object_get(o, key);
+
+	return json_is_integer(value) ? (uint64_t)json_integer_value(value) : UINT64_MAX;
+}
+
+/* What the attendant noted, when there is no machine any more. */
+static json_t *read_end(struct engine *engine, const char *id)
+{
+	own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, "end").text);
+	json_t *end = NULL;
+
+	return json_read_file(AT_FDCWD, path, 4096, &end, NULL) < 0 ? NULL : end;
+}
+
+static int stats(struct engine *engine, const char *id, struct workload_stats *ret,
+		 struct error *err)
+{
+	own_json json_t *answer = NULL, *end = read_end(engine, id);
+	uint64_t memory, cache;
+	int rc;
+
+	if (end != NULL) {
+		*ret = (struct workload_stats){.time_ns = clock_now_ns(),
+					       .oom_kills = number(end, "oom")};
+		return 0;
+	}
+	rc = vm_agent_ask(engine, id, request("stats"), &answer, err);
+	if (rc < 0)
+		return rc;
+	memory = number(answer, "memory");
+	cache = number(answer, "memory_cache");
+	*ret = (struct workload_stats){
+		.time_ns = clock_now_ns(),
+		.cpu_total_ns = number(answer, "cpu_total_ns"),
+		.cpu_system_ns = number(answer, "cpu_system_ns"),
+		.cpus_online = (unsigned int)number(answer, "cpus"),
+		.memory_bytes = memory > cache ? memory - cache : 0,
+		.memory_limit_bytes = number(answer, "memory_limit"),
+		.block_read_bytes = number(answer, "io_read"),
+		.block_write_bytes = number(answer, "io_write"),
+		.pids = number(answer, "pids"),
+		.pids_limit = number(answer, "pids_limit"),
+		.oom_kills = number(answer, "oom_kills"),
+	};
+	/* Without a limit it is the machine that ends. */
+	if (ret->memory_limit_bytes == UINT64_MAX)
+		ret->memory_limit_bytes = number(answer, "memory_total");
+	return 0;
+}
+
+static int top(struct engine *engine, const char *id, workload_process_fn *fn, void *data,
+	       struct error *err)
+{
+	own_json json_t *answer = NULL;
+	json_t *item;
+	size_t i;
+	int rc = vm_agent_ask(engine, id, request("top"), &answer, err);
+
+	json_array_foreach (json_object_get(answer, "processes"), i, item) {
+		const char *terminal = json_string_value(json_object_get(item, "terminal"));
+		const char *command = json_string_value(json_object_get(item, "command"));
+		own_mem char *text = str_copy(command ? command : "");
+		struct proc_info p = {
+			.pid = (pid_t)number(item, "pid"),
+			.parent = (pid_t)number(item, "parent"),
+			.uid = (uid_t)number(item, "uid"),
+			.started_ns = (int64_t)number(item, "started_ns"),
+			.cpu_ns = (int64_t)number(item, "cpu_ns"),
+			.command = text,
+		};
+
+		if (rc != 0)
+			break;
+		snprintf(p.terminal, sizeof(p.terminal), "%.15s", terminal ? terminal : "?");
+		rc = fn(&p, data, err);
+	}
+	return rc;
+}
+
+/* --- files ------------------------------------------------------------------------------------------ */
+
+static int refuse_files(struct error *err)
+{
+	return hint(err,
+		    refuse(err, -ENOTSUP,
+			   "the files of a virtual machine cannot be read from outside yet"),
+		    "berth exec NAME tar c PATH writes them to its output");
+}
+
+static int read_changes(struct engine *engine, const struct workload *workload, unsigned int flags,
+			workload_bytes_fn *out, void *context, struct error *err)
+{
+	(void)engine;
+	(void)workload;
+	(void)flags;
+	(void)out;
+	(void)context;
+	return refuse_files(err);
+}
+
+static int read_tree(struct engine *engine, const struct workload *workload, workload_bytes_fn *out,
+		     void *context, struct error *err)
+{
+	return read_changes(engine, workload, 0, out, context, err);
+}
+
+static int stat_path(struct engine *engine, const struct workload *workload, const char *path,
+		     struct workload_path *ret, struct error *err)
+{
+	(void)engine;
+	(void)workload;
+	(void)path;
+	(void)ret;
+	return refuse_files(err);
+}
+
+static int read_path(struct engine *engine, const struct workload *workload, const char *path,
+		     const char *as, workload_bytes_fn *out, void *context, struct error *err)
+{
+	(void)path;
+	(void)as;
+	return read_changes(engine, workload, 0, out, context, err);
+}
+
+static int write_path(struct engine *engine, const struct workload *workload, const char *dir,
+		      unsigned int flags, workload_produce_fn *produce, void *context,
+		      struct error *err)
+{
+	(void)dir;
+	(void)produce;
+	return read_changes(engine, workload, flags, NULL, context, err);
+}
+
+static int unlock(struct engine *engine, struct plan_lock *locks, size_t count, struct error *err)
+{
+	return overlay_unlock(engine, locks, count, err);
+}
+
+/* Waits until the VMM is gone: the kernel kills it with its attendant, but not at once. */
+static int end_vmm(struct engine *engine, const char *id, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 5 * 1000000L};
+	own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, "vmm").text);
+	own_mem char *text = NULL;
+	unsigned long long ticks;
+	size_t len;
+	int pid;
+
+	if (file_read(AT_FDCWD, path, 128, &text, &len, NULL) < 0 ||
+	    sscanf(text, "%d %llu", &pid, &ticks) != 2)
+		return 0;
+	for (int i = 0; i < END_ATTEMPTS && proc_is(pid, ticks); i++) {
+		own_fd int fd = proc_open(pid);
+
+		/* Looked at once more, behind the descriptor. */
+		if (fd >= 0 && proc_is(pid, ticks) && proc_signal(fd, SIGKILL) < 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return proc_is(pid, ticks) ? refuse(err, -EBUSY, "its virtual machine does not end") : 0;
+}
+
+static int destroy(struct engine *engine, const char *id, struct error *err)
+{
+	static const char *const names[] = {"vsock", "vmm", "initrd", "end"};
+	int rc = end_vmm(engine, id, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < array_size(names); i++) {
+		own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, names[i]).text);
+
+		if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+			return fail(err, -errno, "remove %s", path);
+	}
+	return 0;
+}
+
+static char *explain(struct engine *engine, const char *id)
+{
+	own_json json_t *end = read_end(engine, id);
+
+	return str_copy(json_string_value(json_object_get(end, "reason")));
+}
+
+const struct isolation isolation_vm = {
+	.name = "vm",
+	.kind = WORKLOAD_VM,
+	.check = vm_check,
+	.prepare = vm_prepare,
+	.start = start,
+	.exec = exec,
+	.signal = signal_workload,
+	.pause = pause_workload,
+	.resume = resume_workload,
+	.stats = stats,
+	.top = top,
+	.read_changes = read_changes,
+	.read_tree = read_tree,
+	.stat_path = stat_path,
+	.read_path = read_path,
+	.write_path = write_path,
+	.unlock = unlock,
+	.explain = explain,
+	.destroy = destroy,
+};

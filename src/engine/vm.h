@@ -1,0 +1,93 @@
+/*
+ * vm: what the files of the isolation "vm" share.
+ *
+ *     isolation_vm.c   the table (isolation.h)
+ *     vm_plan.c        prepare: everything that can be done before there is a machine
+ *     vm_disk.c        the writable layer's disk
+ *     vm_template.c    snapshots of booted machines
+ *     vm_agent.c       talking with the agent in the machine (guest/protocol.h)
+ *     vm_start.c       from nothing to a running process in a machine
+ *     vm_attend.c      the process that stands for one in the machine
+ *
+ * Processes. Every process of the workload that the monitor knows of (the first one, and those of exec)
+ * is stood for by an attendant: a child of the monitor that carries the process's streams, passes
+ * signals and window sizes on, and ends with its exit code. So the monitor knows nothing of machines.
+ * The first one's attendant is the parent of the VMM:
+ *
+ *     monitor
+ *       |- attendant ... its process in the machine
+ *       |    `- berth vmm run ...
+ *       `- attendant of an exec
+ *
+ * Files in <state>/<id>/: vsock (the machine's socket), vmm (the VMM's pid and start time), initrd (while
+ * it starts), end (what is to be told of its end).
+ *
+ * Invariants
+ *   V1  the VMM dies with its attendant, the attendant with the monitor (parent death signals).
+ *   V2  nothing that a guest sends is trusted: sizes are limited, and waiting for an answer ends.
+ */
+#pragma once
+
+#include "base/json.h"
+#include "engine/isolation.h"
+#include "engine/engine_priv.h"
+#include "guest/frame.h"
+
+enum {
+	VM_MEMORY_DEFAULT = 512 << 20,
+	VM_MEMORY_MIN = 128 << 20,
+	VM_MEMORY_RESERVE = 64 << 20, /* for the guest's kernel, on top of the workload's limit */
+	VM_DISK_DEFAULT_GIB = 10,
+	VM_ANSWER_MS = 30000, /* so long may a guest take for an answer */
+};
+
+/* "<id>/<name>" below the state directory. */
+struct vm_path {
+	char text[WORKLOAD_ID_LEN + 16];
+};
+struct vm_path vm_path(const char *id, const char *name);
+
+/* --- vm_plan.c ------------------------------------------------------------------------------------- */
+
+/* Refuses what a machine cannot have, in words. */
+int vm_check(const struct workload_config *config, struct error *err) must_check;
+/* The plan's text is {"command":[arguments of berth],"boots":bool,"prepare":request,"run":request}. */
+int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
+	       struct error *err) must_check;
+
+/* --- vm_disk.c ------------------------------------------------------------------------------------- */
+
+/* Makes the workload's disk unless it is there: an empty ext4 file system of `size` bytes. */
+int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_journal,
+		 struct error *err) must_check;
+#define VM_DISK_NAME "disk.ext4" /* in the workload's directory */
+
+/* --- vm_agent.c ------------------------------------------------------------------------------------ */
+
+/* Begins a connection to the agent of the machine whose socket is `path` below `state_fd`; `stream` NULL:
+ * for requests. Returns a non-blocking descriptor, -ENOENT or -ECONNREFUSED: no machine. */
+int vm_agent_dial(int state_fd, const char *path, const char *stream) must_check;
+/* The other half: what the agent answers. 1: connected; 0: nothing yet; -EPIPE: the guest does not
+ * listen; or the agent's reason. */
+struct vm_dial {
+	int fd;
+	bool greeted; /* the VMM has said OK */
+	char line[32];
+	unsigned int line_len;
+	struct frame_in in;
+};
+int vm_agent_answered(struct vm_dial *dial, struct error *err) must_check;
+
+/* Blocking, for a machine that runs: one request. `request` is consumed; *ret_answer may be NULL.
+ * -ESRCH: it does not run; -ETIMEDOUT. */
+int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
+		 struct error *err) must_check;
+
+/* --- vm_attend.c, vm_start.c ------------------------------------------------------------------------ */
+
+struct vm_attendant;
+/* Makes the attendant, as a child of the caller's parent, and waits until the process it stands for runs
+ * or could not be started. With `plan` it starts the machine and the first process, else it is an exec of
+ * `exec`. */
+int vm_attend(struct engine *engine, const char *id, json_t *plan, json_t *exec, const int stdio[3],
+	      bool terminal, struct isolation_child *ret, struct error *err) must_check;

@@ -1,0 +1,462 @@
+/*
+ * vm_plan: everything that can be done for a workload in a machine before there is a machine: which
+ * kernel, which layers, the disk for what it writes, and the configuration that a container would have
+ * got, with what is the host's taken out.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "engine/overlay.h"
+#include "engine/spec.h"
+#include "engine/vm.h"
+#include "engine/vm_template.h"
+#include "guest/protocol.h"
+#include "image/config.h"
+#include "image/layer.h"
+#include "image/store.h"
+#include "vmm/disk/disk.h"
+
+enum { CPUS_MAX = 64, HOST_FILE_MAX = 1 << 20, NANO = 1000000000 };
+
+/* --- what a machine cannot have ------------------------------------------------------------------------ */
+
+static int refuse_namespaces(const struct workload_config *c, struct error *err)
+{
+	if (c->flags & WORKLOAD_PID_HOST)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--pid host: a virtual machine has its own kernel, "
+				   "which does not know the host's processes"),
+			    "run it as a container, or leave --pid out");
+	if (c->flags & WORKLOAD_IPC_HOST)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--ipc host: a virtual machine shares no memory with the "
+				   "host's processes"),
+			    "run it as a container, or leave --ipc out");
+	if (c->flags & WORKLOAD_UTS_HOST)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--uts host: a virtual machine's host name is its own"),
+			    "give it the same name with --hostname");
+	if (c->network == WORKLOAD_NETWORK_HOST)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--network host: a virtual machine has its own network "
+				   "cards, not the host's"),
+			    "use --network none");
+	return 0;
+}
+
+static int refuse_resources(const struct workload_config *c, struct error *err)
+{
+	if (c->devices_count > 0)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--device %s: a virtual machine has no devices of the host",
+				   c->devices[0].source),
+			    "run it as a container");
+	if (c->cpuset_cpus != NULL || c->cpuset_mems != NULL)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--cpuset-cpus and --cpuset-mems name CPUs and memory of the "
+				   "host, which a virtual machine does not see"),
+			    "use --cpus");
+	if (c->cgroup_parent != NULL)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "--cgroup-parent: the workload's control groups are in the "
+				   "virtual machine"),
+			    "leave it out");
+	if (c->nano_cpus > (int64_t)CPUS_MAX * NANO)
+		return refuse(err, -EINVAL, "a virtual machine has at most %d CPUs", CPUS_MAX);
+	for (size_t i = 0; i < c->mounts_count; i++)
+		if (c->mounts[i].type == WORKLOAD_MOUNT_BIND)
+			return hint(err,
+				    refuse(err, -ENOTSUP,
+					   "a directory of the host (\"%s\") cannot be mounted in "
+					   "a virtual machine yet",
+					   c->mounts[i].source),
+				    "run it as a container, or copy the files into the image");
+	return 0;
+}
+
+int vm_check(const struct workload_config *config, struct error *err)
+{
+	int rc = refuse_namespaces(config, err);
+
+	return rc < 0 ? rc : refuse_resources(config, err);
+}
+
+/* --- layers -------------------------------------------------------------------------------------------- */
+
+struct work {
+	struct engine *engine;
+	const struct workload *workload;
+	struct image_store *store;
+	struct image *image;
+	struct plan plan;
+	json_t *command; /* the VMM's arguments */
+	json_t *layers;  /* [[offset, size], ...] */
+	uint64_t disk_at;
+	int64_t upper_bytes;
+	bool boots; /* it does not go on from a template */
+	char *placeholder;
+};
+
+static void work_release(struct work *w)
+{
+	plan_release(&w->plan);
+	json_decref(w->command);
+	json_decref(w->layers);
+	free(w->placeholder);
+	if (w->image)
+		image_free(w->image);
+}
+#define own_plan_work __attribute__((cleanup(work_release)))
+
+static void add_argument(struct work *w, const char *option, char *value)
+{
+	json_array_append_new(w->command, json_string(option));
+	if (value == NULL)
+		return;
+	json_array_append_new(w->command, json_from_string(value));
+	free(value);
+}
+
+/* A layer that comes again higher up has no effect below. */
+static bool comes_again(const struct image *image, size_t i)
+{
+	for (size_t j = i + 1; j < image->layers_count; j++)
+		if (digest_eq(&image->layers[i], &image->layers[j]))
+			return true;
+	return false;
+}
+
+static int add_layer(struct work *w, int layers_fd, const struct digest *diffid, struct error *err)
+{
+	struct layer_use use = LAYER_USE_NONE;
+	struct layer_info info = {0};
+	struct plan_lock *lock = &w->plan.locks[w->plan.lock_count];
+	json_t *bounds;
+	int rc = layer_stat(layers_fd, diffid, &info, err);
+
+	if (rc < 0)
+		return rc;
+	if (rc == 0)
+		return refuse(err, -ENOENT, "layer %s is missing", diffid->text);
+	if (!str_eq(layer_format_name(info.format), "erofs"))
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "layer %s is kept as a directory here, which a virtual machine "
+				   "cannot have as a disk",
+				   diffid->text),
+			    "a kernel that mounts EROFS files is needed when the image is pulled");
+	rc = layer_use(layers_fd, w->engine->state_fd, diffid, &use, err);
+	if (rc < 0)
+		return rc;
+	fd_close(&use.root_fd);
+	lock->fd = use.lock_fd;
+	memcpy(lock->name, diffid->text, DIGEST_TEXT_MAX);
+	w->plan.lock_count++;
+	add_argument(w, "--layer",
+		     str_format("%s/layers/%s.erofs", w->engine->root, digest_hex(diffid)));
+	bounds = json_array();
+	json_array_append_new(bounds, json_integer((json_int_t)w->disk_at));
+	json_array_append_new(bounds, json_integer((json_int_t)info.size_bytes));
+	json_array_append_new(w->layers, bounds);
+	w->disk_at += (info.size_bytes + DISK_STACK_ALIGN - 1) & ~(uint64_t)(DISK_STACK_ALIGN - 1);
+	return 0;
+}
+
+static int add_layers(struct work *w, struct error *err)
+{
+	const struct image *image = w->image;
+	int layers_fd = image->layers_count ? image_store_layers_fd(w->store, err) : 0;
+	int rc = layers_fd < 0 ? layers_fd : 0;
+
+	w->plan.locks = mem_new_array(image->layers_count + 1, sizeof(*w->plan.locks));
+	for (size_t i = 0; rc == 0 && i < image->layers_count; i++)
+		if (!comes_again(image, i))
+			rc = add_layer(w, layers_fd, &image->layers[i], err);
+	if (rc == 0 && w->plan.lock_count == 0)
+		add_argument(w, "--layer", str_copy(w->placeholder));
+	return rc;
+}
+
+/* --- kernel, size, disk --------------------------------------------------------------------------------- */
+
+static int pick_kernel(struct work *w, struct kernel **ret, struct error *err)
+{
+	const char *name = w->workload->config.kernel;
+	own_kernel_list struct kernel **all = NULL;
+	int rc;
+
+	if (name != NULL)
+		return kernel_find(w->engine->root, name, ret, err);
+	rc = kernel_list(w->engine->root, &all, err);
+	if (rc < 0)
+		return rc;
+	if (all == NULL || all[0] == NULL)
+		return hint(err,
+			    refuse(err, -ENOENT, "there is no kernel for virtual machines yet"),
+			    "add one: berth kernel add debian");
+	/* One that berth has built boots fastest. */
+	name = all[0]->name;
+	for (size_t i = 0; all[i] != NULL; i++)
+		if (str_after(all[i]->source, "build") != NULL)
+			name = all[i]->name;
+	return kernel_find(w->engine->root, name, ret, err);
+}
+
+static unsigned int cpu_count(const struct workload_config *c)
+{
+	return c->nano_cpus > 0 ? (unsigned int)((c->nano_cpus + NANO - 1) / NANO) : 1;
+}
+
+/* Machines come in few sizes, so that few templates serve all: what a workload may use of its machine
+ * is limited in it. */
+static int64_t memory_size(const struct workload_config *c)
+{
+	int64_t bytes =
+		c->memory_bytes > 0 ? c->memory_bytes + VM_MEMORY_RESERVE : VM_MEMORY_DEFAULT;
+	int64_t size = VM_MEMORY_MIN;
+
+	while (size < bytes)
+		size *= 2;
+	return size;
+}
+
+static void add_boot(struct work *w, const struct vm_shape *shape)
+{
+	add_argument(w, "--kernel", str_copy(shape->kernel->vmlinux));
+	if (shape->kernel->initramfs)
+		add_argument(w, "--modules", str_copy(shape->kernel->initramfs));
+	add_argument(w, "--initrd", str_copy("initrd"));
+	add_argument(w, "--append", str_copy(VM_COMMAND_LINE));
+	add_argument(w, "--memory", str_format("%lld", (long long)shape->memory_bytes));
+	add_argument(w, "--cpus", str_format("%u", shape->cpus));
+	add_argument(w, "--accel", str_copy(shape->accel));
+}
+
+static int add_machine(struct work *w, struct error *err)
+{
+	const struct workload_config *c = &w->workload->config;
+	own_kernel struct kernel *kernel = NULL;
+	own_mem char *template = NULL;
+	struct vm_shape shape = {.cpus = cpu_count(c),
+				 .memory_bytes = memory_size(c),
+				 .accel = c->accel ? c->accel : "auto"};
+	int rc = pick_kernel(w, &kernel, err);
+
+	if (rc < 0)
+		return rc;
+	shape.kernel = kernel;
+	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0;
+	if (!w->boots)
+		rc = vm_template_get(w->engine, &shape, &template, err);
+	if (rc < 0)
+		return rc;
+	add_argument(w, "vmm", str_copy("run"));
+	if (w->boots)
+		add_boot(w, &shape);
+	else
+		add_argument(w, "--restore", take(template));
+	add_argument(w, "--no-reset", NULL);
+	add_argument(w, "--vsock", str_copy("vsock,cid=3"));
+	return vm_template_placeholder(w->engine, &w->placeholder, err);
+}
+
+static bool in_memory(const struct workload_config *c)
+{
+	return (c->flags & WORKLOAD_READ_ONLY) != 0;
+}
+
+static int add_disk(struct work *w, struct error *err)
+{
+	const struct workload_config *c = &w->workload->config;
+	int64_t size = c->storage_bytes > 0 ? c->storage_bytes : (int64_t)VM_DISK_DEFAULT_GIB << 30;
+	int rc;
+
+	if (in_memory(c)) {
+		/* A machine always has two disks, as its template had. */
+		add_argument(w, "--disk", str_copy(w->placeholder));
+		return 0;
+	}
+	w->upper_bytes = size;
+	rc = vm_disk_make(w->engine, w->workload->id, size, !(c->flags & WORKLOAD_AUTO_REMOVE),
+			  err);
+	if (rc == 0)
+		add_argument(w, "--disk",
+			     str_format("%s/%s/" VM_DISK_NAME, w->engine->root,
+					workload_dir(w->workload->id).path));
+	return rc;
+}
+
+/* --- the configuration ----------------------------------------------------------------------------------- */
+
+/* The machine's network is the workload's: it needs no namespace of it, and its settings are the
+ * machine's. */
+static void take_network(json_t *spec, json_t *prepare)
+{
+	json_t *part = json_object_get(spec, "linux"), *sysctls = json_object(), *value;
+	json_t *namespaces = json_object_get(part, "namespaces");
+	json_t *all = json_object_get(part, "sysctl");
+	const char *key;
+	void *next;
+
+	for (size_t i = json_array_size(namespaces); i-- > 0;)
+		if (str_eq(json_string_value(
+				   json_object_get(json_array_get(namespaces, i), "type")),
+			   "network"))
+			json_array_remove(namespaces, i);
+	json_object_foreach_safe(all, next, key, value) if (str_after(key, "net.") != NULL)
+	{
+		json_object_set(sysctls, key, value);
+		json_object_del(all, key);
+	}
+	json_object_set_new(prepare, "sysctls", sysctls);
+	json_object_set_new(prepare, "network", json_array());
+}
+
+/* The three files in /etc that say who the workload is are written in the machine. */
+static int take_files(struct engine *engine, const struct workload *workload, json_t *spec,
+		      json_t *prepare, struct error *err)
+{
+	own_mem char *place = str_format("%s/%s/", engine->root, workload_dir(workload->id).path);
+	json_t *files = json_array(), *mount;
+	size_t i;
+
+	json_object_set_new(prepare, "files", files);
+	json_array_foreach (json_object_get(spec, "mounts"), i, mount) {
+		const char *source = json_string_value(json_object_get(mount, "source"));
+		const char *name = source ? str_after(source, place) : NULL;
+		own_mem char *text = NULL, *there = NULL;
+		json_t *file;
+		size_t len;
+		int rc;
+
+		if (name == NULL)
+			continue;
+		rc = file_read(AT_FDCWD, source, HOST_FILE_MAX, &text, &len, err);
+		if (rc < 0)
+			return rc;
+		there = str_format(AGENT_DIRECTORY "/files/%s", name);
+		file = json_object();
+		json_set_string(file, "name", name);
+		json_object_set_new(file, "content", json_from_string(text));
+		json_array_append_new(files, file);
+		json_set_string(mount, "source", there);
+	}
+	return 0;
+}
+
+static json_t *root_json(struct work *w)
+{
+	const bool removed = (w->workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0;
+	json_t *root = json_object();
+
+	json_object_set(root, "layers", w->layers);
+	json_object_set_new(root, "bytes", json_integer((json_int_t)w->disk_at));
+	json_object_set_new(root, "upperBytes", json_integer(w->upper_bytes));
+	json_set_string(root, "upper", in_memory(&w->workload->config) ? "memory" : "disk");
+	/* The unused parts of the disk are never touched: it stays sparse. */
+	json_set_string(root, "options", removed ? "noinit_itable,nobarrier" : "noinit_itable");
+	json_object_set_new(root, "volatile", json_boolean(removed));
+	return root;
+}
+
+static json_t *user_json(const struct workload_config *c, const struct image_config *image)
+{
+	json_t *user = json_object();
+
+	json_set_string(user, "name", spec_user(c, image));
+	json_set_strv(user, "groups", c->groups_add);
+	return user;
+}
+
+static int make_requests(struct work *w, const struct image_config *image, json_t **ret_prepare,
+			 json_t **ret_run, struct error *err)
+{
+	const struct workload_config *c = &w->workload->config;
+	own_json json_t *spec = NULL, *prepare = json_object(), *run = json_object();
+	int rc = spec_make(w->engine, w->workload, image, -1, &spec, err);
+
+	if (rc < 0)
+		return rc;
+	json_set_string(prepare, "do", "prepare");
+	json_set_string(prepare, "hostname", c->hostname);
+	json_object_set_new(prepare, "root", root_json(w));
+	take_network(spec, prepare);
+	rc = take_files(w->engine, w->workload, spec, prepare, err);
+	if (rc < 0)
+		return rc;
+	json_set_string(json_object_get(spec, "root"), "path", "root");
+	json_set_string(json_object_get(spec, "linux"), "cgroupsPath", "/workload");
+	/* The agent protects itself from the kernel's search for memory; its children are not it. */
+	if (!c->oom_score_set)
+		json_object_set_new(json_object_get(spec, "process"), "oomScoreAdj",
+				    json_integer(0));
+	json_set_string(run, "do", "run");
+	json_object_set(run, "spec", spec);
+	json_object_set_new(run, "user", user_json(c, image));
+	json_object_set_new(run, "reaper", json_boolean(c->flags & WORKLOAD_INIT));
+	json_object_set_new(run, "terminal", json_boolean(c->flags & WORKLOAD_TTY));
+	*ret_prepare = json_incref(prepare);
+	*ret_run = json_incref(run);
+	return 0;
+}
+
+static int fill(struct work *w, const struct image_config *image, struct error *err)
+{
+	json_t *plan, *prepare = NULL, *run = NULL;
+	int rc = add_machine(w, err);
+
+	if (rc == 0)
+		rc = add_layers(w, err);
+	if (rc == 0)
+		rc = add_disk(w, err);
+	if (rc == 0)
+		rc = make_requests(w, image, &prepare, &run, err);
+	if (rc < 0)
+		return rc;
+	plan = json_object();
+	json_object_set(plan, "command", w->command);
+	json_object_set_new(plan, "boots", json_boolean(w->boots));
+	json_object_set_new(plan, "prepare", prepare);
+	json_object_set_new(plan, "run", run);
+	w->plan.text = json_text(plan);
+	json_decref(plan);
+	return 0;
+}
+
+int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
+	       struct error *err)
+{
+	own_plan_work struct work w = {.engine = engine,
+				       .workload = workload,
+				       .plan = PLAN_EMPTY,
+				       .command = json_array(),
+				       .layers = json_array()};
+	own_image_config struct image_config image = {0};
+	int rc = engine_images(engine, &w.store, err);
+
+	if (rc == 0)
+		rc = image_find(w.store, workload->config.image_id, &w.image, err);
+	if (rc == 0)
+		rc = image_read_config(w.image, &image, err);
+	if (rc == 0)
+		rc = fill(&w, &image, err);
+	if (rc < 0)
+		return rc;
+	*ret = w.plan;
+	w.plan = PLAN_EMPTY;
+	return 0;
+}

@@ -1,0 +1,44 @@
+/*
+ * vm_template: snapshots of machines that have booted up to their agent, from which the machines of
+ * workloads go on: <root>/templates/<key>/ with the snapshot's files (vmm/machine/snapshot.h) and
+ * about.json.
+ *
+ * The key is a hash of all that is in a template: the kernel's files, this program (which has the agent
+ * and the devices), vCPUs, memory, accelerator, command line, and the host's boot and CPU. So one whose
+ * inputs have changed is never found, and building another one removes it.
+ */
+#pragma once
+
+#include "engine/engine_priv.h"
+#include "vmm/kernel/kernel.h"
+
+/* What a machine is, apart from what a workload brings. */
+struct vm_shape {
+	const struct kernel *kernel;
+	unsigned int cpus;
+	int64_t memory_bytes;
+	const char *accel; /* "auto", "kvm", "soft" */
+};
+
+#define VM_COMMAND_LINE                                                                            \
+	"console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on cgroup_no_v1=all mitigations=off"
+
+/* The directory of the template, which is built if there is none (which takes as long as the kernel
+ * takes to boot). The caller frees *ret_dir. */
+int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **ret_dir,
+		    struct error *err) must_check;
+/* A small file that stands for a disk that is not there yet, or never. The caller frees *ret. */
+int vm_template_placeholder(struct engine *engine, char **ret, struct error *err) must_check;
+
+/* For users. */
+struct vm_template {
+	char *key, *kernel, *accel;
+	unsigned int cpus;
+	int64_t memory_bytes, size_bytes, created_ns; /* size: on the host's disk */
+};
+typedef int vm_template_fn(const struct vm_template *template, void *data, struct error *err);
+/* Calls `fn` for each that is complete, in no order. */
+int vm_template_list(struct engine *engine, vm_template_fn *fn, void *data,
+		     struct error *err) must_check;
+/* By its key or an unambiguous beginning of it. -ENOENT, -ENOTUNIQ. Machines that run from it go on. */
+int vm_template_remove(struct engine *engine, const char *key, struct error *err) must_check;

@@ -1,0 +1,122 @@
+#!/usr/bin/env bats
+# What is only of virtual machines. What both walls must do alike is in the other files, which run for
+# both (BERTH_ISOLATION=vm).
+
+load helpers
+BERTH_ISOLATION=vm
+
+setup() { berth_setup; }
+teardown() { berth_teardown; }
+
+# The VMM of a workload.
+vmm_of() {
+	awk '{ print $1 }' "$TEST_DIR/state/$(berth inspect -f '{{.Id}}' "$1")/vmm"
+}
+
+@test "an image runs behind a kernel of its own, confined as a container is" {
+	run berth run --rm -i busybox sh -c 'cat; uname -r; grep -E "^(CapBnd|Seccomp):" /proc/self/status; exit 7' <<< input
+	[ "$status" -eq 7 ]
+	expect "${lines[0]}" input
+	[ "${lines[1]}" != "$(uname -r)" ]
+	expect "${lines[2]}" "CapBnd:	00000000a80425fb"
+	expect "${lines[3]}" "Seccomp:	2"
+}
+
+@test "what a virtual machine cannot have is refused, with a reason and what to do" {
+	local flags
+	for flags in "--pid host" "--ipc host" "--uts host" "--network host" "--device /dev/null" \
+		"--cpuset-cpus 0" "--cgroup-parent x"; do
+		# shellcheck disable=SC2086 # two words
+		run berth run --rm $flags busybox true
+		[ "$status" -eq 125 ]
+		expect_in "$output" "${flags%% *}"
+		expect_in "$output" "hint: "
+	done
+	[ -z "$(berth ps -aq)" ]
+	run "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run --rm --no-template busybox true
+	[ "$status" -eq 125 ]
+	expect_in "$output" "goes only with --vm"
+}
+
+@test "without a kernel it says how to get one" {
+	mv "$TEST_DIR/root/kernels" "$TEST_DIR/kernels"
+	run berth run --rm busybox true
+	[ "$status" -eq 125 ]
+	expect_in "$output" "berth kernel add debian"
+}
+
+@test "what it wrote is there at the next start, and gone with it" {
+	expect "$(berth run --name w busybox sh -c 'cat /root/file 2> /dev/null; echo kept > /root/file')" ""
+	local id
+	id=$(berth inspect -f '{{.Id}}' w)
+	[ "$(stat -c %s "$TEST_DIR/root/workloads/$id/disk.ext4")" -eq $((10 << 30)) ]
+	# It takes no more than what is in it.
+	[ "$(stat -c %b "$TEST_DIR/root/workloads/$id/disk.ext4")" -lt 20000 ]
+	berth run --name again --storage-opt size=1g busybox sh -c 'df -k / | tail -1' > "$TEST_DIR/df"
+	[ "$(awk '{ print $2 }' "$TEST_DIR/df")" -lt $((1 << 20)) ]
+	expect "$(berth start -a w)" kept
+	berth rm w again
+	[ ! -e "$TEST_DIR/root/workloads/$id" ]
+}
+
+@test "two machines have nothing in common that should be a secret or a name" {
+	local i
+	for i in 1 2; do
+		berth run --rm busybox sh -c 'head -c 16 /dev/urandom | od -An -tx1; hostname; date +%s' > "$TEST_DIR/$i"
+	done
+	[ "$(sed -n 1p "$TEST_DIR/1")" != "$(sed -n 1p "$TEST_DIR/2")" ]
+	[ "$(sed -n 2p "$TEST_DIR/1")" != "$(sed -n 2p "$TEST_DIR/2")" ]
+	# Its clock is ours, though its template is old.
+	local off=$(($(date +%s) - $(sed -n 3p "$TEST_DIR/2")))
+	[ "${off#-}" -le 10 ]
+}
+
+@test "vCPUs and memory are as asked for" {
+	run berth run --rm --no-template --cpus 2 --memory 100m busybox sh -c 'nproc; cat /sys/fs/cgroup/memory.max'
+	expect "$output" "2
+104857600"
+}
+
+@test "whatever of it is killed, nothing is left" {
+	local victim id monitor main vmm
+	for victim in vmm main monitor; do
+		berth run -d --name k busybox sleep 1000
+		id=$(berth inspect -f '{{.Id}}' k)
+		monitor=$(berth inspect -f '{{.State.MonitorPid}}' k)
+		main=$(berth inspect -f '{{.State.Pid}}' k)
+		vmm=$(vmm_of k)
+		kill -9 "${!victim}"
+		eventually test ! -e "/proc/$vmm"
+		eventually test ! -e "/proc/$main"
+		eventually test "$(state_of k)" = exited
+		berth ps -a
+		expect "$(berth inspect -f '{{.State.ExitCode}}' k)" 137
+		[ ! -e "$TEST_DIR/state/$id" ]
+		berth rm k
+	done
+}
+
+@test "a guest whose kernel crashes, or that switches itself off, is told of in words" {
+	run berth run --name p --privileged --pull never busybox sh -c 'echo c > /proc/sysrq-trigger; sleep 100'
+	[ "$status" -eq 125 ]
+	expect_in "$(berth inspect -f '{{.State.Error}}' p)" "crashed: "
+	expect_in "$(berth ps -a)" "crashed"
+}
+
+@test "a guest that is out of memory loses the process, not the machine" {
+	run berth run --name o --memory 20m busybox sh -c 'x=x; while :; do x=$x$x; done'
+	[ "$status" -eq 137 ]
+	expect "$(berth inspect -f '{{.State.OOMKilled}}' o)" true
+}
+
+@test "templates are listed and removed, and made again when they are needed" {
+	run berth template ls -q
+	[ "$status" -eq 0 ]
+	local key=${lines[0]}
+	[ -n "$key" ]
+	berth template rm "$key"
+	[ -z "$(berth template ls -q)" ]
+	run berth template rm "$key"
+	[ "$status" -eq 125 ] || [ "$status" -eq 1 ]
+	expect_in "$output" "there is no template"
+}
