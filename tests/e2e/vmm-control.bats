@@ -197,6 +197,16 @@ snapshot_and_restore() {
 	snapshot_and_restore kvm
 }
 
+@test "a machine that has not run yet can be saved" {
+	start_paused
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
+	[ "$status" -eq 43 ]
+	[ "$(tr -d '\n' <<< "$output")" = abcdefghijklmnopqrstuvwxyz ]
+}
+
 @test "a machine goes on after its snapshot, and can wait for a request after a restore" {
 	start soft
 	control snapshot saved

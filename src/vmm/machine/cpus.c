@@ -190,17 +190,34 @@ void machine_end(struct machine *machine, int exit_code)
 	set_power(machine, BOARD_RESET, BOARD_EXIT, exit_code);
 }
 
+/* The state after power on, or the one in which the kernel is entered. */
+static int begin(struct machine_cpu *cpu)
+{
+	struct cpu_state state = cpu->power_on;
+
+	if (cpu->index == 0)
+		boot_apply(&cpu->machine->entry, &state);
+	return cpu->machine->accel->set_state(cpu->vcpu, &state);
+}
+
 /* What is asked of a parked vCPU must be done by its own thread (cpu.h). The lock is held. */
 static void do_job(struct machine_cpu *cpu)
 {
 	struct machine *machine = cpu->machine;
 	struct cpu_state *state = cpu->job_state;
 	enum machine_job job = cpu->job;
-	int rc;
+	bool reset = cpu->must_reset;
+	int rc = 0;
 
+	cpu->must_reset = false;
 	pthread_mutex_unlock(&machine->lock);
-	rc = job == JOB_GET_STATE ? machine->accel->get_state(cpu->vcpu, state)
-				  : machine->accel->set_state(cpu->vcpu, state);
+	if (job == JOB_GET_STATE) {
+		/* It has not run yet: what it would begin with is its state. */
+		rc = reset ? begin(cpu) : 0;
+		rc = rc < 0 ? rc : machine->accel->get_state(cpu->vcpu, state);
+	} else {
+		rc = machine->accel->set_state(cpu->vcpu, state);
+	}
 	pthread_mutex_lock(&machine->lock);
 	cpu->job_result = rc;
 	cpu->job = JOB_NONE;
@@ -230,13 +247,8 @@ static bool wait_for_mode(struct machine_cpu *cpu)
 	if (reset)
 		cpu->must_reset = false;
 	pthread_mutex_unlock(&machine->lock);
-	if (reset) {
-		struct cpu_state state = cpu->power_on;
-
-		if (cpu->index == 0)
-			boot_apply(&machine->entry, &state);
-		rc = machine->accel->set_state(cpu->vcpu, &state);
-	}
+	if (reset)
+		rc = begin(cpu);
 	if (rc < 0) {
 		log_error("vCPU %u: set its first state: %s", cpu->index, strerror(-rc));
 		machine_power(&machine->board, BOARD_FAILED, 0);
@@ -360,8 +372,6 @@ int machine_cpus_state(struct machine *machine, enum machine_job job, struct cpu
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
 		machine->cpus[i].job_state = &states[i];
 		machine->cpus[i].job = job;
-		if (job == JOB_SET_STATE)
-			machine->cpus[i].must_reset = false;
 	}
 	pthread_cond_broadcast(&machine->changed);
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
