@@ -13,6 +13,8 @@ int open_engine(const struct args *args, struct engine **ret, struct error *err)
 		.root = args_string(args, "root"),
 		.state = args_string(args, "state"),
 		.policy = args_string(args, "signature-policy"),
+		.image_max_age_ns = args_duration(args, "image-max-age"),
+		.image_max_bytes = args_size(args, "image-max-size"),
 	};
 
 	return engine_open(&options, ret, err);

@@ -110,8 +110,11 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
 	int rc = engine_open_plain(options->root, options->state, &engine, err);
 
 	/* First of all: the checks below open the image store already, which takes it over. */
-	if (rc == 0)
+	if (rc == 0) {
 		engine->policy = str_copy(options->policy);
+		engine->image_max_age_ns = options->image_max_age_ns;
+		engine->image_max_bytes = options->image_max_bytes;
+	}
 	if (rc == 0 && faccessat(engine->state_fd, checked_mark, F_OK, 0) < 0)
 		rc = first_look(engine, err);
 	else if (rc == 0)
@@ -176,6 +179,11 @@ int engine_images(struct engine *engine, struct image_store **ret, struct error 
 		if (rc < 0)
 			return rc;
 		image_store_set_policy(engine->images, engine->policy);
+		image_store_set_limits(engine->images,
+				       &(struct image_limits){
+					       .max_age_ns = engine->image_max_age_ns,
+					       .max_bytes = engine->image_max_bytes,
+				       });
 	}
 	*ret = engine->images;
 	return 0;

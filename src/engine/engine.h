@@ -34,8 +34,10 @@ struct engine;
 struct image_store; /* image/store.h */
 
 struct engine_options {
-	const char *root;   /* NULL: $BERTH_ROOT, /var/lib/berth, rootless $XDG_DATA_HOME/berth */
-	const char *state;  /* NULL: $BERTH_STATE, /run/berth, rootless $XDG_RUNTIME_DIR/berth */
+	const char *root;  /* NULL: $BERTH_ROOT, /var/lib/berth, rootless $XDG_DATA_HOME/berth */
+	const char *state; /* NULL: $BERTH_STATE, /run/berth, rootless $XDG_RUNTIME_DIR/berth */
+	int64_t image_max_age_ns; /* what images may stay (image/store.h); 0: all */
+	uint64_t image_max_bytes;
 	const char *policy; /* which images may come (image/policy.h); NULL: the usual files */
 };
 

@@ -14,7 +14,9 @@ struct engine {
 	bool rootless;
 	struct db *db;
 	struct image_store *images; /* NULL until engine_images */
-	char *policy;               /* path; NULL: the usual files */
+	int64_t image_max_age_ns;
+	uint64_t image_max_bytes;
+	char *policy; /* path; NULL: the usual files */
 };
 
 /* The state of a workload as its row has it. What a running one does beyond that is in its run file

@@ -93,13 +93,34 @@ static int fresh_directory(int dirfd, const char *name, struct error *err)
 	return openat(dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* What the image's root directory is: as the topmost layer says that says anything. One whose tar has no
+ * entry for it has a root without a time. */
+static int stat_image_root(const struct layers *layers, struct stat *ret, struct error *err)
+{
+	struct stat st = {.st_mode = 0755};
+	bool first = true;
+
+	for (size_t i = layers->count; i-- > 0 && (first || st.st_mtim.tv_sec == 0);) {
+		struct stat below;
+
+		if (fstat(layers->uses[i].root_fd, &below) < 0)
+			return fail(err, -errno, "look at the image's root directory");
+		if (first || below.st_mtim.tv_sec != 0)
+			st = below;
+		first = false;
+	}
+	*ret = st;
+	return 0;
+}
+
 /* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner
  * and mode that the image's has. */
 static int open_upper(int dirfd, const struct layers *layers, struct error *err)
 {
 	const bool fresh = mkdirat(dirfd, "upper", 0700) == 0;
-	struct stat st = {.st_mode = 0755};
+	struct stat st;
 	own_fd int fd = -1;
+	int rc;
 
 	if (!fresh && errno != EEXIST)
 		return fail(err, -errno, "create directory upper");
@@ -108,8 +129,9 @@ static int open_upper(int dirfd, const struct layers *layers, struct error *err)
 		return fail(err, -errno, "open directory upper");
 	if (!fresh)
 		return take(fd);
-	if (layers->count > 0 && fstat(layers->uses[layers->count - 1].root_fd, &st) < 0)
-		return fail(err, -errno, "look at the image's root directory");
+	rc = stat_image_root(layers, &st, err);
+	if (rc < 0)
+		return rc;
 	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
 		return fail(err, -errno, "set up directory upper");
 	return take(fd);
@@ -209,6 +231,7 @@ static int open_top(struct engine *engine, const struct workload *workload,
 	own_mem char *path = str_format("%s/empty", workload_dir(workload->id).path);
 	own_fd int fd = what == OVERLAY_ALL ? overlay_open_upper(engine, workload, err) : -ENOENT;
 	struct stat st;
+	int rc;
 
 	if (fd != -ENOENT)
 		return take(fd);
@@ -216,8 +239,10 @@ static int open_top(struct engine *engine, const struct workload *workload,
 	if (fd < 0 || layers->count == 0)
 		return take(fd);
 	/* The top's root directory is the whole's. */
-	if (fstat(layers->uses[layers->count - 1].root_fd, &st) < 0 ||
-	    fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
+	rc = stat_image_root(layers, &st, err);
+	if (rc < 0)
+		return rc;
+	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
 	    futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}) < 0)
 		return fail(err, -errno, "set up %s", path);
 	return take(fd);

@@ -265,6 +265,7 @@ int image_build(struct image_store *store, const struct image_import *options,
 {
 	struct build build = {.options = options, .produce = produce, .produce_context = context};
 	char full_name[REFERENCE_TEXT_MAX] = "";
+	const int64_t since = clock_now_ns();
 	struct platform platform;
 	struct digest id;
 	int rc = platform_parse(options->platform, &platform, err);
@@ -281,6 +282,8 @@ int image_build(struct image_store *store, const struct image_import *options,
 		rc = build_in_session(&build, &platform, full_name, &id, err);
 	image_session_end(&build.session);
 	base_release(&build.base);
+	if (rc == 0)
+		rc = image_trim(store, since, NULL, NULL, err);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }
 

@@ -347,7 +347,8 @@ static int load_from(struct image_store *store, int fd, const char *dir,
 	archive_close(load.archive);
 	policy_release(&load.policy);
 	image_session_end(&load.session);
-	return rc < 0 ? image_fetch_failed(store, since, rc) : 0;
+	return rc < 0 ? image_fetch_failed(store, since, rc)
+		      : image_trim(store, since, NULL, NULL, err);
 }
 
 int image_load(struct image_store *store, int fd, const struct image_load *options,

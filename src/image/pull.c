@@ -281,7 +281,8 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 	image_session_end(&pull.session);
 	if (rc < 0)
 		return image_fetch_failed(store, since, rc);
-	return image_find(store, id.text, ret, err);
+	rc = image_trim(store, since, NULL, NULL, err);
+	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }
 
 /* Whether the image here is made for the platform that is asked for. */

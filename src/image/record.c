@@ -184,9 +184,9 @@ static int insert_image(struct image_store *store, const struct image_record *r,
 	}
 	rc = db_run(store->db, err,
 		    "INSERT INTO image_image (id, manifest, os, architecture, variant, created_ns, "
-		    "added_ns, size, runtime) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+		    "added_ns, size, runtime, used_ns) VALUES (?, ?, ?, ?, ?, ?, ?7, ?, ?, ?7) "
 		    "ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, "
-		    "size = excluded.size, runtime = excluded.runtime",
+		    "size = excluded.size, runtime = excluded.runtime, used_ns = excluded.used_ns",
 		    "tttttiiit", r->id->text, r->manifest->text, d->os, d->architecture, d->variant,
 		    d->created_ns, clock_now_ns(), size, runtime);
 	for (size_t i = 0; rc >= 0 && i < d->diffids_count; i++)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/garbage.h"
@@ -203,4 +204,109 @@ int image_prune(struct image_store *store, const struct image_filter *filter, bo
 	rc = image_garbage_collect(store, GARBAGE_ALL, &reclaimed, err);
 	*ret_reclaimed_bytes = reclaimed;
 	return rc;
+}
+
+/* --- limits ---------------------------------------------------------------------------------------- */
+
+/* The bytes of what images need. */
+static int needed_bytes(struct image_store *store, uint64_t *ret, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	int rc = db_query(store->db, &q, err,
+			  "SELECT (SELECT coalesce(sum(size), 0) FROM image_blob WHERE digest IN "
+			  "(SELECT blob FROM image_part)) + "
+			  "(SELECT coalesce(sum(size), 0) FROM image_layer WHERE diffid IN "
+			  "(SELECT diffid FROM image_stack))",
+			  "");
+
+	if (rc == 0)
+		rc = db_next(q, err);
+	if (rc > 0)
+		*ret = (uint64_t)db_int(q, 0);
+	return rc < 0 ? rc : 0;
+}
+
+struct candidate {
+	char id[DIGEST_TEXT_MAX];
+	int64_t used_ns;
+};
+
+/* Images that nobody uses, the one whose last use is longest ago first. */
+static int list_candidates(struct image_store *store, int64_t since_ns, struct candidate **ret,
+			   size_t *ret_count, struct error *err)
+{
+	own_db_query struct db_query *q = NULL;
+	struct candidate *list = NULL;
+	size_t count = 0, capacity = 0;
+	int rc = db_query(
+		store->db, &q, err,
+		"SELECT id, max(used_ns, added_ns) AS used FROM image_image WHERE used < ? "
+		"AND id NOT IN (SELECT image FROM image_use) ORDER BY used",
+		"i", since_ns);
+
+	while (rc >= 0 && (rc = db_next(q, err)) > 0) {
+		list = mem_grow(list, count, &capacity, sizeof(*list));
+		snprintf(list[count].id, sizeof(list[count].id), "%s", db_text(q, 0));
+		list[count++].used_ns = db_int(q, 1);
+	}
+	*ret = list;
+	*ret_count = count;
+	return rc;
+}
+
+static int trim_one(struct image_store *store, const char *id, struct removal *r, struct error *err)
+{
+	own_strv char **names = NULL;
+	int rc = list_texts(store, "SELECT name FROM image_name WHERE image = ? ORDER BY name", id,
+			    &names, err);
+
+	for (size_t i = 0; rc == 0 && names != NULL && names[i] != NULL; i++)
+		rc = untag(store, names[i], r, err);
+	return rc < 0 ? rc : delete_image(store, id, r, err);
+}
+
+/* Inside a transaction. */
+static int trim_rows(struct image_store *store, int64_t since_ns, struct removal *r,
+		     struct error *err)
+{
+	const struct image_limits *limits = &store->limits;
+	own_mem struct candidate *list = NULL;
+	const int64_t oldest =
+		limits->max_age_ns > 0 ? clock_now_ns() - limits->max_age_ns : INT64_MIN;
+	size_t count = 0;
+	uint64_t bytes = 0;
+	int rc = list_candidates(store, since_ns, &list, &count, err);
+
+	if (rc == 0)
+		rc = needed_bytes(store, &bytes, err);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		bool too_much = limits->max_bytes > 0 && bytes > limits->max_bytes;
+
+		if (list[i].used_ns >= oldest && !too_much)
+			break;
+		rc = trim_one(store, list[i].id, r, err);
+		if (rc == 0)
+			rc = needed_bytes(store, &bytes, err);
+	}
+	return rc;
+}
+
+int image_trim(struct image_store *store, int64_t since_ns, image_removed_fn *removed, void *data,
+	       struct error *err)
+{
+	own_db_tx struct db_tx tx = {0};
+	own_removal struct removal r = {0};
+	int rc;
+
+	if (store->limits.max_age_ns == 0 && store->limits.max_bytes == 0)
+		return 0;
+	rc = db_begin(store->db, DB_DURABLE, &tx, err);
+	if (rc == 0)
+		rc = trim_rows(store, since_ns, &r, err);
+	if (rc == 0)
+		rc = db_commit(&tx, err);
+	if (rc < 0)
+		return refuse(err, rc, "keep the images within their limits");
+	report(&r, removed, data);
+	return r.deleted != NULL ? image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err) : 0;
 }

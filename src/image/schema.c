@@ -59,6 +59,8 @@ static const char *const steps[] = {
 	"CREATE INDEX image_use_image ON image_use (image);",
 	/* 2: the blob that a layer was made of, from which it can be made again. */
 	"ALTER TABLE image_layer ADD COLUMN blob TEXT NOT NULL DEFAULT ''",
+	/* 3: when it came or was last used by somebody; 0: before this was noted. */
+	"ALTER TABLE image_image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0",
 };
 
 int image_schema_migrate(struct db *db, struct error *err)

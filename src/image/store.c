@@ -54,6 +54,11 @@ void image_store_close(struct image_store *store)
 	free(store);
 }
 
+void image_store_set_limits(struct image_store *store, const struct image_limits *limits)
+{
+	store->limits = *limits;
+}
+
 void image_store_set_policy(struct image_store *store, const char *path)
 {
 	free(store->policy_path);
@@ -317,8 +322,14 @@ int image_use_add(struct image_store *store, const struct digest *id, const char
 
 int image_use_remove(struct image_store *store, const char *user, struct error *err)
 {
-	int rc = db_run(store->db, err, "DELETE FROM image_use WHERE user = ?", "t", user);
+	/* While it is used an image stays; the end of its use is what counts for how long after that. */
+	int rc = db_run(store->db, err,
+			"UPDATE image_image SET used_ns = ? WHERE id IN "
+			"(SELECT image FROM image_use WHERE user = ?)",
+			"it", clock_now_ns(), user);
 
+	if (rc >= 0)
+		rc = db_run(store->db, err, "DELETE FROM image_use WHERE user = ?", "t", user);
 	return rc < 0 ? rc : 0;
 }
 

@@ -45,6 +45,15 @@ OWN_DEFINE(own_image_store, struct image_store *, image_store_close);
 /* Another policy file (policy.h) than the usual ones, for what comes from now on; NULL: those. */
 void image_store_set_policy(struct image_store *store, const char *path);
 
+/* What may stay without being used. Zeroed: everything. */
+struct image_limits {
+	int64_t max_age_ns; /* an image that nobody has used for so long goes; 0: none does */
+	uint64_t
+		max_bytes; /* of blobs and layers; beyond it those go that were used least recently */
+};
+/* From now on every command that adds images keeps to them; see image_trim. */
+void image_store_set_limits(struct image_store *store, const struct image_limits *limits);
+
 /* The directory of the layer files, for layer_use(). Borrowed. -ENOENT before the first layer. */
 int image_store_layers_fd(struct image_store *store, struct error *err) must_check;
 
@@ -180,6 +189,11 @@ int image_history(struct image_store *store, const char *name, image_history_fn 
 int image_prune(struct image_store *store, const struct image_filter *filter, bool all,
 		image_removed_fn *removed, void *data, uint64_t *ret_reclaimed_bytes,
 		struct error *err) must_check;
+
+/* Removes what the limits do not let stay, but nothing that workloads use or that has come or been used since
+ * `since_ns`. Done by every command that adds, at its end. */
+int image_trim(struct image_store *store, int64_t since_ns, image_removed_fn *removed, void *data,
+	       struct error *err) must_check;
 
 /* For `system df`: exact to the byte. */
 struct image_usage {

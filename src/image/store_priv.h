@@ -9,6 +9,7 @@ struct image_store {
 	int blobs_fd;          /* <root>/blobs/sha256; -1 until needed */
 	int layers_fd;         /* <root>/layers; -1 until needed */
 	char *policy_path;     /* NULL: the usual places */
+	struct image_limits limits;
 };
 
 /* The columns of an image row, in the order in which image_from_row reads them. */

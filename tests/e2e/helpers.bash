@@ -159,3 +159,28 @@ expect_in() {
 state_of() {
 	berth inspect -f '{{.State.Status}}' "$1"
 }
+
+# Everything that a tree on the host is, one line a name, with times, owners, attributes and contents.
+describe() {
+	python3 - "$1" <<-'END'
+		import hashlib, os, stat, sys
+		root = os.fsencode(sys.argv[1])
+		inodes = {}
+		def line(path):
+		    s = os.lstat(path)
+		    name = os.path.relpath(path, root)
+		    what = b""
+		    if stat.S_ISREG(s.st_mode):
+		        what = hashlib.sha256(open(path, "rb").read()).hexdigest().encode()
+		    elif stat.S_ISLNK(s.st_mode):
+		        what = os.readlink(path)
+		    first = inodes.setdefault((s.st_dev, s.st_ino), name) if s.st_nlink > 1 and not stat.S_ISDIR(s.st_mode) else b""
+		    x = [(a, os.getxattr(path, a, follow_symlinks=False)) for a in sorted(os.listxattr(path, follow_symlinks=False))]
+		    print(name, oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime_ns, s.st_rdev, what, first, x)
+		for dir, dirs, files in sorted(os.walk(root)):
+		    dirs.sort()
+		    line(dir)
+		    for n in sorted(files + [d for d in dirs if os.path.islink(os.path.join(dir, d))]):
+		        line(os.path.join(dir, n))
+	END
+}

@@ -138,3 +138,40 @@ imported"
 	expect_in "$stderr" 'berth: cannot pull "localhost:1/nothing"'
 	expect "$(berth images -aq | wc -l)" 1
 }
+
+# An image with one file of N random bytes.
+sized() {
+	mkdir -p "$TEST_DIR/$1"
+	head -c "$2" /dev/urandom >"$TEST_DIR/$1/data"
+	tar -C "$TEST_DIR/$1" -c . | berth import - "$1:1" >/dev/null
+}
+
+@test "limits from the settings: the longest unused images go, those in use and new ones stay" {
+	berth rmi busybox >/dev/null
+	mkdir -p "$XDG_CONFIG_HOME/berth"
+	# An image takes about twice its file: as layer, and as compressed blob.
+	echo 'image-max-size = "9m"' >"$XDG_CONFIG_HOME/berth/berth.toml"
+	for name in a b c; do sized $name 1000000; done
+	berth create --name user a:1 /x >/dev/null
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a b c"
+	sized d 1000000
+	sized e 1000000
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a c d e"
+	[ "$(berth system df --format '{{.SizeBytes}}' | head -1)" -le 9437184 ]
+	# The end of a use counts; the next one goes instead.
+	berth create --name other c:1 /x >/dev/null
+	berth rm other >/dev/null
+	sized f 1000000
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a c e f"
+	# Larger than all that is allowed: it stays, since it has just come.
+	sized huge 6000000
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a huge"
+	echo 'image-max-age = "1s"' >"$XDG_CONFIG_HOME/berth/berth.toml"
+	sleep 1.1
+	sized g 1000
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a g"
+	rm "$XDG_CONFIG_HOME/berth/berth.toml"
+	sized h 1000
+	expect "$(berth images --format '{{.Repository}}' | sort | paste -sd' ')" "a g h"
+	berth system check
+}

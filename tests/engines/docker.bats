@@ -92,3 +92,47 @@ drun() { d run --network none "$@"; }
 	[ "$output" = $'1000\nreadonly' ]
 	[ "$(cat "$work/volume/file")" = kept ]
 }
+
+@test "docker: an image that it builds has the same files in berth" {
+	# shellcheck source=tests/e2e/helpers.bash
+	source "$BATS_TEST_DIRNAME/../e2e/helpers.bash"
+	TEST_DIR=$work/berth
+	mkdir -p "$TEST_DIR" "$work/context/tree/sub"
+	echo copied >"$work/context/tree/file"
+	chmod 4711 "$work/context/tree/file"
+	ln -s ../file "$work/context/tree/sub/link"
+	cat >"$work/context/Dockerfile" <<-'END'
+		FROM bb
+		RUN rm /bin/vi && mv /etc/group /etc/moved && mkdir -m 1777 /made && echo x >/made/x && chown 70000:80000 /made/x && \
+		    rm -r /home && mkdir /home && touch -d '2001-02-03 04:05:06' /home/old && mkfifo /fifo && ln /made/x /made/y
+		COPY tree /tree
+		ENV A=1
+		CMD ["/bin/sh"]
+	END
+	DOCKER_BUILDKIT=0 d build -q --network none -t built:1 "$work/context"
+	d save built:1 -o "$work/built.tar"
+	expect_in "$(berth load -q -i "$work/built.tar")" built:1
+	expect "$(berth images -q --no-trunc built:1)" "$(d image inspect -f '{{.Id}}' built:1)"
+	d export "$(d create built:1)" -o "$work/theirs.tar"
+	berth export -o "$work/ours.tar" "$(berth create built:1)"
+	for who in theirs ours; do
+		mkdir "$work/$who"
+		tar --numeric-owner -C "$work/$who" -xpf "$work/$who.tar"
+		# What docker mounts over, and makes for that.
+		(cd "$work/$who" && rm -rf .dockerenv dev proc sys etc/hosts etc/hostname etc/resolv.conf etc/mtab && touch -d @0 . etc)
+		describe "$work/$who" >"$work/$who.text"
+	done
+	[ "$(wc -l <"$work/ours.text")" -gt 50 ]
+	diff "$work/theirs.text" "$work/ours.text"
+	# History and configuration as docker tells them.
+	expect "$(berth history --no-trunc --format '{{.CreatedBy}}' built:1)" "$(d history --no-trunc --format '{{.CreatedBy}}' built:1)"
+	for what in '{{json .Config.Env}}' '{{json .Config.Cmd}}' '{{.Architecture}} {{.Os}} {{.Created}}' '{{json .RootFS}}'; do
+		expect "$(berth image inspect -f "$what" built:1)" "$(d image inspect -f "$what" built:1)"
+	done
+	berth rm -f "$(berth ps -aq)" >/dev/null
+	# And what is saved here docker takes back as the same image.
+	berth save -o "$work/back.tar" built:1
+	d rmi -f built:1 >/dev/null
+	d load -q -i "$work/back.tar"
+	expect "$(d image inspect -f '{{.Id}}' built:1)" "$(berth images -q --no-trunc built:1)"
+}
