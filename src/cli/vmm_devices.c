@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -61,18 +62,126 @@ static int open_vsock(const char *text, struct vmm_devices *devices, struct erro
 	return 0;
 }
 
+/* GUEST:HOST:COUNT, a range of ids. */
+static int parse_range(const char *text, struct share_map *ret)
+{
+	own_strv char **words = strv_split(text, ':');
+	uint64_t numbers[3];
+
+	if (strv_len(words) != 3 || ret->count == SHARE_MAP_RANGES_MAX)
+		return -EINVAL;
+	for (unsigned int i = 0; i < 3; i++)
+		if (str_to_uint(words[i], UINT32_MAX - 1, &numbers[i]) < 0)
+			return -EINVAL;
+	if (numbers[2] == 0 || numbers[0] + numbers[2] > UINT32_MAX ||
+	    numbers[1] + numbers[2] > UINT32_MAX)
+		return -EINVAL;
+	ret->ranges[ret->count++] = (struct share_range){.guest = (uint32_t)numbers[0],
+							 .host = (uint32_t)numbers[1],
+							 .count = (uint32_t)numbers[2]};
+	return 0;
+}
+
+static int parse_share_option(const char *word, struct machine_share *ret)
+{
+	const char *tag = str_after(word, "tag="), *cache = str_after(word, "cache="),
+		   *users = str_after(word, "uidmap="), *groups = str_after(word, "gidmap=");
+
+	if (str_eq(word, "ro"))
+		ret->read_only = true;
+	else if (tag && *tag && strlen(tag) <= SHARE_TAG_MAX)
+		ret->tag = tag;
+	else if (str_eq(cache, "auto"))
+		ret->cache = SHARE_CACHE_AUTO;
+	else if (str_eq(cache, "none"))
+		ret->cache = SHARE_CACHE_NONE;
+	else if (str_eq(cache, "always"))
+		ret->cache = SHARE_CACHE_ALWAYS;
+	else if (users)
+		return parse_range(users, &ret->users);
+	else if (groups)
+		return parse_range(groups, &ret->groups);
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/* DIR[,tag=TAG][,ro][,cache=..][,uidmap=..][,gidmap=..]. The words stay in `devices`. */
+static int open_share(const char *text, unsigned int i, struct vmm_devices *devices,
+		      struct error *err)
+{
+	struct machine_share *share = &devices->shares[i];
+	char **words = strv_split(text, ',');
+
+	*share = (struct machine_share){.fd = -1};
+	devices->share_words[i] = words;
+	devices->share_count = i + 1;
+	if (strv_len(words) < 1 || !*words[0])
+		return refuse(err, -EINVAL, "--share \"%s\" names no directory", text);
+	share->path = words[0];
+	for (char **word = words + 1; *word; word++)
+		if (parse_share_option(*word, share) < 0)
+			return hint(err,
+				    refuse(err, -EINVAL, "--share does not know \"%s\"", *word),
+				    "it takes DIR, tag=NAME (1 to %d bytes), ro, "
+				    "cache=auto|none|always, uidmap= and gidmap=GUEST:HOST:COUNT",
+				    SHARE_TAG_MAX);
+	if (!share->tag) {
+		char *tag = str_format("share%u", i);
+
+		strv_push_take(&devices->share_words[i], tag);
+		share->path = devices->share_words[i][0];
+		share->tag = tag;
+	}
+	for (unsigned int other = 0; other < i; other++)
+		if (str_eq(devices->shares[other].tag, share->tag))
+			return hint(
+				err,
+				refuse(err, -EEXIST, "two shares have the tag \"%s\"", share->tag),
+				"give each --share a tag= of its own");
+	share->fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return share->fd < 0 ? fail(err, -errno, "open the directory %s", share->path) : 0;
+}
+
+/* Every file that the guest knows is a descriptor here. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int open_shares(char *const *texts, struct vmm_devices *devices, struct error *err)
+{
+	size_t count = strv_len(texts);
+	int rc = 0;
+
+	if (count == 0)
+		return 0;
+	allow_many_files();
+	devices->shares = mem_new_array(count, sizeof(*devices->shares));
+	devices->share_words = mem_new_array(count, sizeof(*devices->share_words));
+	for (unsigned int i = 0; i < count && rc == 0; i++)
+		rc = open_share(texts[i], i, devices, err);
+	return rc;
+}
+
 int vmm_devices_open(const struct args *args, struct vmm_devices *ret,
 		     struct machine_config *config, struct error *err)
 {
 	const char *vsock = args_string(args, "vsock");
+	int rc = vsock ? open_vsock(vsock, ret, err) : 0;
 
-	if (vsock) {
-		int rc = open_vsock(vsock, ret, err);
-
-		if (rc < 0)
-			return rc;
-		config->vsock = &ret->vsock;
-	}
+	if (rc == 0)
+		rc = open_shares(args_list(args, "share"), ret, err);
+	if (rc < 0)
+		return rc;
+	config->vsock = vsock ? &ret->vsock : NULL;
+	config->shares = ret->shares;
+	config->share_count = ret->share_count;
 	return 0;
 }
 
@@ -83,4 +192,10 @@ void vmm_devices_release(struct vmm_devices *devices)
 	if (devices->vsock_path)
 		unlink(devices->vsock_path);
 	own_mem_release(&devices->vsock_path);
+	for (unsigned int i = 0; i < devices->share_count; i++) {
+		fd_close(&devices->shares[i].fd);
+		strv_free(devices->share_words[i]);
+	}
+	own_mem_release(&devices->shares);
+	own_mem_release(&devices->share_words);
 }

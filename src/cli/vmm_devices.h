@@ -8,6 +8,9 @@
 struct vmm_devices {
 	struct machine_vsock vsock;
 	char *vsock_path; /* where the listening socket is */
+	unsigned int share_count;
+	struct machine_share *shares;
+	char ***share_words; /* what the shares' strings are part of */
 };
 
 /* Reads the options and opens what they name; `config` then refers to `ret`. On failure nothing is left

@@ -6,6 +6,7 @@
 
 #include "base/loop.h"
 #include "vmm/bus.h"
+#include "vmm/gate.h"
 #include "vmm/irq.h"
 #include "vmm/memory.h"
 #include "vmm/timer.h"
@@ -36,5 +37,6 @@ struct board {
 	struct bus ports, mmio;
 	struct irq *irq;
 	struct timer_queue timers;
+	struct gate gate;  /* of the devices' own threads */
 	struct loop *loop; /* the device thread's; sources are only touched on that thread */
 };

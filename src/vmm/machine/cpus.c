@@ -362,6 +362,11 @@ void machine_cpus_set_mode(struct machine *machine, enum machine_mode mode)
 	while (mode == MACHINE_PARKED && !all_parked(machine))
 		pthread_cond_wait(&machine->changed, &machine->lock);
 	pthread_mutex_unlock(&machine->lock);
+	/* The devices' own threads stand still with the vCPUs (M2). */
+	if (mode == MACHINE_PARKED)
+		gate_close(&machine->board.gate);
+	else
+		gate_open(&machine->board.gate);
 }
 
 int machine_cpus_state(struct machine *machine, enum machine_job job, struct cpu_state *states)

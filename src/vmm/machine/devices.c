@@ -231,6 +231,32 @@ static int create_vsock(struct machine *machine, struct error *err)
 	return rc < 0 ? fail(err, rc, "add the socket device") : 0;
 }
 
+static int create_share(struct machine *machine, unsigned int i, struct error *err)
+{
+	struct machine_share *share = &machine->config.shares[i];
+	struct share_config config = {.directory_fd = share->fd,
+				      .read_only = share->read_only,
+				      .cache = share->cache,
+				      .users = share->users,
+				      .groups = share->groups};
+	own_fd int opened = -1;
+	struct virtio *virtio = NULL;
+	int rc;
+
+	if (share->fd < 0) {
+		config.directory_fd = opened = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (opened < 0)
+			return fail(err, -errno, "open the directory %s", share->path);
+	}
+	rc = virtio_fs_create(&machine->board, i, share->tag, &config, &virtio, err);
+	if (rc < 0)
+		return fail(err, rc, "share %s", share->path);
+	(void)take(opened);
+	share->fd = -1;
+	rc = add_virtio(machine, virtio);
+	return rc < 0 ? fail(err, rc, "share %s", share->path) : 0;
+}
+
 static int create_virtio(struct machine *machine, struct error *err)
 {
 	struct virtio *virtio = NULL;
@@ -246,7 +272,11 @@ static int create_virtio(struct machine *machine, struct error *err)
 		rc = create_disk(machine, i, err);
 	for (unsigned int i = 0; i < machine->config.net_count && rc == 0; i++)
 		rc = create_net(machine, i, err);
-	return rc < 0 ? rc : create_vsock(machine, err);
+	if (rc == 0)
+		rc = create_vsock(machine, err);
+	for (unsigned int i = 0; i < machine->config.share_count && rc == 0; i++)
+		rc = create_share(machine, i, err);
+	return rc;
 }
 
 int machine_devices_create(struct machine *machine, struct error *err)

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/own.h"
 #include "vmm/disk/disk.h"
+#include "vmm/share/share.h"
 
 enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT };
 
@@ -37,6 +38,16 @@ struct machine_vsock {
 	int listen_fd, broker_fd;
 };
 
+/* A directory of the host that the guest can mount. */
+struct machine_share {
+	const char *path;
+	int fd;          /* the directory; taken; -1: `path` is opened */
+	const char *tag; /* what the guest mounts */
+	bool read_only;
+	enum share_cache cache;
+	struct share_map users, groups;
+};
+
 struct machine_config {
 	uint64_t memory_bytes;
 	unsigned int cpus;
@@ -53,6 +64,8 @@ struct machine_config {
 	unsigned int net_count;
 	const struct machine_net *nets;
 	struct machine_vsock *vsock; /* NULL: none */
+	unsigned int share_count;
+	struct machine_share *shares;
 	/* The virtio console's first port, instead of the serial line; -1: no such device, unless
 	 * `console` wants it all the same. */
 	int console_in, console_out;

@@ -9,7 +9,8 @@
  *   M1  a vCPU thread is in run() only while mode was MACHINE_RUNNING when it last looked, and whoever
  *       changes the mode kicks every vCPU afterwards.
  *   M2  when every vCPU is parked and the device thread is not in a callback, nothing changes the
- *       machine's state: that is when it is reset, saved and loaded.
+ *       machine's state: that is when it is reset, saved and loaded. Devices with threads of their own
+ *       let them work only behind the board's gate, which is closed then.
  */
 #pragma once
 

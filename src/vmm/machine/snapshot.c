@@ -210,6 +210,8 @@ static int read_config(const struct json_at *root, struct snapshot *s,
 		rc = read_disks(root, s, config, err);
 	if (rc >= 0)
 		rc = read_nets(root, s, config, err);
+	if (rc >= 0)
+		rc = snapshot_read_devices(root, s, config, err);
 	if (rc < 0)
 		return rc;
 	config->memory_bytes = (uint64_t)memory;
@@ -287,6 +289,7 @@ void snapshot_close(struct snapshot *s)
 		strv_free(s->disks[i].layers);
 	own_mem_release(&s->disks);
 	own_mem_release(&s->nets);
+	own_mem_release(&s->shares);
 	fd_close(&s->memory_fd);
 	own_mem_release(&s);
 }
@@ -298,7 +301,7 @@ static json_t *path_value(const char *path)
 	return json_from_string(absolute ? absolute : path);
 }
 
-static void set_path(json_t *object, const char *key, const char *path)
+void snapshot_set_path(json_t *object, const char *key, const char *path)
 {
 	if (path)
 		json_object_set_new(object, key, path_value(path));
@@ -312,7 +315,7 @@ static json_t *describe_disks(const struct machine_config *config)
 		const struct machine_disk *disk = &config->disks[i];
 		json_t *item = json_object(), *layers = disk->layers ? json_array() : NULL;
 
-		set_path(item, "path", disk->layers ? NULL : disk->path);
+		snapshot_set_path(item, "path", disk->layers ? NULL : disk->path);
 		for (char **layer = disk->layers; layer && *layer; layer++)
 			json_array_append_new(layers, path_value(*layer));
 		if (layers)
@@ -360,11 +363,12 @@ json_t *snapshot_describe(const struct snapshot_host *host, const struct machine
 	json_set_string(root, "cpu", cpu);
 	json_object_set_new(root, "debugExit", json_boolean(config->debug_exit));
 	json_object_set_new(root, "console", json_boolean(machine_has_console(config)));
-	set_path(root, "kernel", config->kernel);
-	set_path(root, "modules", config->modules);
-	set_path(root, "initrd", config->initrd);
+	snapshot_set_path(root, "kernel", config->kernel);
+	snapshot_set_path(root, "modules", config->modules);
+	snapshot_set_path(root, "initrd", config->initrd);
 	json_set_string(root, "commandLine", config->command_line);
 	json_object_set_new(root, "disks", describe_disks(config));
 	json_object_set_new(root, "nets", describe_nets(config));
+	snapshot_describe_devices(root, config);
 	return root;
 }

@@ -18,9 +18,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-
-struct machine;
-struct machine_config;
+#include "vmm/machine/machine.h"
 
 enum snapshot_file { SNAPSHOT_MEMORY, SNAPSHOT_STATE, SNAPSHOT_MACHINE, SNAPSHOT_FILES };
 extern const char *const snapshot_names[SNAPSHOT_FILES];
@@ -40,6 +38,8 @@ struct snapshot {
 	/* Those that the configuration did not name; point into json. */
 	struct machine_disk *disks;
 	struct machine_net *nets;
+	struct machine_share *shares;
+	struct machine_vsock vsock;
 };
 
 void snapshot_host_read(struct snapshot_host *ret);
@@ -55,6 +55,14 @@ void snapshot_close(struct snapshot *snapshot);
  * host's files. `accel` is the accelerator's name. */
 json_t *snapshot_describe(const struct snapshot_host *host, const struct machine_config *config,
 			  const char *accel);
+
+/* snapshot_devices.c: the devices with a host's side (sockets, shares) in machine.json, and from there
+ * into a configuration that does not name them. */
+void snapshot_describe_devices(json_t *root, const struct machine_config *config);
+int snapshot_read_devices(const struct json_at *root, struct snapshot *snapshot,
+			  struct machine_config *config, struct error *err) must_check;
+/* Sets `key` to a path, made absolute; nothing for NULL. */
+void snapshot_set_path(json_t *object, const char *key, const char *path);
 
 /* Writes a paused machine to files that are open for writing, and empty. */
 int snapshot_save(struct machine *machine, const int fds[static SNAPSHOT_FILES],

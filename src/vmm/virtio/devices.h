@@ -4,6 +4,7 @@
 
 #include "vmm/disk/disk.h"
 #include "vmm/input.h"
+#include "vmm/share/share.h"
 #include "vmm/virtio/virtio.h"
 
 /* Entropy. */
@@ -68,3 +69,9 @@ int virtio_vsock_create(struct board *board, const struct vsock_config *config,
 /* Puts other taps, as many as there are, in the place of a card's. They are taken unless it fails: -EINVAL
  * for another number of them. On the device thread. */
 int virtio_net_replace(struct virtio *virtio, const int *fds, unsigned int pairs) must_check;
+
+/* A directory of the host (Virtio 1.2, 5.11), which the guest mounts by its tag. The directory is taken
+ * unless creating fails. Two threads serve it. */
+int virtio_fs_create(struct board *board, unsigned int instance, const char *tag,
+		     const struct share_config *config, struct virtio **ret,
+		     struct error *err) must_check;

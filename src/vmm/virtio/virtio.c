@@ -92,13 +92,18 @@ void virtio_fail(struct virtio *v, const char *why)
 	send(v, v->config_vector, ISR_CONFIG);
 }
 
-bool virtio_pop(struct virtio *v, unsigned int queue)
+bool virtio_take(struct virtio *v, unsigned int queue, struct queue_chain *ret)
 {
-	int rc = virtio_is_active(v) ? queue_pop(&v->queues[queue], &v->chain) : 0;
+	int rc = virtio_is_active(v) ? queue_pop(&v->queues[queue], ret) : 0;
 
 	if (rc < 0)
 		virtio_fail(v, "a malformed queue");
 	return rc > 0;
+}
+
+bool virtio_pop(struct virtio *v, unsigned int queue)
+{
+	return virtio_take(v, queue, &v->chain);
 }
 
 void virtio_written(struct virtio *v, const struct queue_chain *chain, uint64_t size)
@@ -113,14 +118,20 @@ void virtio_written(struct virtio *v, const struct queue_chain *chain, uint64_t 
 	}
 }
 
-void virtio_push(struct virtio *v, unsigned int queue, uint32_t written)
+void virtio_give(struct virtio *v, unsigned int queue, const struct queue_chain *chain,
+		 uint32_t written)
 {
 	v->requests++;
-	v->bytes_out += v->chain.out_bytes;
+	v->bytes_out += chain->out_bytes;
 	v->bytes_in += written;
-	virtio_written(v, &v->chain, written);
-	if (queue_push(&v->queues[queue], &v->chain, written) < 0)
+	virtio_written(v, chain, written);
+	if (queue_push(&v->queues[queue], chain, written) < 0)
 		virtio_fail(v, "a queue outside of memory");
+}
+
+void virtio_push(struct virtio *v, unsigned int queue, uint32_t written)
+{
+	virtio_give(v, queue, &v->chain, written);
 }
 
 /* Until the queue is found empty after the driver has been told to ring: else its last entry might be

@@ -110,6 +110,10 @@ bool virtio_is_active(const struct virtio *virtio);
 bool virtio_pop(struct virtio *virtio, unsigned int queue);
 /* Gives virtio->chain back with `written` bytes of answer. */
 void virtio_push(struct virtio *virtio, unsigned int queue, uint32_t written);
+/* The same with a chain of the caller's, for devices that have several in work. */
+bool virtio_take(struct virtio *virtio, unsigned int queue, struct queue_chain *ret);
+void virtio_give(struct virtio *virtio, unsigned int queue, const struct queue_chain *chain,
+		 uint32_t written);
 /* Tells the CPUs that `size` bytes of the chain's in part have been written (cpu.h, C3). */
 void virtio_written(struct virtio *virtio, const struct queue_chain *chain, uint64_t size);
 /* Interrupts if the driver wants to know what was pushed. */
