@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
@@ -34,8 +35,9 @@ enum {
 	CPU = 1 << JAIL_VCPU,
 	KVM = 1 << JAIL_VCPU_KVM,
 	DEV = 1 << JAIL_DEVICES,
+	FILES = 1 << JAIL_FILES,
 	VCPUS = CPU | KVM,
-	ALL = VCPUS | DEV,
+	ALL = VCPUS | DEV | FILES,
 
 	PROGRAM_MAX = 512,
 	X32_FIRST = 0x40000000, /* numbers of another ABI on the same architecture */
@@ -49,6 +51,7 @@ enum check {
 	DEVICE_REQUEST, /* ioctl: KVM's, and those below */
 	OURSELVES,      /* tgkill: our process */
 	FLAGS_ONLY,     /* fcntl: no locks, no owners, no leases */
+	FILE_COMMANDS,  /* fcntl: duplicates and locks of open files */
 };
 
 struct call {
@@ -61,7 +64,7 @@ static const struct call calls[] = {
 	{SYS_futex, ALL, ANY},
 	{SYS_sched_yield, ALL, ANY}, /* a guest's spin loop lets the others work */
 	/* Guest code enters the kernel here. */
-	{SYS_ioctl, KVM, KVM_REQUEST},
+	{SYS_ioctl, KVM | FILES, KVM_REQUEST}, /* also: interrupts */
 	{SYS_ioctl, DEV, DEVICE_REQUEST},
 	/* Doorbells and wake-ups are eventfds; the serial line and the consoles write where they were
 	 * told; a device that a vCPU touches writes to them. */
@@ -76,17 +79,18 @@ static const struct call calls[] = {
 	{SYS_epoll_pwait, DEV, ANY},
 	{SYS_epoll_ctl, ALL, ANY},
 	/* Disks. */
-	{SYS_preadv, DEV, ANY},
-	{SYS_pwritev, DEV, ANY},
-	{SYS_pread64, DEV, ANY},
-	{SYS_pwrite64, DEV, ANY},
-	{SYS_fdatasync, DEV, ANY},
-	{SYS_fsync, DEV, ANY},
-	{SYS_fallocate, DEV, ANY},
-	{SYS_ftruncate, DEV, ANY},
-	{SYS_lseek, DEV, ANY},      /* also: what of the memory is to be saved */
-	{SYS_fstat, DEV, ANY},      /* a disk that comes over the control socket */
-	{SYS_newfstatat, DEV, ANY}, /* the same by the C library; there is no file to name */
+	{SYS_preadv, DEV | FILES, ANY},
+	{SYS_pwritev, DEV | FILES, ANY},
+	{SYS_pread64, DEV | FILES, ANY},
+	{SYS_pwrite64, DEV | FILES, ANY},
+	{SYS_fdatasync, DEV | FILES, ANY},
+	{SYS_fsync, DEV | FILES, ANY},
+	{SYS_fallocate, DEV | FILES, ANY},
+	{SYS_ftruncate, DEV | FILES, ANY},
+	{SYS_lseek, DEV | FILES, ANY}, /* also: what of the memory is to be saved */
+	{SYS_fstat, DEV | FILES, ANY}, /* a disk that comes over the control socket */
+	{SYS_newfstatat, DEV | FILES,
+	 ANY}, /* the same by the C library; there is no file to name */
 	{SYS_fcntl, DEV, FLAGS_ONLY},
 	/* Taps, the control socket, connections of the guest's. */
 	{SYS_readv, DEV, ANY},
@@ -98,7 +102,7 @@ static const struct call calls[] = {
 	{SYS_sendmsg, DEV, ANY},
 	{SYS_shutdown, DEV, ANY},
 	{SYS_getsockopt, DEV, ANY},
-	{SYS_close, DEV, ANY},
+	{SYS_close, DEV | FILES, ANY},
 	/* Entropy for the guest, the VM generation id. */
 	{SYS_getrandom, ALL, ANY},
 	/* Metrics. */
@@ -119,6 +123,43 @@ static const struct call calls[] = {
 	{SYS_munmap, ALL, ANY},
 	{SYS_mremap, ALL, ANY},
 	{SYS_madvise, ALL, ANY}, /* also: the balloon */
+	/* A guest's directory: names beneath it, and what they stand for. */
+	{SYS_openat, FILES, ANY},
+	{SYS_openat2, FILES, ANY},
+	{SYS_open, FILES,
+	 ANY}, /* a descriptor anew: the working directory is that of descriptors */
+	{SYS_statx, FILES, ANY},
+	{SYS_fstatfs, FILES, ANY},
+	{SYS_readlinkat, FILES, ANY},
+	{SYS_faccessat, FILES, ANY},
+	{SYS_faccessat2, FILES, ANY},
+	{SYS_fchmod, FILES, ANY},
+	{SYS_fchmodat, FILES, ANY},
+	{SYS_fchownat, FILES, ANY},
+	{SYS_utimensat, FILES, ANY},
+	{SYS_mkdirat, FILES, ANY},
+	{SYS_mknodat, FILES, ANY},
+	{SYS_symlinkat, FILES, ANY},
+	{SYS_linkat, FILES, ANY},
+	{SYS_unlinkat, FILES, ANY},
+	{SYS_renameat, FILES, ANY},
+	{SYS_renameat2, FILES, ANY},
+	{SYS_getdents64, FILES, ANY},
+	{SYS_getxattr, FILES, ANY},
+	{SYS_setxattr, FILES, ANY},
+	{SYS_listxattr, FILES, ANY},
+	{SYS_removexattr, FILES, ANY},
+	{SYS_pwritev2, FILES, ANY},
+	{SYS_copy_file_range, FILES, ANY},
+	{SYS_syncfs, FILES, ANY},
+	{SYS_flock, FILES, ANY},
+	{SYS_fcntl, FILES, FILE_COMMANDS},
+	/* As the user of the guest's who asked. */
+	{SYS_umask, FILES, ANY},
+	{SYS_setfsuid, FILES, ANY},
+	{SYS_setfsgid, FILES, ANY},
+	{SYS_capget, FILES, ANY},
+	{SYS_capset, FILES, ANY},
 	/* The end of a thread or of the machine. */
 	{SYS_exit, ALL, ANY},
 	{SYS_exit_group, ALL, ANY},
@@ -131,6 +172,8 @@ static const uint32_t device_requests[] = {
 };
 
 static const uint32_t fcntl_commands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC};
+
+static const uint32_t file_commands[] = {F_DUPFD_CLOEXEC, F_OFD_GETLK, F_OFD_SETLK};
 
 struct program {
 	unsigned int length;
@@ -208,6 +251,9 @@ static void add_check(struct program *p, enum check check)
 	case FLAGS_ONLY:
 		allow_list(p, 1, fcntl_commands, array_size(fcntl_commands));
 		break;
+	case FILE_COMMANDS:
+		allow_list(p, 1, file_commands, array_size(file_commands));
+		break;
 	}
 	give(p, SECCOMP_RET_KILL_PROCESS);
 }
@@ -223,11 +269,24 @@ static void add_call(struct program *p, const struct call *call)
 						     (uint8_t)(p->length - jump - 1));
 }
 
+/* Rights are a thread's. */
+static int drop_rights(struct error *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	return syscall(SYS_capset, &header, none) < 0 ? fail(err, -errno, "drop capabilities") : 0;
+}
+
 int jail_filter(enum jail_thread kind, struct error *err)
 {
-	struct program *p = mem_new(sizeof(*p));
+	struct program *p;
 	struct sock_fprog fprog;
-	int rc = 0;
+	int rc = kind == JAIL_FILES ? 0 : drop_rights(err);
+
+	if (rc < 0)
+		return rc;
+	p = mem_new(sizeof(*p));
 
 	load(p, offsetof(struct seccomp_data, arch));
 	add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0));

@@ -3,7 +3,7 @@
  *
  *     rc = jail_fork(&pid, err);        a child in a process namespace of its own
  *     in the child: open files, create the machine, then
- *     rc = jail_enter(err);             no files, no network, no processes, no rights
+ *     rc = jail_enter(users, err);      no files, no network, no processes, no rights
  *     in every thread, when it has what it needs:
  *     rc = jail_filter(JAIL_VCPU, err); no system calls but those of its kind
  *
@@ -12,7 +12,8 @@
  *
  * Invariants
  *   J1  after jail_enter the root directory is empty and read-only, the network namespace has no
- *       interface but a loopback that is down, and no capability can be had again.
+ *       interface but a loopback that is down, and no capability can be had again, but by threads of
+ *       kind JAIL_FILES over files in directories that were mounted for them.
  *   J2  after jail_filter an unexpected system call ends the whole process.
  */
 #pragma once
@@ -26,13 +27,28 @@
  * it, but for SIGKILL. -errno; -EPERM where user namespaces are needed and forbidden. One thread only. */
 int jail_fork(pid_t *ret_pid, struct error *err) must_check;
 
-/* Shuts the calling process in. It dies with its parent from then on. One thread only. */
-int jail_enter(struct error *err) must_check;
+/*
+ * For a machine that serves directories of the host: the namespace of users that jail_enter will enter.
+ * In it the ids 0 to 65535 are those that nobody else has, and jail_tree makes the owners in a directory
+ * appear as these: the threads of kind JAIL_FILES have root's rights over what is in the directory, and
+ * over nothing else in the world. Only for a caller who is root: else -EPERM, and the directory's files
+ * are used with the caller's own rights. The descriptor or -errno.
+ */
+int jail_users(struct error *err) must_check;
+/* A private mount of the directory `fd` in which the owners are those of that namespace. The descriptor;
+ * -EINVAL or -EPERM from a file system that cannot have such mounts. */
+int jail_tree(int fd, int users) must_check;
+
+/* Shuts the calling process in, with the users of jail_users (or -1). It dies with its parent from then
+ * on. One thread only. */
+int jail_enter(int users, struct error *err) must_check;
 
 enum jail_thread {
 	JAIL_VCPU,     /* runs guest code with the software CPU */
 	JAIL_VCPU_KVM, /* with KVM */
 	JAIL_DEVICES,  /* the device thread: queues, timers, the control socket */
+	JAIL_FILES, /* serves a directory: the only kind that may open files, of which there are none
+			* but the directory's, and that keeps rights over them */
 };
 
 /* Leaves to the calling thread, and to nobody else, only what its kind needs (filter.c says why). */

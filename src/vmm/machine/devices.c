@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/random.h"
+#include "vmm/jail/jail.h"
 #include "vmm/machine/tap.h"
 
 static void own_device(struct machine *machine, struct device *device)
@@ -231,28 +233,53 @@ static int create_vsock(struct machine *machine, struct error *err)
 	return rc < 0 ? fail(err, rc, "add the socket device") : 0;
 }
 
+/* In a jail the owners in the directory become ids of the jail's. */
+static int open_share(struct machine *machine, struct machine_share *share, int *ret_fd,
+		      struct error *err)
+{
+	own_fd int fd = take(share->fd);
+	int tree;
+
+	if (fd < 0)
+		fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(err, -errno, "open the directory %s", share->path);
+	if (machine->config.jail && machine->users_fd < 0) {
+		int users = jail_users(err);
+
+		if (users < 0 && users != -EPERM)
+			return users;
+		machine->users_fd = users < 0 ? -1 : users;
+	}
+	tree = machine->users_fd >= 0 ? jail_tree(fd, machine->users_fd) : -EPERM;
+	if (machine->users_fd >= 0 && tree < 0)
+		log_warn(
+			"the file system of %s cannot give its files to the machine's jail (%s): it "
+			"can use them only as everybody can",
+			share->path, strerror(-tree));
+	*ret_fd = tree >= 0 ? tree : take(fd);
+	return 0;
+}
+
 static int create_share(struct machine *machine, unsigned int i, struct error *err)
 {
 	struct machine_share *share = &machine->config.shares[i];
-	struct share_config config = {.directory_fd = share->fd,
-				      .read_only = share->read_only,
+	struct share_config config = {.read_only = share->read_only,
 				      .cache = share->cache,
 				      .users = share->users,
 				      .groups = share->groups};
-	own_fd int opened = -1;
 	struct virtio *virtio = NULL;
-	int rc;
+	own_fd int fd = -1;
+	int rc = i < MACHINE_DEVICES_MAX ? open_share(machine, share, &fd, err) : -ENOSPC;
 
-	if (share->fd < 0) {
-		config.directory_fd = opened = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (opened < 0)
-			return fail(err, -errno, "open the directory %s", share->path);
-	}
+	if (rc < 0)
+		return rc;
+	config.directory_fd = fd;
 	rc = virtio_fs_create(&machine->board, i, share->tag, &config, &virtio, err);
 	if (rc < 0)
 		return fail(err, rc, "share %s", share->path);
-	(void)take(opened);
-	share->fd = -1;
+	(void)take(fd);
+	machine->shares[i] = virtio;
 	rc = add_virtio(machine, virtio);
 	return rc < 0 ? fail(err, rc, "share %s", share->path) : 0;
 }
@@ -293,6 +320,21 @@ int machine_devices_create(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		machine->devices[i]->ops->reset(machine->devices[i]);
 	return 0;
+}
+
+static int confine_files(struct error *err)
+{
+	return jail_filter(JAIL_FILES, err);
+}
+
+int machine_devices_start(struct machine *machine, struct error *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < machine->config.share_count && rc == 0; i++)
+		rc = virtio_fs_start(machine->shares[i],
+				     machine->config.jail ? confine_files : NULL, err);
+	return rc;
 }
 
 void machine_devices_destroy(struct machine *machine)

@@ -303,6 +303,7 @@ int machine_create(const struct machine_config *config, struct machine **ret, st
 	machine->config = *config;
 	machine->kernel_fd = machine->modules_fd = machine->initrd_fd = -1;
 	machine->wake_fd = -1;
+	machine->users_fd = -1;
 	machine->board.timers.fd = -1;
 	machine->board.ops = &board_ops;
 	machine->client.ops = &machine_client_ops;
@@ -341,7 +342,7 @@ static int watch_signals(struct machine *machine, struct error *err)
 /* Everything is open; what follows needs no file, and after the threads have started no other thread. */
 static int shut_in(struct machine *machine, struct error *err)
 {
-	return machine->config.jail ? jail_enter(err) : 0;
+	return machine->config.jail ? jail_enter(machine->users_fd, err) : 0;
 }
 
 int machine_run(struct machine *machine, struct error *err)
@@ -355,6 +356,8 @@ int machine_run(struct machine *machine, struct error *err)
 		rc = shut_in(machine, err);
 	if (rc == 0)
 		rc = machine_cpus_start(machine, err);
+	if (rc == 0)
+		rc = machine_devices_start(machine, err);
 	if (rc == 0 && machine->from)
 		rc = snapshot_load(machine, err);
 	if (rc == 0 && machine->config.jail)
@@ -390,6 +393,7 @@ void machine_destroy(struct machine *machine)
 	fd_close(&machine->kernel_fd);
 	fd_close(&machine->modules_fd);
 	fd_close(&machine->initrd_fd);
+	fd_close(&machine->users_fd);
 	fd_close(&machine->wake_fd);
 	pthread_mutex_destroy(&machine->lock);
 	pthread_cond_destroy(&machine->changed);

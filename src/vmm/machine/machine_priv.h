@@ -61,6 +61,7 @@ struct machine {
 	struct cpu_vm *vm;
 	struct irqchip *irqchip; /* NULL: the accelerator's */
 	int kernel_fd, modules_fd, initrd_fd;
+	int users_fd; /* the jail's, if there are shares (jail/jail.h); else -1 */
 	struct acpi_layout acpi;
 	struct boot_entry entry;
 	struct snapshot *from; /* NULL: the machine boots */
@@ -86,6 +87,7 @@ struct machine {
 	struct input console_input;
 	struct virtio *disks[MACHINE_DEVICES_MAX]; /* as many as config.disk_count */
 	struct virtio *nets[MACHINE_DEVICES_MAX];  /* as many as config.net_count */
+	struct virtio *shares[MACHINE_DEVICES_MAX];
 	unsigned int device_count;
 	struct device *devices[MACHINE_DEVICES_MAX]; /* in the order of their making */
 };
@@ -119,4 +121,6 @@ void machine_end(struct machine *machine, int exit_code);
 /* machine_devices.c */
 bool machine_has_console(const struct machine_config *config);
 int machine_devices_create(struct machine *machine, struct error *err) must_check;
+/* Starts the threads that devices have of their own; after the jail has been entered. */
+int machine_devices_start(struct machine *machine, struct error *err) must_check;
 void machine_devices_destroy(struct machine *machine);

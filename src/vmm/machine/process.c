@@ -24,7 +24,7 @@
 #include "vmm/jail/jail.h"
 #include "vmm/machine/vsock_broker.h"
 
-enum { KEEP_MAX = 16, FAILED = 125 };
+enum { FAILED = 125 };
 
 static int compare(const void *a, const void *b)
 {
@@ -66,12 +66,15 @@ static void keep_only(const struct machine_config *config, int pipe)
 			   vsock ? vsock->listen_fd : -1,
 			   vsock ? vsock->broker_fd : -1,
 			   pipe};
-	int keep[KEEP_MAX];
+	own_mem int *keep = mem_new_array(array_size(fds) + config->share_count, sizeof(*keep));
 	unsigned int count = 0;
 
 	for (unsigned int i = 0; i < array_size(fds); i++)
 		if (fds[i] >= 0)
 			keep[count++] = fds[i];
+	for (unsigned int i = 0; i < config->share_count; i++)
+		if (config->shares[i].fd >= 0)
+			keep[count++] = config->shares[i].fd;
 	close_others(keep, count);
 }
 

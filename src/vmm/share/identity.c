@@ -60,29 +60,55 @@ static void regain_override(void)
 	(void)syscall(SYS_capset, &header, data);
 }
 
+static bool has_capabilities(uint32_t wanted)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	return syscall(SYS_capget, &header, data) == 0 && (data[0].permitted & wanted) == wanted;
+}
+
+/* Who may be anybody is root while it is nobody else: it may be in a namespace whose root owns the
+ * directory's files, which the process itself is not (jail/jail.h). */
+void share_find_self(struct share_thread *thread)
+{
+	thread->may_switch = has_capabilities(1u << CAP_SETUID | 1u << CAP_SETGID);
+	thread->may_override = has_capabilities(1u << CAP_DAC_OVERRIDE);
+	if (thread->may_switch) {
+		setfsgid(0);
+		setfsuid(0);
+	}
+	/* An id that is none changes nothing, and tells the present one. */
+	thread->own_group = (uint32_t)setfsgid((gid_t)-1);
+	thread->own_user = (uint32_t)setfsuid((uid_t)-1);
+}
+
 int share_become(const struct share_call *call, uint32_t mask)
 {
-	const struct share *share = call->share;
+	const struct share_config *config = &call->share->config;
+	const struct share_thread *thread = call->thread;
 	uint32_t user, group;
 
-	if (!share_to_host(&share->config.users, call->header.uid, &user) ||
-	    !share_to_host(&share->config.groups, call->header.gid, &group))
+	if (!share_to_host(&config->users, call->header.uid, &user) ||
+	    !share_to_host(&config->groups, call->header.gid, &group))
 		return -EOVERFLOW;
 	umask(mask & 0777);
-	if (!share->may_switch || (user == share->own_user && group == share->own_group))
+	if (!thread->may_switch || (user == thread->own_user && group == thread->own_group))
 		return 0;
 	setfsgid(group);
 	setfsuid(user);
-	if (share->may_override && user != share->own_user)
+	if (thread->may_override && user != thread->own_user)
 		regain_override();
 	return 0;
 }
 
 void share_become_self(const struct share_call *call)
 {
+	const struct share_thread *thread = call->thread;
+
 	umask(0);
-	if (!call->share->may_switch)
+	if (!thread->may_switch)
 		return;
-	setfsuid(call->share->own_user);
-	setfsgid(call->share->own_group);
+	setfsuid(thread->own_user);
+	setfsgid(thread->own_group);
 }

@@ -11,11 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -281,14 +279,6 @@ int64_t share_serve(struct share_thread *thread, const struct share_request *req
 	return out.len;
 }
 
-static bool has_capabilities(uint32_t wanted)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2];
-
-	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & wanted) == wanted;
-}
-
 int share_create(const struct share_config *config, struct share **ret, struct error *err)
 {
 	struct share *share = mem_new(sizeof(*share));
@@ -297,10 +287,6 @@ int share_create(const struct share_config *config, struct share **ret, struct e
 	share->config = *config;
 	share->nodes.max = SHARE_NODES_MAX;
 	share->handles.max = SHARE_HANDLES_MAX;
-	share->own_user = geteuid();
-	share->own_group = getegid();
-	share->may_switch = has_capabilities(1u << CAP_SETUID | 1u << CAP_SETGID);
-	share->may_override = has_capabilities(1u << CAP_DAC_OVERRIDE);
 	pthread_mutex_init(&share->lock, NULL);
 	share->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	share->directory_fd = openat(config->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -342,6 +328,7 @@ int share_thread_create(struct share *share, struct share_thread **ret)
 	umask(0);
 	thread = mem_new(sizeof(*thread));
 	thread->share = share;
+	share_find_self(thread);
 	*ret = thread;
 	return 0;
 }

@@ -66,9 +66,6 @@ struct share {
 	int directory_fd; /* a real one: syncfs */
 	int proc_fd;      /* /proc/self/fd */
 	uint64_t root_mount;
-	bool may_switch; /* ids */
-	bool may_override;
-	uint32_t own_user, own_group;
 	pthread_mutex_t lock; /* the tables, and refs, lookups and owners of what is in them */
 	struct share_table nodes, handles;
 	struct share_node **buckets;
@@ -78,6 +75,9 @@ struct share {
 
 struct share_thread {
 	struct share *share;
+	bool may_switch; /* ids */
+	bool may_override;
+	uint32_t own_user, own_group; /* for access to files */
 	uint8_t args[SHARE_ARGS_MAX + 1];
 	uint8_t scratch[SHARE_SCRATCH];
 };
@@ -147,6 +147,8 @@ bool share_identity(const struct share_map *map);
 /* false: the id is in no range. */
 bool share_to_host(const struct share_map *map, uint32_t guest, uint32_t *ret);
 uint32_t share_to_guest(const struct share_map *map, uint32_t host);
+/* Learns who the calling thread is, and what it may. */
+void share_find_self(struct share_thread *thread);
 /* Takes on the caller's ids and mask, to make something, and gives them back. -EOVERFLOW. */
 int share_become(const struct share_call *call, uint32_t mask) must_check;
 void share_become_self(const struct share_call *call);

@@ -71,7 +71,10 @@ int virtio_vsock_create(struct board *board, const struct vsock_config *config,
 int virtio_net_replace(struct virtio *virtio, const int *fds, unsigned int pairs) must_check;
 
 /* A directory of the host (Virtio 1.2, 5.11), which the guest mounts by its tag. The directory is taken
- * unless creating fails. Two threads serve it. */
+ * unless creating fails. Nothing is served before virtio_fs_start has started two threads, which call
+ * `confine` (unless it is NULL) before they begin. */
 int virtio_fs_create(struct board *board, unsigned int instance, const char *tag,
 		     const struct share_config *config, struct virtio **ret,
 		     struct error *err) must_check;
+int virtio_fs_start(struct virtio *virtio, int (*confine)(struct error *err),
+		    struct error *err) must_check;

@@ -57,7 +57,10 @@ struct fs {
 	pthread_cond_t idle; /* busy is 0 */
 	pthread_cond_t ready;
 	bool stopping;
+	bool must_reset; /* the driver has begun anew: all that it knew is to be forgotten */
+	int (*confine)(struct error *err); /* what a worker does before it works; NULL: nothing */
 	int thread_error;
+	struct error error;
 	unsigned int ready_count;
 	unsigned int busy;
 	unsigned int retry_ms;
@@ -164,8 +167,9 @@ static bool has_work(const struct fs *self)
 {
 	const struct virtio *v = &self->virtio;
 
-	return virtio_is_active(v) && (queue_available(&v->queues[QUEUE_URGENT]) ||
-				       queue_available(&v->queues[QUEUE_REQUEST]));
+	return self->must_reset ||
+	       (virtio_is_active(v) && (queue_available(&v->queues[QUEUE_URGENT]) ||
+					queue_available(&v->queues[QUEUE_REQUEST])));
 }
 
 /* Waits for work. true: a request for a lock may be tried again. */
@@ -215,6 +219,11 @@ static void work(struct fs_worker *worker, struct share_thread *thread)
 		device_unlock(&v->device);
 		gate_enter(&v->board->gate);
 		device_lock(&v->device);
+		if (self->must_reset) {
+			/* Nobody is busy: who is has passed here first. */
+			self->must_reset = false;
+			share_reset(self->share);
+		}
 		/* What has been done may have been the unlocking that others wait for. */
 		if (drain(worker, thread)) {
 			self->retry_ms = RETRY_FIRST_MS;
@@ -236,6 +245,8 @@ static void *worker_thread(void *data)
 	struct share_thread *thread = NULL;
 	int rc = share_thread_create(self->share, &thread);
 
+	if (rc == 0 && self->confine)
+		rc = self->confine(&self->error);
 	device_lock(&self->virtio.device);
 	self->ready_count++;
 	if (rc < 0)
@@ -271,7 +282,9 @@ static void fs_reset(struct virtio *v)
 	v->status = 0;
 	wait_idle(self);
 	drop_waiting(self);
-	share_reset(self->share);
+	/* By a worker: this is a vCPU's thread, which must not touch files. */
+	self->must_reset = true;
+	pthread_cond_signal(&self->wake);
 }
 
 /*
@@ -343,6 +356,7 @@ static void fs_load(struct virtio *v, struct state_reader *in)
 		;
 	if (!in->bad)
 		share_load(self->share, in);
+	self->must_reset = false;
 }
 
 static void fs_read_config(struct virtio *v, uint32_t offset, void *ret, unsigned int size)
@@ -384,13 +398,26 @@ static const struct virtio_ops ops = {
 	.destroy = fs_destroy,
 };
 
-static int start_workers(struct fs *self)
+static void init_conditions(struct fs *self)
 {
-	struct device *device = &self->virtio.device;
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&self->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	pthread_cond_init(&self->idle, NULL);
+	pthread_cond_init(&self->ready, NULL);
+}
+
+int virtio_fs_start(struct virtio *v, int (*confine)(struct error *err), struct error *err)
+{
+	struct fs *self = fs_of(v);
 	sigset_t all, before;
 	unsigned int started = 0;
 	int rc = 0;
 
+	self->confine = confine;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (unsigned int i = 0; i < WORKERS && rc == 0; i++) {
@@ -402,25 +429,15 @@ static int start_workers(struct fs *self)
 		started += rc == 0;
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	device_lock(device);
+	device_lock(&v->device);
 	while (self->ready_count < started)
-		pthread_cond_wait(&self->ready, &device->lock);
+		pthread_cond_wait(&self->ready, &v->device.lock);
 	if (rc == 0)
 		rc = self->thread_error;
-	device_unlock(device);
-	return rc;
-}
-
-static void init_conditions(struct fs *self)
-{
-	pthread_condattr_t attributes;
-
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&self->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
-	pthread_cond_init(&self->idle, NULL);
-	pthread_cond_init(&self->ready, NULL);
+	device_unlock(&v->device);
+	if (rc < 0 && err)
+		*err = self->error;
+	return rc < 0 ? fail(err, rc, "start a share's threads") : 0;
 }
 
 int virtio_fs_create(struct board *board, unsigned int instance, const char *tag,
@@ -441,11 +458,6 @@ int virtio_fs_create(struct board *board, unsigned int instance, const char *tag
 	if (rc < 0)
 		return fail(err, rc, "create a share's device");
 	rc = share_create(config, &self->share, err);
-	if (rc == 0) {
-		rc = start_workers(self);
-		if (rc < 0)
-			fail(err, rc, "start a share's threads");
-	}
 	if (rc < 0) {
 		fs_destroy(&self->virtio);
 		return rc;

@@ -15,9 +15,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -28,6 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "vmm/jail/jail.h"
 
@@ -63,7 +66,7 @@ static int jailed(uid_t uid, probe_fn *probe)
 		prctl(PR_SET_DUMPABLE, 1);
 		rc = jail_fork(&pid, &err);
 		if (rc == 0) {
-			rc = jail_enter(&err);
+			rc = jail_enter(-1, &err);
 			if (rc < 0)
 				fprintf(stderr, "%s\n", err.text);
 			CHECK(rc == 0);
@@ -214,7 +217,7 @@ static void lets_threads_work(void **state)
 	int fd = eventfd(0, EFD_CLOEXEC);
 
 	(void)state;
-	for (int kind = JAIL_VCPU; kind <= JAIL_DEVICES; kind++)
+	for (int kind = JAIL_VCPU; kind <= JAIL_FILES; kind++)
 		assert_int_equal(filtered((enum jail_thread)kind, work, fd), 0);
 	close(fd);
 }
@@ -277,8 +280,9 @@ enum { FORBIDDEN = 15 };
 static void ends_with_what_is_not_allowed(void **state)
 {
 	(void)state;
-	for (int kind = JAIL_VCPU; kind <= JAIL_DEVICES; kind++) {
-		for (int which = 0; which < FORBIDDEN; which++) {
+	for (int kind = JAIL_VCPU; kind <= JAIL_FILES; kind++) {
+		/* Those that serve a directory may open. */
+		for (int which = kind == JAIL_FILES; which < FORBIDDEN; which++) {
 			int status = filtered((enum jail_thread)kind, forbidden, which);
 
 			if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
@@ -300,6 +304,112 @@ static void only_kvm_threads_speak_to_kvm(void **state)
 	assert_int_equal(WTERMSIG(filtered(JAIL_VCPU, ask_kvm, 0)), SIGSYS);
 }
 
+/* A directory of root's, with a file of root's and one of another user's, as a machine's file threads
+ * see it, and as it is. */
+static void use_directory(int tree, int plain)
+{
+	struct error err = {0};
+	struct stat st;
+	int fd = openat(tree, "secret", O_RDWR | O_CLOEXEC);
+
+	CHECK(fd >= 0 && write(fd, "x", 1) == 1);
+	CHECK(fstatat(tree, "others", &st, 0) == 0 && st.st_uid == OTHER_USER);
+	CHECK(fchownat(tree, "others", 1, 2, 0) == 0);
+	setfsgid(5);
+	setfsuid(4);
+	CHECK(mkdirat(tree, "open/made", 0700) == 0);
+	CHECK(openat(plain, "secret", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(fchownat(plain, "others", 1, 2, 0) < 0 && errno == EPERM);
+	CHECK(mkdirat(plain, "not", 0700) < 0 && errno == EACCES);
+	CHECK(mount("none", "/", "tmpfs", 0, NULL) < 0 && errno == EPERM);
+	CHECK(unshare(CLONE_NEWNET) < 0 && errno == EPERM);
+	/* Threads of other kinds have no part in it. */
+	CHECK(jail_filter(JAIL_DEVICES, &err) == 0);
+	CHECK(write(fd, "x", 1) == 1);
+}
+
+static void check_directory(const char *path)
+{
+	struct error err = {0};
+	int plain = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), users, tree, status = 0, rc;
+	pid_t pid = -1;
+
+	rc = jail_fork(&pid, &err);
+	if (rc == 1) {
+		CHECK(waitpid(pid, &status, 0) == pid);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	}
+	CHECK(rc == 0);
+	users = jail_users(&err);
+	CHECK(users >= 0);
+	tree = jail_tree(plain, users);
+	if (tree < 0)
+		_exit(CANNOT_SWITCH);
+	CHECK(jail_enter(users, &err) == 0);
+	setfsgid(0);
+	setfsuid(0);
+	use_directory(tree, plain);
+	_exit(0);
+}
+
+static void has_rights_over_a_directory_and_nothing_else(void **state)
+{
+	char path[] = "/tmp/test-jail-XXXXXX";
+	struct stat st;
+	int dir, status;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("not root: shared directories in the jail are NOT tested\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(path));
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fchmod(dir, 0755), 0);
+	assert_int_equal(file_write(dir, "secret", "s", 1, 0600, FILE_WRITE_PLAIN, NULL), 0);
+	assert_int_equal(file_write(dir, "others", "o", 1, 0600, FILE_WRITE_PLAIN, NULL), 0);
+	assert_int_equal(fchownat(dir, "others", OTHER_USER, OTHER_USER, 0), 0);
+	assert_int_equal(mkdirat(dir, "open", 0777), 0);
+	assert_int_equal(fchmodat(dir, "open", 0777, 0), 0);
+	pid = fork();
+	if (pid == 0)
+		check_directory(path);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_SWITCH) {
+		print_message("no id-mapped mounts in /tmp: shared directories are NOT tested\n");
+	} else {
+		assert_int_equal(status, 0);
+		assert_int_equal(fstatat(dir, "open/made", &st, 0), 0);
+		assert_int_equal(st.st_uid, 4);
+		assert_int_equal(st.st_gid, 5);
+		assert_int_equal(fstatat(dir, "others", &st, 0), 0);
+		assert_int_equal(st.st_uid, 1);
+	}
+	close(dir);
+	assert_int_equal(tree_remove(AT_FDCWD, path, NULL), 0);
+}
+
+static void keep_rights(int unused)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	(void)unused;
+	CHECK(syscall(SYS_capget, &header, data) == 0);
+	CHECK(data[0].permitted != 0);
+}
+
+static void only_file_threads_keep_rights(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(filtered(JAIL_FILES, keep_rights, 0), 0);
+	/* The others may not even ask. */
+	assert_int_equal(WTERMSIG(filtered(JAIL_DEVICES, keep_rights, 0)), SIGSYS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +420,8 @@ int main(void)
 		cmocka_unit_test(lets_threads_work),
 		cmocka_unit_test(ends_with_what_is_not_allowed),
 		cmocka_unit_test(only_kvm_threads_speak_to_kvm),
+		cmocka_unit_test(has_rights_over_a_directory_and_nothing_else),
+		cmocka_unit_test(only_file_threads_keep_rights),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
