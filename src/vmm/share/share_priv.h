@@ -78,8 +78,9 @@ struct share_thread {
 	bool may_switch; /* ids */
 	bool may_override;
 	uint32_t own_user, own_group; /* for access to files */
-	uint8_t args[SHARE_ARGS_MAX + 1];
-	uint8_t scratch[SHARE_SCRATCH];
+	/* They are looked at as structures. */
+	_Alignas(uint64_t) uint8_t args[SHARE_ARGS_MAX + 1];
+	_Alignas(uint64_t) uint8_t scratch[SHARE_SCRATCH];
 };
 
 /* One request while it is served. */
