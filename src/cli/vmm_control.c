@@ -62,6 +62,20 @@ static int replace_net(const struct args *args, int fd, struct error *err)
 	return rc;
 }
 
+/* balloon SIZE */
+static int set_balloon(const struct args *args, int fd, struct error *err)
+{
+	const char *size = args_at(args, 2);
+	own_json json_t *request = json_object();
+	uint64_t bytes;
+
+	if (str_to_size(size, &bytes) < 0)
+		return args_refuse(args, err, "\"%s\" is not a size like 64m", size);
+	json_set_string(request, "do", "balloon");
+	json_object_set_new(request, "bytes", json_integer((json_int_t)bytes));
+	return control_call(fd, request, NULL, 0, NULL, err);
+}
+
 static int call(const struct args *args, int fd, struct error *err)
 {
 	const char *what = args_at(args, 1);
@@ -75,6 +89,8 @@ static int call(const struct args *args, int fd, struct error *err)
 		return replace_disk(args, fd, err);
 	if (str_eq(what, "net"))
 		return replace_net(args, fd, err);
+	if (str_eq(what, "balloon"))
+		return set_balloon(args, fd, err);
 	rc = control_do(fd, what, &result, err);
 	return rc < 0 ? rc : print(result);
 }
@@ -83,8 +99,8 @@ static int run(const struct args *args, struct error *err)
 {
 	const char *what = args_at(args, 1);
 	own_fd int fd = -1;
-	bool takes_one =
-		what && (str_eq(what, "snapshot") || str_eq(what, "disk") || str_eq(what, "net"));
+	bool takes_one = what && (str_eq(what, "snapshot") || str_eq(what, "disk") ||
+				  str_eq(what, "net") || str_eq(what, "balloon"));
 
 	if (!what)
 		return args_refuse(args, err, "a SOCKET and a REQUEST are needed");
@@ -100,8 +116,9 @@ const struct command vmm_control_command = {
 	.arguments = "SOCKET REQUEST [ARGUMENT]",
 	.description =
 		"Sends a request to a machine that was started with --control SOCKET: status, metrics, "
-		"pause, resume, powerdown (the power button), stop (at once), snapshot DIR, disk FILE "
-		"and net TAP (put another in the place of one; pause the machine first).",
+		"pause, resume, powerdown (the power button), stop (at once), snapshot DIR, balloon SIZE "
+		"(how much memory the guest is to give back in all), disk FILE and net TAP (put "
+		"another in the place of one; pause the machine first).",
 	.examples =
 		"berth vmm control vm.sock snapshot --then stop base\tSave the machine, end it\n"
 		"berth vmm run --restore base\tGo on from there\n",

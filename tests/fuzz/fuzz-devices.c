@@ -147,6 +147,8 @@ static void build_virtio(struct world *w)
 	vsock.broker_fd = broker[1];
 	rc = virtio_vsock_create(&w->board, &vsock, &virtio);
 	keep_virtio(w, rc, virtio);
+	rc = virtio_balloon_create(&w->board, &virtio);
+	keep_virtio(w, rc, virtio);
 }
 
 static void build(struct world *w)

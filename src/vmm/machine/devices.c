@@ -293,6 +293,10 @@ static int create_virtio(struct machine *machine, struct error *err)
 		rc = virtio_rng_create(&machine->board, &virtio);
 	if (rc == 0)
 		rc = add_virtio(machine, virtio);
+	if (rc == 0)
+		rc = virtio_balloon_create(&machine->board, &machine->balloon);
+	if (rc == 0)
+		rc = add_virtio(machine, machine->balloon);
 	if (rc < 0)
 		return fail(err, rc, "create the machine's devices");
 	for (unsigned int i = 0; i < machine->config.disk_count && rc == 0; i++)

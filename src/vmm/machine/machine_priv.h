@@ -83,7 +83,7 @@ struct machine {
 	struct pci_host *pci;
 	struct serial *serial;
 	struct input serial_input;
-	struct virtio *console;
+	struct virtio *console, *balloon;
 	struct input console_input;
 	struct virtio *disks[MACHINE_DEVICES_MAX]; /* as many as config.disk_count */
 	struct virtio *nets[MACHINE_DEVICES_MAX];  /* as many as config.net_count */

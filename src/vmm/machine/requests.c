@@ -183,6 +183,50 @@ static int do_net(struct machine *machine, const struct json_at *request, struct
 	return 0;
 }
 
+/* {"bytes": N}: so much is to be given back in all. */
+static int do_balloon(struct machine *machine, const struct json_at *request,
+		      struct request_fds *fds, json_t **ret, struct error *err)
+{
+	int64_t bytes = 0;
+	int rc = json_get_int(request, "bytes", JSON_REQUIRED, 0,
+			      (int64_t)machine->config.memory_bytes, &bytes, err);
+
+	(void)fds;
+	(void)ret;
+	if (rc < 0)
+		return rc;
+	virtio_balloon_set(machine->balloon, (uint64_t)bytes);
+	return 0;
+}
+
+static json_t *describe_balloon(struct virtio *balloon)
+{
+	static const char *const names[] = {
+		[BALLOON_SWAP_IN] = "swapInBytes",
+		[BALLOON_SWAP_OUT] = "swapOutBytes",
+		[BALLOON_MAJOR_FAULTS] = "majorFaults",
+		[BALLOON_MINOR_FAULTS] = "minorFaults",
+		[BALLOON_FREE_MEMORY] = "freeBytes",
+		[BALLOON_TOTAL_MEMORY] = "totalBytes",
+		[BALLOON_AVAILABLE_MEMORY] = "availableBytes",
+		[BALLOON_DISK_CACHES] = "diskCacheBytes",
+		[BALLOON_HUGE_ALLOCATIONS] = "hugePageAllocations",
+		[BALLOON_HUGE_FAILURES] = "hugePageFailures",
+	};
+	json_t *object = json_object(), *guest = json_object();
+	struct balloon_statistics statistics;
+
+	virtio_balloon_get(balloon, &statistics);
+	set_int(object, "wantedBytes", statistics.wanted_bytes);
+	set_int(object, "actualBytes", statistics.actual_bytes);
+	set_int(object, "releasedBytes", statistics.released_bytes);
+	for (unsigned int i = 0; i < BALLOON_STATISTICS; i++)
+		if (statistics.known & 1u << i)
+			set_int(guest, names[i], statistics.values[i]);
+	json_object_set_new(object, "guest", guest);
+	return object;
+}
+
 static uint64_t thread_cpu_ns(pthread_t thread)
 {
 	struct timespec time;
@@ -233,6 +277,7 @@ static int do_metrics(struct machine *machine, const struct json_at *request,
 		set_int(result, "minorFaults", (uint64_t)usage.ru_minflt);
 		set_int(result, "majorFaults", (uint64_t)usage.ru_majflt);
 	}
+	json_object_set_new(result, "balloon", describe_balloon(machine->balloon));
 	json_object_set_new(result, "devices", devices);
 	*ret = result;
 	return 0;
@@ -245,6 +290,7 @@ static const struct {
 	{"status", do_status},       {"pause", do_pause}, {"resume", do_resume},
 	{"powerdown", do_powerdown}, {"stop", do_stop},   {"snapshot", do_snapshot},
 	{"disk", do_disk},           {"net", do_net},     {"metrics", do_metrics},
+	{"balloon", do_balloon},
 };
 
 int request_execute(struct machine *machine, const struct json_at *request, struct request_fds *fds,
@@ -260,6 +306,6 @@ int request_execute(struct machine *machine, const struct json_at *request, stru
 			return requests[i].fn(machine, request, fds, ret_result, err);
 	return hint(err,
 		    refuse(err, -EOPNOTSUPP, "a machine does not know the request \"%s\"", name),
-		    "it knows status, pause, resume, powerdown, stop, snapshot, disk, net and "
-		    "metrics");
+		    "it knows status, pause, resume, powerdown, stop, snapshot, disk, net, "
+		    "balloon and metrics");
 }

@@ -78,3 +78,31 @@ int virtio_fs_create(struct board *board, unsigned int instance, const char *tag
 		     struct error *err) must_check;
 int virtio_fs_start(struct virtio *virtio, int (*confine)(struct error *err),
 		    struct error *err) must_check;
+
+/* The memory balloon (Virtio 1.2, 5.5): always there, empty until somebody asks for memory. */
+enum balloon_statistic {
+	BALLOON_SWAP_IN,
+	BALLOON_SWAP_OUT,
+	BALLOON_MAJOR_FAULTS,
+	BALLOON_MINOR_FAULTS,
+	BALLOON_FREE_MEMORY,
+	BALLOON_TOTAL_MEMORY,
+	BALLOON_AVAILABLE_MEMORY,
+	BALLOON_DISK_CACHES,
+	BALLOON_HUGE_ALLOCATIONS,
+	BALLOON_HUGE_FAILURES,
+	BALLOON_STATISTICS,
+};
+
+struct balloon_statistics {
+	uint64_t wanted_bytes, actual_bytes; /* size of the balloon */
+	uint64_t released_bytes; /* given back so far, by any way; pages count anew each time */
+	unsigned int known;      /* a bit for each of the guest's numbers that is there */
+	uint64_t values[BALLOON_STATISTICS]; /* counts, or bytes of memory */
+};
+
+int virtio_balloon_create(struct board *board, struct virtio **ret) must_check;
+/* Asks the guest to give back (or to take again) so much that `bytes` are given back in all. */
+void virtio_balloon_set(struct virtio *virtio, uint64_t bytes);
+/* What is known, and asks the guest for new numbers: they are there the next time. */
+void virtio_balloon_get(struct virtio *virtio, struct balloon_statistics *ret);
