@@ -101,6 +101,7 @@ static int tear_down(void **state)
 	fd_close(&f->broker);
 	assert_int_equal(tree_remove(AT_FDCWD, f->directory, NULL), 0);
 	own_mem_release(&f->path);
+	own_mem_release(&f->data);
 	own_mem_release(&f);
 	return 0;
 }
