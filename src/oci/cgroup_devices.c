@@ -21,6 +21,7 @@ struct program {
 	size_t count, capacity;
 };
 
+enum { LOAD_TRIES = 20 };
 enum { REG_ACCESS = BPF_REG_2, REG_TYPE = BPF_REG_3, REG_MAJOR = BPF_REG_4, REG_MINOR = BPF_REG_5 };
 
 static void emit(struct program *p, struct bpf_insn insn)
@@ -142,7 +143,12 @@ int cgroup_attach_devices(int dir_fd, const struct config_device_rule *rules, si
 		.insn_cnt = (uint32_t)p.count,
 		.license = (uint64_t)(uintptr_t)license,
 	};
-	fd = (int)bpf(BPF_PROG_LOAD, &load);
+	/* The kernel gives the check of a program up when a signal arrives, and wants to be asked again. */
+	for (int tries = 0; tries < LOAD_TRIES; tries++) {
+		fd = (int)bpf(BPF_PROG_LOAD, &load);
+		if (fd >= 0 || errno != EAGAIN)
+			break;
+	}
 	if (fd < 0)
 		fd = -errno;
 	free(p.code);

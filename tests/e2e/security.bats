@@ -1,0 +1,244 @@
+#!/usr/bin/env bats
+# Attacks on the OCI runtime, each by what runtimes have fallen to (more are in oci.bats). A test fails if
+# its protection is taken out; what to take out to see that is said at each one.
+load helpers
+load bundle
+
+setup_file() {
+	cc -O2 -static -o "$BATS_FILE_TMPDIR/exe" "$BATS_TEST_DIRNAME/attacks/exe.c"
+	cc -O2 -o "$BATS_FILE_TMPDIR/without" "$BATS_TEST_DIRNAME/../tools/without.c" -lseccomp
+}
+
+# Watches with the attacking program in the container for $1 seconds; its output is in $TEST_DIR/watch.
+watch_exe() {
+	cp "$BATS_FILE_TMPDIR/exe" "$TEST_DIR/rootfs/exe"
+	"$COPY" oci --root "$TEST_DIR/state" exec -d "$ID" /exe /exe "$1" </dev/null >"$TEST_DIR/watch" 2>&1
+}
+
+# A berth of our own that may be overwritten.
+copy_berth() {
+	COPY=$TEST_DIR/berth
+	cp "$BERTH" "$COPY"
+	BEFORE=$(sha256sum <"$COPY")
+}
+
+all_capabilities() {
+	edit 'every = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
+c["process"]["capabilities"] = {s: every for s in ("bounding", "effective", "permitted")}'
+}
+
+# Take out: oci_self_protect() in src/cli/oci_exec.c.
+@test "attack: the runtime's file is not written by a watcher while programs are executed inside" {
+	copy_berth
+	all_capabilities
+	edit "c['process']['args'] = ['sleep', '1000']"
+	"$COPY" oci --root "$TEST_DIR/state" run -d --bundle "$TEST_DIR" "$ID" </dev/null >/dev/null 2>&1
+	watch_exe 4
+	for _ in $(seq 60); do
+		"$COPY" oci --root "$TEST_DIR/state" exec "$ID" /bin/true || true
+		if grep -q -e wrote -e done "$TEST_DIR/watch"; then break; fi
+	done
+	for _ in $(seq 80); do
+		if grep -q -e wrote -e done "$TEST_DIR/watch"; then break; fi
+		sleep 0.1
+	done
+	expect "$(sha256sum <"$COPY")" "$BEFORE"
+	expect "$(grep -c wrote "$TEST_DIR/watch" || true)" 0
+}
+
+# Take out: oci_self_protect() in src/cli/oci.c.
+@test "attack: the runtime's file is not written from a pid namespace that a container joins" {
+	copy_berth
+	all_capabilities
+	edit "c['process']['args'] = ['sleep', '1000']"
+	"$COPY" oci --root "$TEST_DIR/state" run -d --bundle "$TEST_DIR" --pid-file "$TEST_DIR/pid" "$ID" \
+		</dev/null >/dev/null 2>&1
+	watch_exe 4
+	mkdir "$TEST_DIR/second"
+	cp -a "$TEST_DIR/rootfs" "$TEST_DIR/second/rootfs"
+	cp "$TEST_DIR/config.json" "$TEST_DIR/second/"
+	TEST_DIR=$TEST_DIR/second edit "c['process']['args'] = ['true']
+for n in c['linux']['namespaces']:
+    if n['type'] == 'pid': n['path'] = '/proc/$(cat "$TEST_DIR/pid")/ns/pid'"
+	for i in $(seq 40); do
+		"$COPY" oci --root "$TEST_DIR/state" create --bundle "$TEST_DIR/second" "$ID-$i" \
+			</dev/null >/dev/null 2>&1
+		"$COPY" oci --root "$TEST_DIR/state" start "$ID-$i"
+		"$COPY" oci --root "$TEST_DIR/state" delete -f "$ID-$i"
+		if grep -q -e wrote -e done "$TEST_DIR/watch"; then break; fi
+	done
+	for _ in $(seq 80); do
+		if grep -q -e wrote -e done "$TEST_DIR/watch"; then break; fi
+		sleep 0.1
+	done
+	expect "$(sha256sum <"$COPY")" "$BEFORE"
+	expect "$(grep -c wrote "$TEST_DIR/watch" || true)" 0
+}
+
+# Take out: the same. The container's program is the runtime's own file, found as its interpreter.
+@test "attack: a program whose interpreter is /proc/self/exe gets a file that it cannot write" {
+	copy_berth
+	printf '#!/proc/self/exe\n' >"$TEST_DIR/rootfs/program"
+	chmod +x "$TEST_DIR/rootfs/program"
+	edit "c['process']['args'] = ['/program']"
+	"$COPY" oci --root "$TEST_DIR/state" create --bundle "$TEST_DIR" --pid-file "$TEST_DIR/pid" "$ID" \
+		</dev/null >/dev/null 2>&1
+	# As long as it is executed nobody can write to it anyway: afterwards.
+	run_split python3 - "/proc/$(cat "$TEST_DIR/pid")/exe" "$COPY" oci --root "$TEST_DIR/state" delete -f "$ID" <<-'PYTHON'
+		import os, subprocess, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		subprocess.run(sys.argv[2:], check=True)
+		try:
+		    os.open("/proc/self/fd/%d" % fd, os.O_WRONLY)
+		    print("writable")
+		except OSError as error:
+		    print(error.strerror)
+	PYTHON
+	expect "$output" "Read-only file system"
+	"$COPY" oci --root "$TEST_DIR/state" create --bundle "$TEST_DIR" "$ID" </dev/null >/dev/null 2>&1
+	"$COPY" oci --root "$TEST_DIR/state" start "$ID" || true
+	expect "$(sha256sum <"$COPY")" "$BEFORE"
+}
+
+# The ways to get there: mapped anew; executed again; executed from a copy in memory.
+# Take out: execveat() or sealed_copy() in src/oci/self.c.
+@test "attack: the runtime's file is protected also where one of the ways to do it is missing" {
+	edit "c['process']['args'] = ['sleep', '1000']"
+	for missing in prctl:35=1 open_tree,prctl:35=1 open_tree mount_setattr; do
+		"$BATS_FILE_TMPDIR/without" "$missing" "$BERTH" oci --root "$TEST_DIR/state" create \
+			--bundle "$TEST_DIR" --pid-file "$TEST_DIR/pid" "$ID" </dev/null >/dev/null 2>&1
+		# Read-only by its mount, or sealed (F_GET_SEALS, with F_SEAL_WRITE).
+		run_split python3 -c "import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+try: sealed = fcntl.fcntl(fd, 1034) & 8
+except OSError: sealed = 0
+print('protected' if sealed or os.fstatvfs(fd).f_flag & os.ST_RDONLY else 'open')" "/proc/$(cat "$TEST_DIR/pid")/exe"
+		expect "$output" protected
+		oci delete -f "$ID"
+	done
+}
+
+# Take out: umount2() in pivot(), src/oci/rootfs.c.
+@test "attack: nothing of the host's mounts, and not the runtime's own, is seen inside" {
+	inside 'cat /proc/self/mountinfo'
+	expect "$status" 0
+	expect "$(echo "$output" | awk '{ print $5 }' | grep -v -e ^/$ -e ^/proc -e ^/dev -e ^/sys)" ""
+	expect "$(echo "$output" | awk '$5 != "/" { print $4 }' | grep -c berth)" 0
+	expect "$(echo "$output" | awk '$5 == "/"' | wc -l)" 1
+}
+
+# Take out all three: RESOLVE_NO_MAGICLINKS in src/base/beneath.c, drop_descriptors() in src/oci/launch.c, and
+# the check of getcwd() in src/oci/process.c. One of them is enough to hold.
+@test "attack: a link in the image to a descriptor is no working directory, for exec neither" {
+	background
+	for n in $(seq 0 40); do
+		run_split oci exec --cwd "/proc/self/fd/$n" "$ID" pwd
+		[ "$status" -ne 0 ]
+	done
+	oci delete -f "$ID"
+	for n in 3 4 5 6 7 8 9 10 11 12 64; do
+		ln -sfn "/proc/self/fd/$n" "$TEST_DIR/rootfs/here"
+		edit "c['process']['cwd'] = '/here'; c['process']['args'] = ['pwd']"
+		run_split oci run --bundle "$TEST_DIR" "$ID"
+		[ "$status" -ne 0 ]
+	done
+}
+
+# Take out: the refusal in launch_check_preserved(), src/oci/launch.c.
+@test "attack: no descriptor of the runtime's own is passed on as a preserved one" {
+	edit "c['process']['args'] = ['ls', '/proc/self/fd']"
+	run_split python3 - "$BERTH" "$TEST_DIR" "$ID" <<-'PYTHON'
+		import os, subprocess, sys
+		berth, bundle, name = sys.argv[1:]
+		# 3..63 are ours; 64 is where the runtime keeps one of its own.
+		null = os.open("/dev/null", os.O_RDONLY)
+		kept = [os.dup2(null, fd, inheritable=True) for fd in range(3, 64)]
+		for count, status in ((61, 0), (62, 1), (100, 1)):
+		    result = subprocess.run([berth, "oci", "--root", bundle + "/state", "run", "--bundle", bundle,
+		                             "--preserve-fds", str(count), name], pass_fds=kept,
+		                            stdin=subprocess.DEVNULL, capture_output=True, text=True)
+		    assert result.returncode == status, (count, result)
+		    if status == 0:
+		        seen = {int(fd) for fd in result.stdout.split()}
+		        assert seen - {64} == set(range(0, 64)), seen
+		    else:
+		        assert "not open" in result.stderr, result.stderr
+	PYTHON
+	expect "$stderr" ""
+	expect "$status" 0
+}
+
+# Take out: the same as for masked paths in oci.bats (the host's verified null device).
+@test "attack: /dev/null of the image that is a link to a file of /proc masks nothing away" {
+	ln -sfn /proc/sys/kernel/core_pattern "$TEST_DIR/rootfs/dev/null"
+	edit 'c["mounts"] = [m for m in c["mounts"] if not m["destination"].startswith("/dev")]
+c["linux"]["maskedPaths"] = ["/proc/keys"]; c["linux"]["readonlyPaths"] = ["/proc/sys"]'
+	inside 'stat -c "%t:%T" /proc/keys; (: >/proc/sys/kernel/core_pattern) 2>/dev/null && echo written'
+	expect "$output" "1:3"
+}
+
+# Take out: RESOLVE_IN_ROOT in src/base/beneath.c.
+@test "attack: /proc of the image that is a link out is followed inside only" {
+	mkdir -p "$TEST_DIR/outside/sys"
+	rmdir "$TEST_DIR/rootfs/proc"
+	ln -s "/../../../../../..$TEST_DIR/outside" "$TEST_DIR/rootfs/proc"
+	inside 'cat /proc/keys; grep -c " - proc " /proc/self/mountinfo'
+	expect "$status" 0
+	[ "$output" -ge 1 ]
+	expect "$(ls -A "$TEST_DIR/outside")" sys
+	expect "$(grep -c " $TEST_DIR/outside" /proc/self/mountinfo || true)" 0
+}
+
+# Take out: S_ISLNK in rootfs_console(), src/oci/rootfs.c.
+@test "attack: /dev/console of the image that is a link is refused" {
+	for target in /proc/sys/kernel/core_pattern "/../../../..$TEST_DIR/outside" /etc/shadow; do
+		touch "$TEST_DIR/outside" "$TEST_DIR/rootfs/etc/shadow"
+		ln -sfn "$target" "$TEST_DIR/rootfs/dev/console"
+		edit 'c["mounts"] = [m for m in c["mounts"] if m["destination"] not in ("/dev", "/dev/shm", "/dev/mqueue")]
+c["process"]["terminal"] = True'
+		edit "c['process']['args'] = ['true']"
+		run_split oci run --bundle "$TEST_DIR" "$ID" </dev/null
+		expect "$status" 1
+		expect_in "$stderr" "/dev/console"
+	done
+}
+
+# Take out: the limit of fd_read_all() in find_home(), src/oci/process.c (SIZE_MAX).
+@test "attack: /etc/passwd of a terabyte costs neither time nor memory" {
+	truncate -s 1T "$TEST_DIR/rootfs/etc/passwd"
+	edit "c['process']['args'] = ['sh', '-c', 'echo \$HOME']"
+	run_split bash -c "ulimit -v 1000000; timeout 20 '$BERTH' oci --root '$TEST_DIR/state' run --bundle '$TEST_DIR' '$ID'"
+	expect "$status" 0
+	expect "$output" /root
+}
+
+# Take out: setgroups() in process_become_user(), src/oci/process.c.
+@test "attack: groups of the caller do not reach the container" {
+	edit "c['process']['args'] = ['grep', 'Groups', '/proc/self/status']"
+	run_split setpriv --groups 0,4321 "$BERTH" oci --root "$TEST_DIR/state" run --bundle "$TEST_DIR" "$ID"
+	expect "$(echo "$output" | tr -d ' \t')" "Groups:"
+	background
+	run_split setpriv --groups 0,4321 "$BERTH" oci --root "$TEST_DIR/state" exec "$ID" grep Groups /proc/self/status
+	expect "$(echo "$output" | tr -d ' \t')" "Groups:"
+}
+
+# Take out: PR_SET_DUMPABLE in launch_begin(), src/oci/launch.c, and in src/oci/exec.c: then the watcher of
+# "a process that joins cannot be traced" in oci.bats sees the host's descriptors.
+
+# Take out: "ready" in container_status(), src/oci/container.c.
+@test "attack: a container that is being made cannot be joined" {
+	mkfifo "$TEST_DIR/wait"
+	edit "c['process']['args'] = ['sleep', '1000']
+c['hooks'] = {'createRuntime': [{'path': '/bin/sh', 'args': ['sh', '-c', 'cat $TEST_DIR/wait']}]}"
+	oci create --bundle "$TEST_DIR" "$ID" </dev/null >/dev/null 2>&1 3>&- &
+	for _ in $(seq 100); do
+		if oci state "$ID" 2>/dev/null | grep -q creating; then break; fi
+		sleep 0.05
+	done
+	run_split oci exec "$ID" true
+	expect "$status" 255
+	expect_in "$stderr" "creating"
+	echo >"$TEST_DIR/wait"
+	wait $!
+	expect_in "$(oci state "$ID")" '"created"'
+}
