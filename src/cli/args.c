@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/suggest.h"
 
@@ -337,6 +338,10 @@ static int unknown_command(const struct args *args, const char *name, struct err
 			suggest_offer(&suggest, entry->name);
 	if (suggest.best != NULL)
 		hint(err, 0, "did you mean \"%s %s\"?", args->path, suggest.best);
+	/* The runtime's users look for these words. */
+	if (args->command == &oci_command)
+		return args_refuse(args, err, "unknown command \"%s %s\": No help topic for '%s'",
+				   args->path, name, name);
 	return args_refuse(args, err, "unknown command \"%s %s\"", args->path, name);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/commands.h"
 
 enum { TEXT_COLUMNS = 90, NAME_COLUMNS = 30 };
 
@@ -167,6 +168,9 @@ void help_text(struct buf *out, const struct args *args)
 
 	while (args_group(top) != NULL)
 		top = args_group(top);
+	/* The runtime's help begins as that of other runtimes does: tools look for it. */
+	if (args_command(top) == &oci_command)
+		buf_format(out, "NAME:\n   %s - %s\n\n", args_path(args), command->summary);
 	buf_add_str(out, "Usage:  ");
 	help_usage(out, args_path(args), command);
 	buf_format(out, "\n\n%s\n", command->summary);

@@ -1,7 +1,8 @@
 /*
  * main: from argv to a command of the table, and from its result to an exit code.
  *
- * Called as "berth-NAME" through a link, the program is that group of the table alone: berth-oci.
+ * Called as "berth-NAME" through a link, the program is that group of the table alone: berth-oci. The
+ * names of the runtimes whose place that takes, runc and crun, call for it too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +67,10 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 	}
 	if (command == &oci_command && args_flag(args, "version")) {
 		/* Engines look for these words. */
-		puts("berth-oci version " BERTH_VERSION "\nspec: 1.2.0");
+		printf("%s version " BERTH_VERSION "\ncommit: berth-" BERTH_VERSION
+		       "\nspec: 1.2.0\n"
+		       "+SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n",
+		       strcmp(name, "berth") == 0 ? "berth-oci" : name);
 		return 0;
 	}
 	if (args_wants_help(args) || command->run == NULL)
@@ -81,6 +85,8 @@ static const struct command *choose_root(const char *argv0, const char **name)
 	const char *called = slash ? slash + 1 : argv0;
 	const char *group = called ? str_after(called, "berth-") : NULL;
 
+	if (called != NULL && (strcmp(called, "runc") == 0 || strcmp(called, "crun") == 0))
+		group = "oci";
 	for (const struct command_entry *entry = berth_command.entries; group && entry->name;
 	     entry++)
 		if (strcmp(entry->name, group) == 0) {

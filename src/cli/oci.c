@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,6 +17,7 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/oci_priv.h"
+#include "oci/config.h"
 #include "oci/config_file.h"
 
 /* --- the group ---------------------------------------------------------------------------------- */
@@ -43,6 +45,17 @@ static int out_of_the_way(int fd)
 		return fd;
 	close(fd);
 	return high;
+}
+
+int oci_read_document(const char *path, json_t **ret, struct error *err)
+{
+	own_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	own_mem char *text = NULL;
+	size_t len;
+	int rc = fd < 0 ? -errno : fd_read_all(fd, CONFIG_FILE_MAX, &text, &len);
+
+	return rc < 0 ? fail(err, rc, "read %s", path)
+		      : config_read_text(text, len, path, ret, err);
 }
 
 int oci_begin(const struct args *args, struct error *err)
@@ -119,7 +132,7 @@ static const struct command_entry entries[] = {
 };
 
 const struct command oci_command = {
-	.summary = "The OCI runtime, for container engines",
+	.summary = "Open Container Initiative runtime, for container engines",
 	.description =
 		"Runs containers from a bundle: a directory with a config.json and a root file "
 		"system. Called through a link named berth-oci, the program is this alone, "
@@ -193,7 +206,7 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 	if (rc == 0)
 		rc = check_preserve(args, &o.preserve_fds, err);
 	if (rc == 0 && !str_empty(config))
-		rc = config_read_file(AT_FDCWD, config, &spec, err);
+		rc = oci_read_document(config, &spec, err);
 	if (rc < 0)
 		return rc;
 	bundle = realpath(args_string(args, "bundle"), NULL);
@@ -234,7 +247,9 @@ static int run_foreground(const struct args *args, struct error *err)
 	own_mem char *root = oci_state_root(args);
 	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
 	const bool detach = args_flag(args, "detach");
-	int rc = make(args, OCI_CREATE_RUN | (detach ? 0 : OCI_CREATE_KEEP_TERMINAL), &child, err);
+	const enum oci_create_flags front =
+		OCI_CREATE_KEEP_TERMINAL | (isatty(STDOUT_FILENO) ? 0 : OCI_CREATE_PLAIN_OUTPUT);
+	int rc = make(args, OCI_CREATE_RUN | (detach ? 0 : front), &child, err);
 	int code;
 
 	if (rc < 0 || detach)

@@ -80,11 +80,15 @@ static void add_lists(const struct args *args, json_t *own, json_t *process)
 	json_t *list;
 
 	if (env[0] != NULL) {
-		list = json_deep_copy(json_object_get(own, "env"));
-		list = list ? list : json_array();
-		for (size_t i = 0; env[i] != NULL; i++)
-			json_array_append_new(list, json_string(env[i]));
-		json_object_set_new(process, "env", list);
+		own_strv char **all = NULL;
+		json_t *item;
+		size_t i;
+
+		json_array_foreach (json_object_get(own, "env"), i, item)
+			strv_push(&all, json_string_value(item));
+		for (i = 0; env[i] != NULL; i++)
+			env_set_pair(&all, env[i]);
+		json_object_set_new(process, "env", json_from_strv(all));
 	}
 	if (caps[0] == NULL)
 		return;
@@ -108,7 +112,7 @@ static int build_process(const struct args *args, const char *root, json_t **ret
 	int rc;
 
 	if (!str_empty(file))
-		return config_read_file(AT_FDCWD, file, ret, err);
+		return oci_read_document(file, ret, err);
 	if (args_count(args) < 2)
 		return args_refuse(args, err, "needs a command, or --process");
 	process = json_object();
@@ -117,8 +121,9 @@ static int build_process(const struct args *args, const char *root, json_t **ret
 	json_set_string(process, "cwd", args_string(args, "cwd"));
 	json_set_string(process, "apparmorProfile", args_string(args, "apparmor"));
 	json_set_string(process, "selinuxLabel", args_string(args, "process-label"));
-	if (args_flag(args, "no-new-privs"))
-		json_object_set_new(process, "noNewPrivileges", json_true());
+	/* Not the container's own: that is how other runtimes read a command line without it. */
+	json_object_set_new(process, "noNewPrivileges",
+			    json_boolean(args_flag(args, "no-new-privs")));
 	rc = read_user(args, process, err);
 	if (rc < 0)
 		return rc;
@@ -152,7 +157,8 @@ static int do_exec(const struct args *args, struct error *err)
 	o.pid_file = args_string(args, "pid-file");
 	o.cgroups = args_list(args, "cgroup");
 	o.flags = (args_flag(args, "ignore-paused") ? OCI_EXEC_IGNORE_PAUSED : 0) |
-		  (detach ? 0 : OCI_EXEC_KEEP_TERMINAL);
+		  (detach ? 0 : OCI_EXEC_KEEP_TERMINAL) |
+		  (detach || isatty(STDOUT_FILENO) ? 0 : OCI_EXEC_PLAIN_OUTPUT);
 	rc = oci_exec(&o, &child, err);
 	return rc < 0 || detach ? rc : oci_attend(&child, err);
 }
@@ -345,17 +351,10 @@ static int read_resources(const struct args *args, json_t **ret, struct error *e
 {
 	const char *file = args_string(args, "resources");
 	own_json json_t *resources = NULL;
-	own_mem char *text = NULL;
-	size_t len;
 	int rc = 0;
 
-	if (str_eq(file, "-")) {
-		rc = fd_read_all(STDIN_FILENO, 1 << 20, &text, &len);
-		return rc < 0 ? fail(err, rc, "read stdin")
-			      : config_read_text(text, len, "stdin", ret, err);
-	}
 	if (!str_empty(file))
-		return config_read_file(AT_FDCWD, file, ret, err);
+		return oci_read_document(str_eq(file, "-") ? "/dev/stdin" : file, ret, err);
 	resources = json_object();
 	for (size_t i = 0; rc == 0 && i < array_size(update_fields); i++)
 		if (args_given(args, update_fields[i].option))

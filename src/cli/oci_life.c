@@ -1,5 +1,6 @@
 /* oci_life: `berth oci` commands about one existing container, and lists. */
 #include <errno.h>
+#include <regex.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,7 +57,8 @@ static const struct option_spec kill_options[] = {
 static int do_kill(const struct args *args, const char *root, const char *id, struct error *err)
 {
 	const char *name = args_at(args, 1) ? args_at(args, 1) : "TERM";
-	int signal = proc_parse_signal(name);
+	/* 0 asks only whether a signal could be sent. */
+	int signal = str_eq(name, "0") ? 0 : proc_parse_signal(name);
 
 	if (signal < 0)
 		return args_refuse(args, err, "unknown signal \"%s\"", name);
@@ -78,12 +80,34 @@ const struct command oci_kill_command = {
 
 static const struct option_spec delete_options[] = {
 	{"force", 'f', OPTION_FLAG, 0, "", "", "Kill it first if it runs; accept that it is gone"},
+	{"regex", 'r', OPTION_FLAG, 0, "", "",
+	 "All containers whose id the regular expression CONTAINER matches"},
 };
+
+static int delete_matching(const char *root, const char *pattern, enum oci_delete_flags flags,
+			   struct error *err)
+{
+	own_strv char **ids = NULL;
+	regex_t regex;
+	int rc = regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB);
+
+	if (rc != 0)
+		return refuse(err, -EINVAL, "\"%s\" is not a regular expression", pattern);
+	rc = oci_list(root, &ids, err);
+	for (size_t i = 0; rc == 0 && ids != NULL && ids[i] != NULL; i++)
+		if (regexec(&regex, ids[i], 0, NULL, 0) == 0)
+			rc = oci_delete(root, ids[i], flags, err);
+	regfree(&regex);
+	return rc;
+}
 
 static int do_delete(const struct args *args, const char *root, const char *id, struct error *err)
 {
-	return oci_delete(root, id,
-			  args_flag(args, "force") ? OCI_DELETE_FORCE : OCI_DELETE_STOPPED, err);
+	const enum oci_delete_flags flags =
+		args_flag(args, "force") ? OCI_DELETE_FORCE : OCI_DELETE_STOPPED;
+
+	return args_flag(args, "regex") ? delete_matching(root, id, flags, err)
+					: oci_delete(root, id, flags, err);
 }
 
 static int run_delete(const struct args *args, struct error *err)

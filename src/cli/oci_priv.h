@@ -1,6 +1,8 @@
 /* oci_priv: what the files of `berth oci` share. */
 #pragma once
 
+#include <jansson.h>
+
 #include "cli/args.h"
 #include "oci/runtime.h"
 
@@ -20,3 +22,6 @@ extern const struct command oci_create_command, oci_run_command, oci_start_comma
 	oci_state_command, oci_kill_command, oci_delete_command, oci_list_command, oci_spec_command,
 	oci_features_command, oci_exec_command, oci_ps_command, oci_pause_command,
 	oci_resume_command, oci_update_command, oci_events_command;
+
+/* Reads a JSON document that an option names; also from a pipe, as a shell passes it. */
+int oci_read_document(const char *path, json_t **ret, struct error *err) must_check;

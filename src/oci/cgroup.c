@@ -370,7 +370,7 @@ int cgroup_check_free(struct cgroup *cg, struct error *err)
 		if (file_read(AT_FDCWD, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
 			cg->shared = true;
 	}
-	if (cg->shared && cgroup_is_frozen(cg))
+	if (cgroup_is_frozen(cg))
 		return refuse(err, -EBUSY,
 			      "linux.cgroupsPath: container's cgroup unexpectedly frozen");
 	if (cg->shared)
@@ -384,7 +384,7 @@ int cgroup_check_free(struct cgroup *cg, struct error *err)
 /* --- making ------------------------------------------------------------------------------------- */
 
 /* A new v1 cpuset is empty and takes no process: what the parent has is copied. One that was there
- * (not `fresh`) may have its own. */
+ * (not `fresh`) may have its own. 1: the parent has nothing either. */
 static int inherit_cpuset(const char *dir, bool fresh)
 {
 	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
@@ -402,7 +402,9 @@ static int inherit_cpuset(const char *dir, bool fresh)
 			continue;
 		free(take(text));
 		rc = file_read(AT_FDCWD, above, 65536, &text, &len, NULL);
-		if (rc == 0 && len > 1)
+		if (rc == 0 && len <= 1)
+			return 1;
+		if (rc == 0)
 			rc = file_put(AT_FDCWD, own, text);
 		if (rc < 0)
 			return rc;
@@ -442,10 +444,14 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 	size_t from = strlen(dir->mount);
 
 	/* The common case: only the last component is missing. */
-	if (!cg->v2 && mkdir(dir->path, 0755) == 0)
-		return cpuset ? inherit_cpuset(dir->path, true) : 0;
-	if (!cg->v2 && errno != ENOENT)
+	if (!cg->v2 && mkdir(dir->path, 0755) == 0) {
+		int rc = cpuset ? inherit_cpuset(dir->path, true) : 0;
+
+		if (rc <= 0)
+			return rc;
+	} else if (!cg->v2 && errno != ENOENT) {
 		return errno == EEXIST ? 0 : -errno;
+	}
 	if (cg->v2)
 		enable_controllers(dir->mount);
 	while (partial[from] != '\0') {

@@ -183,11 +183,16 @@ static int swap_v1(const struct cgroup *cg, int64_t swap, struct error *err)
 /* The kernel wants limit <= memory+swap at every moment, so the order depends on the direction. */
 static int memory_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
-	const struct config_number limit = r->memory.limit, swap = r->memory.swap;
+	const struct config_number limit = r->memory.limit;
+	struct config_number swap = r->memory.swap;
 	uint64_t current = 0;
 	bool swap_first = false;
 	int rc = 0;
 
+	/* No limit on memory means none on memory and swap together either, where that can be said. */
+	if (limit.given && limit.value < 0 && !swap.given &&
+	    cgroup_read_number(cg, "memory", "memory.memsw.limit_in_bytes", NULL, &current) == 0)
+		swap = (struct config_number){.given = true, .value = -1};
 	if (limit.given && swap.given &&
 	    cgroup_read_number(cg, "memory", "memory.memsw.limit_in_bytes", NULL, &current) == 0)
 		swap_first = swap.value < 0 || (uint64_t)swap.value > current;

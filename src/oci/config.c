@@ -537,6 +537,9 @@ int config_parse(json_t *json, struct config **ret, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
+	c->process.keep_groups = str_eq(
+		json_string_value(json_object_get(c->annotations, "run.oci.keep_original_groups")),
+		"1");
 	if ((rc = config_parse_mounts(c, &root, err)) < 0 ||
 	    (rc = parse_hooks(c, &root, err)) < 0 || (rc = config_parse_linux(c, &root, err)) < 0 ||
 	    (rc = config_check(c, &root, err)) < 0)

@@ -63,6 +63,7 @@ struct config_process {
 	gid_t gid;
 	gid_t *groups;
 	size_t group_count;
+	bool keep_groups; /* the runtime's own: annotation run.oci.keep_original_groups */
 	bool has_umask;
 	mode_t umask;
 	char **args; /* NULL-terminated; NULL: absent */

@@ -363,9 +363,10 @@ static int check_sysctls(const struct config *c, struct error *err)
 				      "linux.sysctl.%s: needs a %s namespace, else it would change "
 				      "the host",
 				      c->linux_.sysctls[i].name, namespace_kinds[kind].name);
-		if (strcmp(name, "kernel.hostname") == 0 && !str_empty(c->hostname))
+		if (strcmp(name, "kernel.hostname") == 0)
 			return refuse(err, -EINVAL,
-				      "linux.sysctl.kernel.hostname: conflicts with hostname");
+				      "linux.sysctl.kernel.hostname: conflicts with the field "
+				      "hostname, which sets it");
 	}
 	return 0;
 }

@@ -208,9 +208,6 @@ static int check_listener(const struct json_at *at, struct config_seccomp *s, st
 	}
 	if (notify && str_empty(s->listener_path))
 		return json_refuse(err, at, "listenerPath: is required with SCMP_ACT_NOTIFY");
-	/* Nothing would ever be sent to it. */
-	if (!notify)
-		s->listener_path = s->listener_metadata = NULL;
 	return 0;
 }
 

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
@@ -191,6 +193,17 @@ int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks,
 	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start_ticks));
 	json_object_set_new(c->record, "ready", json_boolean(ready));
 	return 0;
+}
+
+void container_unmount(const struct container *c)
+{
+	const char *rootfs = json_string_value(json_object_get(c->record, "rootfs"));
+
+	/* Everything is below one mount of the root directory on itself. */
+	if (json_object_get(c->record, "hostMounts") == NULL || str_empty(rootfs))
+		return;
+	if (umount2(rootfs, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		log_warn("unmount %s: %s", rootfs, strerror(errno));
 }
 
 int container_remove(struct container *c, struct error *err)

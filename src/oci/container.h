@@ -58,6 +58,8 @@ int container_save(struct container *c, const json_t *config, struct error *err)
  * see the host's files, so that nobody joins it. */
 int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks, bool ready,
 			   struct error *err) must_check;
+/* Takes off what a container without a mount namespace of its own has mounted below its root. */
+void container_unmount(const struct container *c);
 /* Removes the directory; the id is free afterwards. */
 int container_remove(struct container *c, struct error *err) must_check;
 

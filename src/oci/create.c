@@ -80,6 +80,9 @@ static void fill_record(struct container *container, const struct config *c, con
 		json_object_set(record, "annotations", c->annotations);
 	if (c->hooks[HOOK_POSTSTART].count > 0)
 		json_object_set_new(record, "poststart", json_true());
+	/* Mounts in the host's own mount namespace do not go with the container's processes. */
+	if (!config_has_namespace(c, NAMESPACE_MOUNT) && c->mount_count > 0)
+		json_object_set_new(record, "hostMounts", json_true());
 	if (c->hooks[HOOK_POSTSTOP].count > 0)
 		json_object_set_new(record, "poststop", json_true());
 	json_object_set_new(record, "cgroup", cgroup_save(cg));
@@ -99,6 +102,15 @@ static int read_spec(const struct oci_create *o, json_t **ret, struct error *err
 	return config_read_file(AT_FDCWD, path, ret, err);
 }
 
+/* In a user namespace that is joined, new namespaces have to belong to it; a pid namespace alone cannot be
+ * made by the process itself. */
+static uint64_t *flags_for(struct launch *l, enum config_namespace_kind kind)
+{
+	const bool joined = l->config->linux_.namespaces[NAMESPACE_USER].path != NULL;
+
+	return joined && kind != NAMESPACE_PID ? &l->late_flags : &l->new_flags;
+}
+
 static int open_namespaces(struct launch *l, struct error *err)
 {
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
@@ -109,7 +121,7 @@ static int open_namespaces(struct launch *l, struct error *err)
 		if (n->path == NULL) {
 			/* These two the process makes for itself, at the right moment. */
 			if (i != NAMESPACE_CGROUP && i != NAMESPACE_TIME)
-				l->new_flags |= namespace_kinds[i].clone_flag;
+				*flags_for(l, i) |= namespace_kinds[i].clone_flag;
 			continue;
 		}
 		l->namespace_fds[i] = open(n->path, O_RDONLY | O_CLOEXEC);
@@ -154,8 +166,9 @@ static int prepare(struct launch *l, struct container *container, const struct o
 		.root_fd = -1,
 		.no_pivot = o->flags & OCI_CREATE_NO_PIVOT,
 		.user_namespace = config_has_namespace(c, NAMESPACE_USER),
+		.shared = !config_new_namespace(c, NAMESPACE_MOUNT),
 	};
-	if (config_new_namespace(c, NAMESPACE_MOUNT) && (rc = rootfs_prepare(&l->rootfs, err)) < 0)
+	if ((rc = rootfs_prepare(&l->rootfs, err)) < 0)
 		return rc;
 	if (!(o->flags & OCI_CREATE_RUN)) {
 		l->start_sock =
@@ -361,6 +374,7 @@ static void undo(struct creation *x, struct cgroup *cg, bool made_cgroup)
 		    !(x->options->flags & OCI_CREATE_SIBLING))
 			(void)!proc_wait(x->child.pidfd, NULL);
 	}
+	container_unmount(x->container);
 	/* What cannot be removed here stays named by the record for oci_delete. */
 	if (!made_cgroup || cgroup_remove(cg, NULL) == 0)
 		(void)!container_remove(x->container, NULL);
@@ -417,6 +431,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	l.no_keyring = o->flags & OCI_CREATE_NO_KEYRING;
 	l.reaper = o->flags & OCI_CREATE_REAPER;
 	l.terminal = c->process.terminal;
+	l.plain_output = o->flags & OCI_CREATE_PLAIN_OUTPUT;
 	l.id = o->id;
 	l.bundle = o->bundle;
 	x.container = container;

@@ -336,6 +336,7 @@ int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
 	l.sibling = o->flags & OCI_EXEC_SIBLING;
 	l.terminal = process.terminal;
+	l.plain_output = o->flags & OCI_EXEC_PLAIN_OUTPUT;
 	l.id = o->id;
 	l.bundle = bundle;
 	rc = prepare(&l, container, o, &cg, err);

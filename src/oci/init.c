@@ -38,6 +38,8 @@ static int enter_user_namespace(struct launch *l, struct error *err)
 	if (l->namespace_fds[NAMESPACE_USER] >= 0 &&
 	    setns(l->namespace_fds[NAMESPACE_USER], CLONE_NEWUSER) < 0)
 		return fail(err, -errno, "join the user namespace");
+	if (l->late_flags != 0 && unshare((int)l->late_flags) < 0)
+		return fail(err, -errno, "create namespaces in the user namespace");
 	return 0;
 }
 
@@ -216,26 +218,13 @@ static int hooks_before_pivot(struct launch *l, struct error *err)
 	return run_hooks(l, HOOK_CREATE_CONTAINER, OCI_CREATING, err);
 }
 
-/* Without a mount namespace of its own the container shares the host's mounts: only the root directory
- * changes, and nothing can be mounted. */
-static int enter_shared_mounts(struct launch *l, struct error *err)
+/* Nothing is to be mounted, and there is no mount namespace: only the root directory changes. */
+static int enter_plain(struct launch *l, struct error *err)
 {
 	const struct config *c = l->config;
 	own_mem char *path = NULL;
 	int rc;
 
-	if (c->mount_count > 0)
-		return refuse(err, -EINVAL, "mounts: need a mount namespace");
-	if (c->root_readonly)
-		return refuse(err, -EINVAL, "root.readonly: needs a mount namespace");
-	if (l->namespace_fds[NAMESPACE_MOUNT] >= 0) {
-		rc = hooks_before_pivot(l, err);
-		if (rc == 0)
-			rc = set_sysctls(&c->linux_, err);
-		if (rc == 0 && setns(l->namespace_fds[NAMESPACE_MOUNT], CLONE_NEWNS) < 0)
-			rc = fail(err, -errno, "join the mount namespace");
-		return rc;
-	}
 	if (c->root_path == NULL || l->rootfs.given_fd >= 0)
 		return refuse(err, -EINVAL, "root: needs a mount namespace");
 	rc = hooks_before_pivot(l, err);
@@ -250,6 +239,13 @@ static int enter_shared_mounts(struct launch *l, struct error *err)
 	return 0;
 }
 
+/* True if the container has the mounts of a namespace that others are in as well. */
+static bool is_plain(const struct config *c)
+{
+	return !config_has_namespace(c, NAMESPACE_MOUNT) && c->mount_count == 0 &&
+	       !c->root_readonly;
+}
+
 /* The working directory may be missing in the image: other runtimes create it, as long as the root can
  * be written to. */
 static void make_cwd(int root_fd, const struct config_process *p)
@@ -260,11 +256,14 @@ static void make_cwd(int root_fd, const struct config_process *p)
 		fd = beneath_make_dir(root_fd, p->cwd, 0755);
 }
 
-static int enter_own_mounts(struct launch *l, int *ret_terminal, struct error *err)
+static int enter_mounts(struct launch *l, int *ret_terminal, struct error *err)
 {
 	own_fd int terminal = -1;
 	int rc;
 
+	if (l->namespace_fds[NAMESPACE_MOUNT] >= 0 &&
+	    setns(l->namespace_fds[NAMESPACE_MOUNT], CLONE_NEWNS) < 0)
+		return fail(err, -errno, "join the mount namespace");
 	if ((rc = rootfs_enter(&l->rootfs, err)) < 0 ||
 	    (rc = rootfs_mount_all(&l->rootfs, err)) < 0 || (rc = hooks_before_pivot(l, err)) < 0 ||
 	    (rc = set_sysctls(&l->config->linux_, err)) < 0)
@@ -289,10 +288,7 @@ static int enter_files(struct launch *l, struct error *err)
 	own_fd int terminal = -1;
 	int rc;
 
-	if (config_new_namespace(l->config, NAMESPACE_MOUNT))
-		rc = enter_own_mounts(l, &terminal, err);
-	else
-		rc = enter_shared_mounts(l, err);
+	rc = is_plain(l->config) ? enter_plain(l, err) : enter_mounts(l, &terminal, err);
 	if (rc < 0)
 		return rc;
 	if (l->terminal && terminal < 0) {

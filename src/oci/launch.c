@@ -283,6 +283,8 @@ int launch_open_terminal(struct launch *l, int root_fd, struct error *err)
 
 	if (rc < 0)
 		return rc;
+	if (l->plain_output && (rc = terminal_keep_newlines(slave)) < 0)
+		return fail(err, rc, "set up the terminal");
 	rc = sync_send(l->child_sock, SYNC_TERMINAL, master);
 	return rc < 0 ? fail(err, rc, "send the terminal to the runtime") : take(slave);
 }

@@ -34,7 +34,7 @@ struct launch {
 	bool sibling;
 	bool no_keyring;
 	bool reaper; /* the program gets a process 1 above it */
-	bool terminal;
+	bool terminal, plain_output;
 	const char *id;
 	const char *bundle;
 
@@ -50,7 +50,8 @@ struct launch {
 	uint64_t join_flags; /* CLONE_NEW*, joined through target_pidfd */
 
 	/* Joining and creating namespaces. */
-	uint64_t new_flags;                 /* for clone3 */
+	uint64_t new_flags;  /* for clone3 */
+	uint64_t late_flags; /* for unshare, once a user namespace is joined that is to own them */
 	int namespace_fds[NAMESPACE_KINDS]; /* to be joined by path, else -1 */
 
 	/* The conversation; each side closes the other's end. */

@@ -243,7 +243,7 @@ int process_become_user(const struct config_process *p, struct error *err)
 {
 	int rc;
 
-	if (setgroups(p->group_count, p->groups) < 0 &&
+	if (!p->keep_groups && setgroups(p->group_count, p->groups) < 0 &&
 	    (errno != EPERM || p->group_count > 0 || !setgroups_is_denied()))
 		return fail(err, -errno, "process.user.additionalGids");
 	rc = caps_before_user(&p->caps, err);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/rootfs_priv.h"
@@ -173,7 +175,8 @@ int rootfs_enter(struct rootfs *r, struct error *err)
 
 	/* Our mounts must not reach the host; the host's reach us unless the configuration says that
 	 * they must not. A shared or unbindable root is made at the end. */
-	if (mount(NULL, "/", NULL, (asked & MS_PRIVATE ? MS_PRIVATE : MS_SLAVE) | MS_REC, NULL) < 0)
+	if (!r->shared &&
+	    mount(NULL, "/", NULL, (asked & MS_PRIVATE ? MS_PRIVATE : MS_SLAVE) | MS_REC, NULL) < 0)
 		return fail(err, -errno, "separate the mounts from the host's");
 	r->null_fd = open_null(err);
 	if (r->null_fd < 0)
@@ -403,6 +406,17 @@ static bool is_dev(const struct config_mount *m)
 	       (str_eq(m->destination, "/dev") || str_eq(m->destination, "/dev/"));
 }
 
+/* Without SELinux there is nothing that a label could mean, and no file system takes one. */
+static const char *label_of(const struct rootfs *r, const struct config_mount *m)
+{
+	const char *label = r->config->linux_.mount_label;
+
+	if (str_empty(label) || is_type(m, "proc") || is_type(m, "sysfs") ||
+	    access("/sys/fs/selinux/enforce", F_OK) < 0)
+		return NULL;
+	return label;
+}
+
 static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, struct error *err)
 {
 	own_strv char **with_mode = options_with_mode(r, m);
@@ -412,10 +426,7 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 		.data = with_mode ? with_mode : m->data,
 		.super_flags = m->super_flags,
 		.attr = (m->attr_set | m->attr_set_rec),
-		.label = str_empty(r->config->linux_.mount_label) || is_type(m, "proc") ||
-					 is_type(m, "sysfs")
-				 ? NULL
-				 : r->config->linux_.mount_label,
+		.label = label_of(r, m),
 	};
 	own_fd int target = -1, fd = -1;
 	struct mount_target where = {-1, r->root_fd, m->destination};
@@ -609,9 +620,51 @@ static int pivot(const struct rootfs *r, struct error *err)
 	return chdir("/") < 0 ? fail(err, -errno, "change to /") : 0;
 }
 
+/* A procfs or sysfs of the host that stays mounted, although out of sight, would allow the container to
+ * mount an unmasked one in a user namespace of its own: take them off, or cover what is locked. */
+static int hide_kernel_mounts(const struct rootfs *r, struct error *err)
+{
+	enum { MOUNTINFO_MAX = 16 << 20 };
+	own_mem char *text = NULL, *root = mem_new(PATH_MAX);
+	char *save = NULL;
+	size_t len;
+	ssize_t n = readlink(fd_path(r->root_fd).text, root, PATH_MAX - 1);
+	int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, &len, err);
+
+	if (rc < 0 || n < 0)
+		return rc < 0 ? rc : fail(err, -errno, "find the root's path");
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *type = strstr(line, " - ");
+		own_mem char *path = mem_new(PATH_MAX);
+
+		if (type == NULL || sscanf(line, "%*s %*s %*s %*s %4095s", path) != 1 ||
+		    (strncmp(type + 3, "proc ", 5) != 0 && strncmp(type + 3, "sysfs ", 6) != 0) ||
+		    (strncmp(path, root, (size_t)n) == 0 && (path[n] == '/' || path[n] == '\0')))
+			continue;
+		if (umount2(path, MNT_DETACH) == 0)
+			continue;
+		if ((errno != EINVAL && errno != EPERM) ||
+		    mount("tmpfs", path, "tmpfs", 0, NULL) < 0)
+			return fail(err, -errno, "hide %s", path);
+	}
+	return 0;
+}
+
+/* In a namespace that others share, their root has to stay. */
+static int change_root(const struct rootfs *r, struct error *err)
+{
+	if (fchdir(r->root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return fail(err, -errno, "change the root (chroot)");
+	return 0;
+}
+
 /* For a root that cannot be pivoted from (an initial ramfs): move the new root over the old one. */
 static int move_root(const struct rootfs *r, struct error *err)
 {
+	int rc = hide_kernel_mounts(r, err);
+
+	if (rc < 0)
+		return rc;
 	if (fchdir(r->root_fd) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
 	    chdir("/") < 0)
 		return fail(err, -errno, "change the root (move)");
@@ -631,8 +684,8 @@ int rootfs_finish(struct rootfs *r, struct error *err)
 		if (rc < 0)
 			return fail(err, rc, "root.readonly");
 	}
-	rc = r->no_pivot ? move_root(r, err) : pivot(r, err);
-	if (rc < 0)
+	rc = r->shared ? change_root(r, err) : r->no_pivot ? move_root(r, err) : pivot(r, err);
+	if (rc < 0 || r->shared)
 		return rc;
 	if (asked != 0 && mount(NULL, "/", NULL, asked, NULL) < 0)
 		return fail(err, -errno, "linux.rootfsPropagation");

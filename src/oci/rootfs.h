@@ -21,6 +21,7 @@ struct rootfs {
 	int null_fd;     /* set by rootfs_enter: the host's /dev/null, O_PATH and verified */
 	int root_fd;     /* set by rootfs_enter: the root directory */
 	bool no_pivot;
+	bool shared;         /* the mounts are in a namespace that others are in as well */
 	bool user_namespace; /* the process will not be root on the host */
 };
 

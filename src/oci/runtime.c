@@ -246,6 +246,7 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 	}
 	if (rc < 0)
 		return fail(err, rc, "delete container %s", id);
+	container_unmount(c);
 	run_poststop(c);
 	return container_remove(c, err);
 }

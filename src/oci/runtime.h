@@ -56,8 +56,10 @@ enum oci_create_flags {
 	OCI_CREATE_NO_PIVOT = 4,   /* for a root file system that pivot_root(2) refuses */
 	OCI_CREATE_NO_KEYRING = 8, /* keep the caller's session keyring */
 	OCI_CREATE_KEEP_TERMINAL =
-		16,             /* process.terminal without a console socket: the pty's master
+		16, /* process.terminal without a console socket: the pty's master
 					* is returned in ret->console_fd */
+	OCI_CREATE_PLAIN_OUTPUT =
+		64,             /* the pty adds no carriage returns: its output goes to a file */
 	OCI_CREATE_REAPER = 32, /* a process 1 that passes signals on and reaps (reaper.h) */
 };
 
@@ -173,6 +175,7 @@ enum oci_exec_flags {
 	OCI_EXEC_SIBLING = 1,       /* as OCI_CREATE_SIBLING */
 	OCI_EXEC_KEEP_TERMINAL = 2, /* as OCI_CREATE_KEEP_TERMINAL */
 	OCI_EXEC_IGNORE_PAUSED = 4,
+	OCI_EXEC_PLAIN_OUTPUT = 8, /* as OCI_CREATE_PLAIN_OUTPUT */
 };
 
 struct oci_exec {

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -113,6 +115,80 @@ static int load(int fd, struct seccomp_program *ret)
 	return 0;
 }
 
+/* --- calls that are newer than the profile ------------------------------------------------------ */
+
+/* The highest number that a name of the profile has on the architecture, or -1. */
+static int highest_number(const struct config_seccomp *s, uint32_t architecture)
+{
+	int highest = -1;
+
+	for (size_t i = 0; i < s->rule_count; i++)
+		for (size_t k = 0; s->rules[i].names[k] != NULL; k++) {
+			int number = seccomp_syscall_resolve_name_arch(architecture,
+								       s->rules[i].names[k]);
+
+			highest = number > highest ? number : highest;
+		}
+	return highest;
+}
+
+/* Programs try a new system call and fall back on -ENOSYS: a profile that was written before the call
+ * existed must not answer with its own error, which they take for final. */
+static bool answers_for_unknown_calls(const struct config_seccomp *s)
+{
+	return (s->default_action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO &&
+	       (s->default_action & SECCOMP_RET_DATA) != ENOSYS;
+}
+
+/* Puts before the filter, for one architecture: a number above `highest` is -ENOSYS.
+ *
+ *     jeq  architecture, else over the rest
+ *     ld   number
+ *     jset the bit of x32: those calls are another architecture's, let the filter see them
+ *     jgt  highest
+ *     ret  -ENOSYS
+ *     ld   architecture, for the next
+ */
+static void add_unknown_calls(struct sock_filter *code, size_t *count, uint32_t architecture,
+			      int highest)
+{
+	enum { X32_BIT = 0x40000000 };
+	const struct sock_filter part[] = {
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, X32_BIT, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)highest, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+	};
+
+	memcpy(code + *count, part, sizeof(part));
+	*count += array_size(part);
+}
+
+static void prepend_unknown_calls(const struct config_seccomp *s, struct seccomp_program *p)
+{
+	enum { PART_LEN = 6 };
+	const size_t max = p->count + 1 + (s->architecture_count + 1) * PART_LEN;
+	struct sock_filter *code = mem_new_array(max, sizeof(*code));
+	size_t count = 0;
+
+	code[count++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+						     offsetof(struct seccomp_data, arch));
+	for (size_t i = 0; i <= s->architecture_count; i++) {
+		uint32_t architecture =
+			i < s->architecture_count ? s->architectures[i] : seccomp_arch_native();
+		int highest = highest_number(s, architecture);
+
+		if (architecture != SCMP_ARCH_X32 && highest >= 0)
+			add_unknown_calls(code, &count, architecture, highest);
+	}
+	memcpy(code + count, p->code, p->count * sizeof(*code));
+	free(p->code);
+	p->code = code;
+	p->count += count;
+}
+
 static int compile(const struct config_seccomp *s, struct seccomp_program *ret, struct error *err)
 {
 	own_filter scmp_filter_ctx filter = seccomp_init(s->default_action);
@@ -130,6 +206,8 @@ static int compile(const struct config_seccomp *s, struct seccomp_program *ret, 
 	rc = seccomp_export_bpf(filter, fd);
 	if (rc == 0)
 		rc = load(fd, ret);
+	if (rc == 0 && answers_for_unknown_calls(s))
+		prepend_unknown_calls(s, ret);
 	return rc < 0 ? fail(err, rc, "linux.seccomp: compile the filter") : 0;
 }
 
@@ -137,7 +215,7 @@ int seccomp_compile(const struct config_seccomp *s, int state_root_fd, struct se
 		    struct error *err)
 {
 	const struct scmp_version *version = seccomp_version();
-	own_mem char *name = str_format("%s/%s-%u.%u.%u", SECCOMP_CACHE, digest_hex(&s->content),
+	own_mem char *name = str_format("%s/%s-2-%u.%u.%u", SECCOMP_CACHE, digest_hex(&s->content),
 					version->major, version->minor, version->micro);
 	own_fd int fd = state_root_fd < 0 ? -1 : openat(state_root_fd, name, O_RDONLY | O_CLOEXEC);
 	int rc;

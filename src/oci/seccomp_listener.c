@@ -9,11 +9,14 @@
 #include "base/str.h"
 #include "oci/container.h"
 
+/* The version of the container process state that the specification's example has, and other runtimes. */
+#define STATE_VERSION "0.2.0"
+
 int seccomp_listener_send(int sock, int listener_fd, const struct config_seccomp *s, const char *id,
 			  const char *bundle, pid_t pid, const json_t *annotations,
 			  struct error *err)
 {
-	own_json json_t *state = json_pack("{s:s, s:[s], s:i}", "ociVersion", OCI_VERSION, "fds",
+	own_json json_t *state = json_pack("{s:s, s:[s], s:i}", "ociVersion", STATE_VERSION, "fds",
 					   "seccompFd", "pid", (int)pid);
 	json_t *container = json_pack("{s:s, s:s, s:s, s:i}", "ociVersion", OCI_VERSION, "id", id,
 				      "status", "creating", "pid", (int)pid);

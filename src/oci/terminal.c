@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
@@ -62,6 +63,16 @@ int terminal_open(int root_fd, const struct config_process *p, int *ret_master, 
 	*ret_master = take(master);
 	*ret_slave = take(slave);
 	return 0;
+}
+
+int terminal_keep_newlines(int slave)
+{
+	struct termios modes;
+
+	if (tcgetattr(slave, &modes) < 0)
+		return -errno;
+	modes.c_oflag &= ~(tcflag_t)ONLCR;
+	return tcsetattr(slave, TCSANOW, &modes) < 0 ? -errno : 0;
 }
 
 int terminal_attach(int slave, struct error *err)
