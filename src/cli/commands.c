@@ -142,6 +142,7 @@ static const struct command_entry entries[] = {
 	{"template", NULL, &template_command, NULL},
 	{"vmm", NULL, &vmm_command, NULL},
 	{"info", NULL, &info_command, "Berth itself"},
+	{"compare", NULL, &compare_command, NULL},
 	{"version", NULL, &version_command, NULL},
 	{"completion", NULL, &completion_command, NULL},
 	{"man", NULL, &man_command, NULL},

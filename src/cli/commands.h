@@ -23,7 +23,7 @@ extern const struct command sign_command, verify_command, sbom_command;
 extern const struct command version_command, info_command, system_df_command, system_prune_command,
 	system_check_command;
 extern const struct command completion_command, complete_command, man_command;
-extern const struct command kernel_command, template_command;
+extern const struct command kernel_command, template_command, compare_command;
 extern const struct command vmm_command, vmm_control_command;
 extern const struct command disk_command;
 extern const struct command oci_command;
