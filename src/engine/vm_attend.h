@@ -46,6 +46,8 @@ struct attendant {
 int attendant_spawn(struct attendant *a, json_t *plan, struct error *err) must_check;
 /* Waits until the agent answers: control_fd. */
 int attendant_await_agent(struct attendant *a, struct error *err) must_check;
+/* One more request on that connection, and its answer. */
+int attendant_ask(struct attendant *a, json_t *request, struct error *err) must_check;
 /* In the attendant: starts the machine and the first process of it, or an exec's. */
 int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err) must_check;
 int attendant_start_exec(struct attendant *a, json_t *exec, struct error *err) must_check;

@@ -337,6 +337,21 @@ int attendant_await_agent(struct attendant *a, struct error *err)
 	return why.text[0] ? refuse(err, rc, "%s", why.text) : refuse_start(a, rc, err);
 }
 
+int attendant_ask(struct attendant *a, json_t *request, struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
+	struct error why = {0};
+	int rc;
+
+	frame_add(&a->out, request);
+	rc = send_all(a, deadline);
+	if (rc >= 0)
+		rc = take_answer(a, deadline, &why);
+	if (rc >= 0)
+		return 0;
+	return why.text[0] ? refuse(err, rc, "%s", why.text) : refuse_start(a, rc, err);
+}
+
 int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + START_MS * INT64_C(1000000);

@@ -17,7 +17,9 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "engine/agent_image.h"
+#include "engine/spec.h"
 #include "engine/vm_attend.h"
+#include "image/config.h"
 #include "vmm/machine/client.h"
 #include "vmm/machine/snapshot.h"
 
@@ -119,6 +121,56 @@ static json_t *make_command(const struct vm_shape *shape, const char *placeholde
 	return command;
 }
 
+static void add_mount(json_t *mounts, const char *target, const char *type, const char *option)
+{
+	json_t *o = json_object(), *options = json_array();
+
+	json_set_string(o, "destination", target);
+	json_set_string(o, "type", type);
+	json_set_string(o, "source", type);
+	json_array_append_new(options, json_string(option));
+	json_object_set_new(o, "options", options);
+	json_array_append_new(mounts, o);
+}
+
+/* A container as most are: what its start leaves in memory is there for all that follow. */
+static int warm(struct attendant *a, struct error *err)
+{
+	static char program[] = "/true", *argv[] = {program, NULL}, nowhere[] = "/", root[] = "0:0";
+	own_json json_t *request = json_object(), *process = NULL, *part = NULL;
+	json_t *spec = json_object(), *mounts = json_array();
+	const struct image_config image = {.user = root, .working_dir = nowhere};
+	struct workload w = {.argv = argv};
+	int rc;
+
+	workload_config_init(&w.config);
+	w.config.isolation = WORKLOAD_VM;
+	json_set_string(request, "do", "warm");
+	json_object_set_new(request, "spec", spec);
+	json_set_string(spec, "ociVersion", "1.2.0");
+	json_object_set_new(spec, "root", json_pack("{s:s}", "path", "root"));
+	json_object_set_new(spec, "mounts", mounts);
+	add_mount(mounts, "/proc", "proc", "nosuid");
+	add_mount(mounts, "/dev", "tmpfs", "mode=755");
+	add_mount(mounts, "/dev/pts", "devpts", "newinstance");
+	add_mount(mounts, "/sys", "sysfs", "ro");
+	add_mount(mounts, "/sys/fs/cgroup", "cgroup", "ro");
+	add_mount(mounts, "/dev/mqueue", "mqueue", "nosuid");
+	add_mount(mounts, "/dev/shm", "tmpfs", "mode=1777");
+	rc = spec_process(&w, &image, -1, &process, err);
+	if (rc == 0)
+		rc = spec_linux(
+			&w, json_object_get(json_object_get(process, "capabilities"), "bounding"),
+			&part, err);
+	if (rc < 0)
+		return rc;
+	json_object_del(process, "apparmorProfile");
+	json_set_string(part, "cgroupsPath", "/warm");
+	json_object_set(spec, "process", process);
+	json_object_set(spec, "linux", part);
+	return attendant_ask(a, request, err);
+}
+
 static int save(const char *dir, struct error *err)
 {
 	own_mem char *control = str_format("%s/control", dir);
@@ -146,7 +198,11 @@ static int boot_and_save(int templates, const char *name, const char *dir, json_
 	rc = attendant_spawn(a, plan, err);
 	if (rc == 0)
 		rc = attendant_await_agent(a, err);
+	if (rc == 0)
+		rc = warm(a, err);
 	fd_close(&a->control_fd);
+	frame_in_release(&a->in);
+	frame_out_release(&a->out);
 	if (rc == 0)
 		rc = save(dir, err);
 	attendant_end_machine(a);

@@ -41,7 +41,8 @@ struct agent {
 	const char *directory; /* of its own; the state of the runtime is in it */
 	bool is_machine;       /* it is the first process of a machine, not of a test */
 	bool prepared;
-	int root_fd; /* the workload's root file system, -1: none */
+	bool is_volatile; /* what the workload wrote is removed with it */
+	int root_fd;      /* the workload's root file system, -1: none */
 	int next_process;
 	struct connection *connections, *dead;
 	struct process *processes;
@@ -67,6 +68,9 @@ void agent_request(struct agent *agent, struct connection *from, json_t *request
 
 int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
 		int *ret_number, struct error *err) must_check;
+/* Runs a container of the request's "spec" whose root file system has only the program /true, and
+ * removes it: what every start needs is in memory then, and the system call filter is compiled. */
+int process_warm(struct agent *agent, const struct json_at *request, struct error *err) must_check;
 int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,
 		 int *ret_number, struct error *err) must_check;
 int process_signal(struct agent *agent, int number, int signal, bool all,

@@ -88,6 +88,9 @@ int main(int argc, char **argv)
 	struct error why = {0};
 	int64_t fd;
 
+	/* In the container of process_warm. */
+	if (str_eq(argv[0], "/true"))
+		return 0;
 	if (getpid() == 1 && argc < 5)
 		be_first_process();
 	if (argc != 5 || !str_eq(argv[1], "--listen") || !str_eq(argv[3], "--directory") ||

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/proc.h"
@@ -360,6 +361,51 @@ int process_run(struct agent *agent, struct connection *owner, const struct json
 		OCI_CREATE_RUN | OCI_CREATE_KEEP_TERMINAL | (reaper ? OCI_CREATE_REAPER : 0);
 	rc = oci_create(&options, &child, err);
 	return rc < 0 ? rc : settle(agent, owner, &io, &child, ret_number, err);
+}
+
+static int make_warm_root(const char *root, struct error *err)
+{
+	own_mem char *program = str_format("%s/true", root);
+	own_fd int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = -1;
+	int rc = dir_make(AT_FDCWD, root, 0755, err);
+	int64_t copied = 0;
+
+	if (rc < 0)
+		return rc;
+	to = open(program, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	if (from < 0 || to < 0)
+		return fail(err, -errno, "copy the agent");
+	copied = fd_copy(from, to, UINT64_MAX);
+	return copied < 0 ? fail(err, (int)copied, "copy the agent") : 0;
+}
+
+int process_warm(struct agent *agent, const struct json_at *request, struct error *err)
+{
+	own_mem char *state = agent_runtime_root(agent);
+	own_mem char *bundle = str_format("%s/warm", agent->directory);
+	own_mem char *root = str_format("%s/root", bundle);
+	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
+	own_fd int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct oci_create options = OCI_CREATE_DEFAULTS;
+	struct json_at spec;
+	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
+
+	if (rc >= 0)
+		rc = make_warm_root(root, err);
+	if (rc < 0)
+		return rc;
+	options.state_root = state;
+	options.id = "warm";
+	options.bundle = bundle;
+	options.spec = spec.value;
+	options.stdio[0] = options.stdio[1] = options.stdio[2] = nowhere;
+	options.flags = OCI_CREATE_RUN;
+	rc = oci_create(&options, &child, err);
+	if (rc == 0)
+		rc = proc_wait(child.pidfd, NULL);
+	if (rc == 0)
+		rc = oci_delete(state, "warm", OCI_DELETE_FORCE, err);
+	return rc < 0 ? rc : tree_remove(AT_FDCWD, bundle, err);
 }
 
 int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,

@@ -17,6 +17,7 @@
  *
  *     {"id":1,"do":"prepare", "time":ns, "seed":hex, "hostname":..., "root":{...}, "files":[...],
  *      "network":[...]}                         once; then
+ *     {"id":0,"do":"warm","spec":{config.json}}   before a template is made of the machine
  *     {"id":2,"do":"run", "spec":{config.json}, "user":{...}, "streams":[in,out,err],
  *      "terminal":stream, "reaper":bool}        -> {"process":0}
  *     {"id":3,"do":"exec", "spec":{process}, ...the same}     -> {"process":n}

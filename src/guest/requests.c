@@ -58,6 +58,11 @@ static int do_run(struct request *r, struct error *err)
 	return answer_process(r, process_run(r->agent, r->from, &r->at, &number, err), number);
 }
 
+static int do_warm(struct request *r, struct error *err)
+{
+	return process_warm(r->agent, &r->at, err);
+}
+
 static int do_exec(struct request *r, struct error *err)
 {
 	int number = 0;
@@ -213,9 +218,10 @@ static const struct {
 	const char *name;
 	int (*carry_out)(struct request *r, struct error *err);
 } kinds[] = {
-	{"prepare", do_prepare}, {"run", do_run},     {"exec", do_exec},     {"signal", do_signal},
-	{"resize", do_resize},   {"pause", do_pause}, {"resume", do_resume}, {"update", do_update},
-	{"stats", do_stats},     {"top", do_top},     {"sync", do_sync},     {"read", do_read},
+	{"prepare", do_prepare}, {"run", do_run},       {"warm", do_warm},   {"exec", do_exec},
+	{"signal", do_signal},   {"resize", do_resize}, {"pause", do_pause}, {"resume", do_resume},
+	{"update", do_update},   {"stats", do_stats},   {"top", do_top},     {"sync", do_sync},
+	{"read", do_read},
 };
 
 static int dispatch(struct request *r, struct error *err)

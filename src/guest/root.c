@@ -239,6 +239,7 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 		rc = json_get_string(root, "options", JSON_OPTIONAL, &options, err);
 	if (rc >= 0)
 		rc = json_get_bool(root, "volatile", JSON_OPTIONAL, &is_volatile, err);
+	agent->is_volatile = is_volatile;
 	if (rc >= 0)
 		rc = dir_make(AT_FDCWD, empty, 0755, err);
 	if (rc >= 0)
@@ -256,7 +257,8 @@ void root_release(struct agent *agent)
 	own_mem char *disk = str_format("%s/disk", agent->directory);
 
 	fd_close(&agent->root_fd);
-	if (!agent->is_machine)
+	/* Nobody will look at what is on the disk. */
+	if (!agent->is_machine || agent->is_volatile)
 		return;
 	/* Still in use by something: then at least everything is written. */
 	if ((umount2(root, 0) < 0 && umount2(root, MNT_DETACH) < 0) || umount2(disk, 0) < 0)
