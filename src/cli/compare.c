@@ -397,11 +397,15 @@ static int run(const struct args *args, struct error *err)
 	static char *const nothing[] = {true_word, NULL};
 	const struct result unknown = {-1, -1, -1, -1, -1};
 	own_engine struct engine *engine = NULL;
+	own_image struct image *image = NULL;
+	struct image_store *store;
 	struct compare c = {.image = args_at(args, 0), .results = {unknown, unknown}};
-	int rc = open_engine(args, &engine, err);
+	int rc = open_images(args, &engine, &store, err);
 
+	if (rc == 0)
+		rc = image_find(store, c.image, &image, err);
 	if (rc < 0)
-		return rc;
+		return fail(err, rc, "cannot compare");
 	c.engine = engine;
 	c.command = args_count(args) > 1 ? args_positional(args) + 1 : nothing;
 	rc = measure(&c, err);

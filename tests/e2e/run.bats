@@ -67,7 +67,8 @@ teardown() { berth_teardown; }
 	expect "$(berth run --rm busybox ls /proc/self/fd | tr '\n' ' ')" "0 1 2 3 "
 	expect "$(berth run --rm --network none busybox ls /sys/class/net)" lo
 	[ "$(berth run --rm --network none busybox sh -c 'readlink /proc/self/ns/net')" != "$(readlink /proc/self/ns/net)" ]
-	expect "$(berth run --rm --network host busybox sh -c 'readlink /proc/self/ns/net')" "$(readlink /proc/self/ns/net)"
+	[ "$BERTH_ISOLATION" = vm ] ||
+		expect "$(berth run --rm --network host busybox sh -c 'readlink /proc/self/ns/net')" "$(readlink /proc/self/ns/net)"
 }
 
 @test "the host name is the short id by default" {
@@ -95,6 +96,7 @@ teardown() { berth_teardown; }
 }
 
 @test "-v and --mount show a directory of the host, read-only if asked" {
+	only_containers "directories of the host cannot be mounted yet"
 	mkdir "$TEST_DIR/data"
 	echo content >"$TEST_DIR/data/file"
 	expect "$(berth run --rm -v "$TEST_DIR/data:/d" busybox cat /d/file)" content
@@ -148,7 +150,7 @@ teardown() { berth_teardown; }
 	expect "$(berth run --rm --sysctl kernel.msgmax=4096 busybox cat /proc/sys/kernel/msgmax)" 4096
 	expect "$(berth run --rm --oom-score-adj 500 busybox cat /proc/self/oom_score_adj)" 500
 	[ "$(berth run --rm --init busybox sh -c 'echo $$')" != 1 ]
-	berth run --rm --device /dev/full busybox test -c /dev/full
+	[ "$BERTH_ISOLATION" = vm ] || berth run --rm --device /dev/full busybox test -c /dev/full
 	run_split berth run --rm busybox test -e /dev/kmsg
 	[ "$status" -ne 0 ]
 	expect_in "$(berth run --rm --shm-size 8m busybox df -k /dev/shm)" " 8192 "

@@ -120,3 +120,19 @@ vmm_of() {
 	[ "$status" -eq 125 ] || [ "$status" -eq 1 ]
 	expect_in "$output" "there is no template"
 }
+
+@test "compare measures both walls and leaves nothing" {
+	berth compare --format json busybox > "$TEST_DIR/json"
+	python3 - "$TEST_DIR/json" <<'END'
+import json, sys
+result = json.load(open(sys.argv[1]))
+for wall in ("container", "vm"):
+    numbers = result[wall]
+    assert set(numbers) == {"startMs", "memoryBytes", "shellStepNs", "systemCallNs", "diskWriteBytesPerSecond"}, numbers
+    assert all(value > 0 for value in numbers.values()), numbers
+END
+	[ -z "$(berth ps -aq)" ]
+	run berth compare absent-image
+	[ "$status" -eq 125 ]
+	expect_in "$output" "absent-image"
+}
