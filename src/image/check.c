@@ -3,7 +3,7 @@
  *
  *     tables that differ from each other, or      the rows are written again or removed
  *       from manifest and configuration (check_tables.c)
- *     a session of a dead command                 removed
+ *     what a killed command left                  removed, without being asked to
  *     a file that no row speaks of                removed
  *     a layer file that is missing or differs     made again from its blob, else as below
  *     a manifest or configuration that is         the images that need it are removed, unless they
@@ -292,27 +292,28 @@ static void report_orphan(const char *file, bool removed, void *data)
 	check_problem(data, removed, "the file %s belongs to nothing", file);
 }
 
+/* What killed commands left is no inconsistency: whatever command comes next removes it, and so does
+ * this one. */
 static int check_sessions(struct check *c, struct error *err)
 {
 	struct layer_leftovers left = {0};
-	int dead = image_session_recover(c->store, !check_repairing(c), err), rc = 0;
+	int dead = image_session_recover(c->store, err), rc = 0;
 
 	if (dead < 0)
 		return dead;
 	if (dead > 0)
-		check_problem(c, check_repairing(c), "temporary files of %d command%s that died",
-			      dead, dead == 1 ? "" : "s");
+		check_problem(c, true, "temporary files of %d command%s that died", dead,
+			      dead == 1 ? "" : "s");
 	if (image_store_layers_fd(c->store, NULL) >= 0)
-		rc = layer_recover(c->store->layers_fd, c->store->state_fd,
-				   check_repairing(c) ? 0 : LAYER_RECOVER_REPORT, &left, err);
+		rc = layer_recover(c->store->layers_fd, c->store->state_fd, 0, &left, err);
 	if (rc < 0)
 		return rc;
 	if (left.writes > 0)
-		check_problem(c, check_repairing(c), "%u unfinished layer%s of commands that died",
-			      left.writes, left.writes == 1 ? "" : "s");
+		check_problem(c, true, "%u unfinished layer%s of commands that died", left.writes,
+			      left.writes == 1 ? "" : "s");
 	if (left.mounts > 0)
-		check_problem(c, check_repairing(c), "%u mounted layer%s that nothing uses",
-			      left.mounts, left.mounts == 1 ? "" : "s");
+		check_problem(c, true, "%u mounted layer%s that nothing uses", left.mounts,
+			      left.mounts == 1 ? "" : "s");
 	return 0;
 }
 

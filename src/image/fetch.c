@@ -5,21 +5,33 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
 #include "image/garbage.h"
+#include "image/orphans.h"
 #include "image/record.h"
 #include "image/store_priv.h"
+#include "image/turn.h"
 
 struct work {
 	size_t layer;
 	enum ingest_mode mode;
+	int turn_fd; /* while it is under way */
 };
+
+/* What a job's process tells. */
+struct outcome {
+	struct ingest_result result;
+	bool arrived; /* somebody else has fetched it meanwhile; nothing else is filled */
+};
+_Static_assert(sizeof(struct outcome) <= IMAGE_JOB_RESULT_MAX, "an outcome fits a record");
 
 struct fetching {
 	const struct image_fetch *fetch;
@@ -54,10 +66,46 @@ static struct ingest_expect expect_of(const struct image_fetch *fetch, size_t la
 	return expect;
 }
 
-static int run(size_t i, struct image_job_meter *meter, void *result, void *context,
-	       struct error *err)
+/* The digest under which others know a layer that is on its way. */
+static const struct digest *name_of(const struct image_fetch *fetch, size_t layer)
+{
+	return fetch->manifest ? &fetch->manifest->layers[layer].digest
+			       : &fetch->document->diffids[layer];
+}
+
+static int prepare(size_t i, void *context, struct error *err)
 {
 	struct fetching *f = context;
+	struct image_store *store = f->fetch->session->store;
+	struct work *work = &f->work[i];
+
+	/* Without a state directory there is nobody to share with. */
+	if (store->state_fd < 0)
+		return 0;
+	work->turn_fd = turn_open(store, name_of(f->fetch, work->layer), err);
+	return work->turn_fd < 0 ? work->turn_fd : 0;
+}
+
+/* Whether the layer's files have come to their places since it was planned. */
+static int has_arrived(const struct image_fetch *fetch, size_t layer, struct error *err)
+{
+	struct image_store *store = fetch->session->store;
+	int rc, blobs_fd = image_store_blobs_fd(store, err);
+	struct layer_info info;
+	struct stat st;
+
+	if (blobs_fd < 0 || fetch->manifest == NULL)
+		return blobs_fd < 0 ? blobs_fd : 0;
+	if (fstatat(blobs_fd, digest_hex(&fetch->manifest->layers[layer].digest), &st,
+		    AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	rc = layer_stat(store->layers_fd, &fetch->document->diffids[layer], &info, err);
+	return rc <= 0 ? rc : (uint64_t)st.st_size == fetch->manifest->layers[layer].size_bytes;
+}
+
+static int fetch_layer(struct fetching *f, size_t i, struct image_job_meter *meter,
+		       struct ingest_result *result, struct error *err)
+{
 	const struct image_fetch *fetch = f->fetch;
 	const struct work *work = &f->work[i];
 	struct ingest_expect expect = expect_of(fetch, work->layer);
@@ -68,48 +116,85 @@ static int run(size_t i, struct image_job_meter *meter, void *result, void *cont
 	if (rc < 0)
 		return rc;
 	metered.ingest = ingest;
-	if (expect.blob_size != UINT64_MAX)
-		meter->total_bytes = expect.blob_size;
 	if (work->mode == INGEST_KEPT)
 		rc = image_blob_stream(fetch->session->store, &expect.blob, add_metered, &metered,
 				       err);
 	else
 		rc = fetch->stream(work->layer, add_metered, &metered, fetch->context, err);
+	return rc == 0 ? ingest_finish(ingest, result, err) : rc;
+}
+
+static int run(size_t i, struct image_job_meter *meter, void *result, void *context,
+	       struct error *err)
+{
+	struct fetching *f = context;
+	struct outcome outcome = {0};
+	const struct work *work = &f->work[i];
+	struct ingest_expect expect = expect_of(f->fetch, work->layer);
+	int rc = work->turn_fd >= 0 ? turn_await(work->turn_fd, err) : 0;
+
+	if (expect.blob_size != UINT64_MAX)
+		meter->total_bytes = expect.blob_size;
 	if (rc == 0)
-		rc = ingest_finish(ingest, result, err);
+		rc = has_arrived(f->fetch, work->layer, err);
+	outcome.arrived = rc > 0;
+	if (rc == 0)
+		rc = fetch_layer(f, i, meter, &outcome.result, err);
 	if (rc < 0)
 		return refuse(err, rc, "layer %zu (%s)", work->layer + 1,
-			      fetch->manifest ? expect.blob.text : expect.diffid.text);
+			      name_of(f->fetch, work->layer)->text);
+	memcpy(result, &outcome, sizeof(outcome));
 	return 0;
+}
+
+/* Its files are in their places; usually the one who fetched it has recorded it as well. If he died
+ * before he could, the layer is made again from the blob: then it is certain what it is. */
+static int adopt(struct fetching *f, size_t layer, struct ingest_result *ret, struct error *err)
+{
+	const struct image_fetch *fetch = f->fetch;
+	struct ingest_expect expect = expect_of(fetch, layer);
+	uint64_t size;
+	int rc = image_have_layer(fetch->session->store, &expect.diffid, err);
+
+	if (rc > 0)
+		rc = image_have_blob(fetch->session->store, &expect.blob, &size, err);
+	if (rc != 0)
+		return rc;
+	return ingest_kept_blob(fetch->session, f->format, &expect, ret, err);
 }
 
 static int done(size_t i, const void *result, void *context, struct error *err)
 {
 	struct fetching *f = context;
-	struct fetched_layer *layer = &f->layers[f->work[i].layer];
-	struct ingest_result r;
+	struct work *work = &f->work[i];
+	struct fetched_layer *layer = &f->layers[work->layer];
+	struct outcome outcome;
+	int rc = 0;
 
-	memcpy(&r, result, sizeof(r));
-	layer->blob = r.blob;
-	layer->blob_size = r.blob_size;
-	return image_record_layer(f->fetch->session, &r, err);
+	memcpy(&outcome, result, sizeof(outcome));
+	if (outcome.arrived)
+		rc = adopt(f, work->layer, &outcome.result, err);
+	if (rc == 0) {
+		layer->blob = outcome.result.blob;
+		layer->blob_size = outcome.result.blob_size;
+		rc = image_record_layer(f->fetch->session, &outcome.result, err);
+	}
+	turn_release(f->fetch->session->store, name_of(f->fetch, work->layer), &work->turn_fd);
+	return rc < 0 ? rc : 0;
 }
 
 static const char *name(size_t i, void *context)
 {
 	const struct fetching *f = context;
-	size_t layer = f->work[i].layer;
 
-	return f->fetch->manifest ? f->fetch->manifest->layers[layer].digest.text
-				  : f->fetch->document->diffids[layer].text;
+	return name_of(f->fetch, f->work[i].layer)->text;
 }
 
 static void tell_exists(const struct image_fetch *fetch, size_t layer, uint64_t size)
 {
 	struct image_progress progress = {
 		.step = IMAGE_STEP_EXISTS,
-		.what = fetch->manifest ? fetch->manifest->layers[layer].digest.text
-					: fetch->document->diffids[layer].text,
+		.what = name_of(fetch, layer)->text,
 		.index = layer,
 		.count = fetch->document->diffids_count,
 		.done_bytes = size,
@@ -187,7 +272,8 @@ static int plan(struct fetching *f, struct error *err)
 		if (rc == 0)
 			tell_exists(f->fetch, i, f->layers[i].blob_size);
 		else if (!stands_before(document, i))
-			f->work[f->work_count++] = (struct work){.layer = i, .mode = mode};
+			f->work[f->work_count++] =
+				(struct work){.layer = i, .mode = mode, .turn_fd = -1};
 	}
 	sort_by_size(f);
 	return 0;
@@ -208,8 +294,9 @@ int image_fetch_layers(const struct image_fetch *fetch, struct fetched_layer *re
 {
 	struct fetching f = {.fetch = fetch, .layers = ret};
 	struct image_jobs jobs = {
-		.result_size = sizeof(struct ingest_result),
+		.result_size = sizeof(struct outcome),
 		.context = &f,
+		.prepare = prepare,
 		.run = run,
 		.done = done,
 		.name = name,
@@ -226,6 +313,9 @@ int image_fetch_layers(const struct image_fetch *fetch, struct fetched_layer *re
 		jobs.count = f.work_count;
 		rc = image_jobs_run(&jobs, err);
 	}
+	for (size_t i = 0; i < f.work_count; i++)
+		turn_release(fetch->session->store, name_of(fetch, f.work[i].layer),
+			     &f.work[i].turn_fd);
 	free(f.work);
 	if (rc == 0)
 		copy_repeated(fetch->document, ret);
@@ -374,8 +464,24 @@ static bool can_go_on(int rc)
 	}
 }
 
+/* Jobs that were ended by force have left unfinished layers, and perhaps files that are named but not
+ * recorded. */
+static void clear_away(struct image_store *store)
+{
+	struct layer_leftovers left;
+	struct error why = {0};
+
+	if (image_store_layers_fd(store, NULL) >= 0 &&
+	    layer_recover(store->layers_fd, store->state_fd, 0, &left, &why) < 0)
+		log_failure(&why);
+	/* Beside another command that adds it cannot be told what is recorded: later, then. */
+	if (image_orphans(store, true, NULL, NULL, NULL) == -EWOULDBLOCK)
+		image_session_note(store);
+}
+
 int image_fetch_failed(struct image_store *store, int64_t since_ns, int rc)
 {
+	clear_away(store);
 	/* The failure itself is what the user shall hear of, not one of tidying up after it. */
 	if (can_go_on(rc) || image_garbage_condemn_since(store, since_ns, NULL) < 0)
 		return rc;

@@ -194,7 +194,7 @@ int image_garbage_collect(struct image_store *store, enum garbage_age age,
 
 int image_store_recover(struct image_store *store, struct error *err)
 {
-	int rc = image_session_recover(store, false, err);
+	int rc = image_session_recover(store, err);
 
 	if (rc >= 0 && store->state_fd >= 0 && image_store_layers_fd(store, NULL) >= 0) {
 		struct layer_leftovers leftovers;

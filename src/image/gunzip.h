@@ -1,7 +1,7 @@
 /*
  * gunzip: the members of a gzip stream, one after the other, by the fastest library that is there: ISA-L's
  * igzip (loaded on first use, about twice as fast), else zlib. Both check a member's header, its code,
- * its CRC-32 and its length.
+ * its CRC-32 and its length. (igzip takes some codes that are not complete, which zlib refuses.)
  *
  * The caller's buffers are borrowed during a step only; what a step leaves of the input comes again in
  * the next one. One thread at a time.

@@ -67,8 +67,12 @@ static _Noreturn void child(struct crew *crew, size_t i)
 static int spawn(struct crew *crew, struct error *err)
 {
 	size_t i = crew->begun;
-	pid_t pid = fork();
+	int rc = crew->jobs->prepare ? crew->jobs->prepare(i, crew->jobs->context, err) : 0;
+	pid_t pid;
 
+	if (rc < 0)
+		return rc;
+	pid = fork();
 	if (pid < 0)
 		return fail(err, -errno, "start a process for a layer");
 	if (pid == 0)
@@ -233,7 +237,7 @@ int image_jobs_run(const struct image_jobs *jobs, struct error *err)
 	if (jobs->count == 0)
 		return 0;
 	if (at_once == 0)
-		at_once = processors > 2 ? (size_t)processors : 2;
+		at_once = processors > 3 ? (size_t)processors : 3;
 	if (at_once > IMAGE_JOBS_AT_ONCE_MAX)
 		at_once = IMAGE_JOBS_AT_ONCE_MAX;
 	rc = prepare(&crew, err);

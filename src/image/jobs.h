@@ -24,9 +24,11 @@ struct image_job_meter {
 
 struct image_jobs {
 	size_t count;
-	size_t at_once; /* 0: as many as there are processors, at least two (one waits, one works) */
+	size_t at_once; /* 0: as many as there are processors, at least three: some wait */
 	size_t result_size;
 	void *context;
+	/* In the parent, before job `i` is started; may be NULL. */
+	int (*prepare)(size_t i, void *context, struct error *err);
 	/* In the child: does job `i`, fills `result` (zeroed). */
 	int (*run)(size_t i, struct image_job_meter *meter, void *result, void *context,
 		   struct error *err);

@@ -17,6 +17,7 @@
 #include "image/layer.h"
 #include "image/orphans.h"
 #include "image/store_priv.h"
+#include "image/turn.h"
 
 static const char lock_suffix[] = ".lock";
 
@@ -76,7 +77,7 @@ static int remove_dead(int ingest_fd, const char *name, bool with_lock, struct e
 	return rc;
 }
 
-int image_session_recover(struct image_store *store, bool report, struct error *err)
+int image_session_recover(struct image_store *store, struct error *err)
 {
 	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	own_strv char **dead = NULL;
@@ -85,8 +86,9 @@ int image_session_recover(struct image_store *store, bool report, struct error *
 	if (ingest_fd < 0)
 		return errno == ENOENT ? 0 : fail(err, -errno, "open the directory ingest");
 	rc = find_dead(ingest_fd, &dead, err);
-	if (rc < 0 || dead == NULL || report)
-		return rc < 0 ? rc : (int)strv_len(dead);
+	if (rc < 0 || dead == NULL)
+		return rc;
+	turn_recover(store);
 	if (image_store_layers_fd(store, NULL) >= 0) {
 		struct layer_leftovers left;
 
@@ -135,7 +137,7 @@ static int begin(struct image_session *session, struct error *err)
 
 int image_session_begin(struct image_store *store, struct image_session *ret, struct error *err)
 {
-	int rc = image_session_recover(store, false, err);
+	int rc = image_session_recover(store, err);
 
 	if (rc < 0)
 		return refuse(err, rc, "clear away what an earlier command left");
@@ -166,6 +168,20 @@ void image_session_end(struct image_session *session)
 	fd_close(&session->store_lock_fd);
 	session->store = NULL;
 	session->name[0] = '\0';
+}
+
+void image_session_note(struct image_store *store)
+{
+	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_mem char *lock_name = NULL;
+	own_fd int fd = -1;
+	char name[17];
+
+	random_hex(name, 8);
+	lock_name = str_format("%s%s", name, lock_suffix);
+	if (ingest_fd >= 0)
+		fd = openat(ingest_fd, lock_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	(void)fd;
 }
 
 int image_session_file(struct image_session *session, char name[static 17], struct error *err)

@@ -25,9 +25,12 @@ int image_session_begin(struct image_store *store, struct image_session *ret,
 /* Removes the temporary files and lets go. Does nothing to one that has not begun (zeroed). */
 void image_session_end(struct image_session *session);
 #define own_image_session __attribute__((cleanup(image_session_end)))
+/* Leaves a note that files without rows are to be looked for: the next session does, when it finds what
+ * looks like a dead one. */
+void image_session_note(struct image_store *store);
 
-/* Removes what dead sessions left. Returns how many there were. With `report` only counts. */
-int image_session_recover(struct image_store *store, bool report, struct error *err) must_check;
+/* Removes what dead sessions left. Returns how many there were. */
+int image_session_recover(struct image_store *store, struct error *err) must_check;
 
 /* A new temporary file of the session, with its name in `name`. Returns the descriptor. */
 int image_session_file(struct image_session *session, char name[static 17],
