@@ -49,6 +49,8 @@ static const struct option_spec run_options[] = {
 	{"no-reset", 0, OPTION_FLAG, 0, "", "",
 	 "End with exit code 124 when the guest resets, instead of starting it anew"},
 	{"paused", 0, OPTION_FLAG, 0, "", "", "Wait for a request to resume before the first step"},
+	{"port", 0, OPTION_LIST, 0, "NAME=WHERE", "",
+	 "Add a port (/dev/virtio-ports/NAME) to socket:PATH, file:FILE or pty"},
 	{"restore", 0, OPTION_STRING, 0, "DIR", "",
 	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
 	 "those of then"},

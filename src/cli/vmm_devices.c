@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -21,13 +23,13 @@ enum {
 };
 
 /* A socket that somebody listens on is somebody's; one that was left behind is replaced. */
-static int listen_vsock(const char *path, int *ret_fd, struct error *err)
+static int listen_at(const char *path, int *ret_fd, struct error *err)
 {
 	own_fd int other = sock_connect(AT_FDCWD, path, SOCK_STREAM | SOCK_NONBLOCK);
 
 	if (other >= 0 || other == -EAGAIN)
 		return hint(err, refuse(err, -EADDRINUSE, "somebody listens on %s", path),
-			    "give each machine a --vsock path of its own");
+			    "give each machine a path of its own");
 	*ret_fd = sock_listen(AT_FDCWD, path, SOCK_STREAM | SOCK_NONBLOCK);
 	return *ret_fd < 0 ? fail(err, *ret_fd, "listen on %s", path) : 0;
 }
@@ -52,7 +54,7 @@ static int open_vsock(const char *text, struct vmm_devices *devices, struct erro
 	if (strlen(words[0]) > VSOCK_PATH_MAX)
 		return refuse(err, -ENAMETOOLONG, "the path of --vsock is longer than %d bytes: %s",
 			      VSOCK_PATH_MAX, words[0]);
-	rc = listen_vsock(words[0], &devices->vsock.listen_fd, err);
+	rc = listen_at(words[0], &devices->vsock.listen_fd, err);
 	if (rc < 0)
 		return rc;
 	devices->vsock_path = str_copy(words[0]);
@@ -169,6 +171,73 @@ static int open_shares(char *const *texts, struct vmm_devices *devices, struct e
 	return rc;
 }
 
+static int open_terminal(const char *name, struct machine_port *port, struct vmm_port_end *end,
+			 struct error *err)
+{
+	struct termios settings;
+	char path[64];
+
+	port->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (port->fd < 0 || grantpt(port->fd) < 0 || unlockpt(port->fd) < 0 ||
+	    ptsname_r(port->fd, path, sizeof(path)) != 0)
+		return fail(err, -errno, "make a pseudo terminal for the port %s", name);
+	end->terminal_fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	/* Else what the guest writes would come back to it as if it had been typed. */
+	if (end->terminal_fd < 0 || tcgetattr(end->terminal_fd, &settings) < 0)
+		return fail(err, -errno, "open %s", path);
+	cfmakeraw(&settings);
+	if (tcsetattr(end->terminal_fd, TCSANOW, &settings) < 0)
+		return fail(err, -errno, "set up %s", path);
+	port->is_terminal = true;
+	fprintf(stderr, "berth: the port %s is %s\n", name, path);
+	return 0;
+}
+
+/* NAME=socket:PATH, NAME=file:FILE or NAME=pty */
+static int open_port(const char *text, struct machine_port *port, struct vmm_port_end *end,
+		     struct error *err)
+{
+	const char *where = strchr(text, '='), *socket, *file;
+
+	*port = (struct machine_port){.listen_fd = -1, .fd = -1};
+	*end = (struct vmm_port_end){.terminal_fd = -1};
+	where = where ? where + 1 : "";
+	socket = str_after(where, "socket:");
+	file = str_after(where, "file:");
+	if (where - text < 2 || !((socket && *socket) || (file && *file) || str_eq(where, "pty")))
+		return hint(err, refuse(err, -EINVAL, "--port does not know \"%s\"", text),
+			    "it takes NAME=socket:PATH, NAME=file:FILE or NAME=pty");
+	end->name = str_copy_n(text, (size_t)(where - text - 1));
+	port->name = end->name;
+	if (socket) {
+		int rc = listen_at(socket, &port->listen_fd, err);
+
+		if (rc == 0)
+			end->socket_path = str_copy(socket);
+		return rc;
+	}
+	if (!file)
+		return open_terminal(port->name, port, end, err);
+	port->fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
+	return port->fd < 0 ? fail(err, -errno, "open %s", file) : 0;
+}
+
+static int open_ports(char *const *texts, struct vmm_devices *devices, struct error *err)
+{
+	size_t count = strv_len(texts);
+	int rc = 0;
+
+	if (count == 0)
+		return 0;
+	devices->ports = mem_new_array(count, sizeof(*devices->ports));
+	devices->port_ends = mem_new_array(count, sizeof(*devices->port_ends));
+	for (unsigned int i = 0; i < count && rc == 0; i++) {
+		rc = open_port(texts[i], &devices->ports[i], &devices->port_ends[i], err);
+		devices->port_count = i + 1;
+	}
+	return rc;
+}
+
 int vmm_devices_open(const struct args *args, struct vmm_devices *ret,
 		     struct machine_config *config, struct error *err)
 {
@@ -177,9 +246,13 @@ int vmm_devices_open(const struct args *args, struct vmm_devices *ret,
 
 	if (rc == 0)
 		rc = open_shares(args_list(args, "share"), ret, err);
+	if (rc == 0)
+		rc = open_ports(args_list(args, "port"), ret, err);
 	if (rc < 0)
 		return rc;
 	config->vsock = vsock ? &ret->vsock : NULL;
+	config->ports = ret->ports;
+	config->port_count = ret->port_count;
 	config->shares = ret->shares;
 	config->share_count = ret->share_count;
 	return 0;
@@ -196,6 +269,19 @@ void vmm_devices_release(struct vmm_devices *devices)
 		fd_close(&devices->shares[i].fd);
 		strv_free(devices->share_words[i]);
 	}
+	for (unsigned int i = 0; i < devices->port_count; i++) {
+		struct vmm_port_end *end = &devices->port_ends[i];
+
+		fd_close(&devices->ports[i].listen_fd);
+		fd_close(&devices->ports[i].fd);
+		fd_close(&end->terminal_fd);
+		if (end->socket_path)
+			unlink(end->socket_path);
+		own_mem_release(&end->socket_path);
+		own_mem_release(&end->name);
+	}
+	own_mem_release(&devices->ports);
+	own_mem_release(&devices->port_ends);
 	own_mem_release(&devices->shares);
 	own_mem_release(&devices->share_words);
 }

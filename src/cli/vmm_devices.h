@@ -5,9 +5,18 @@
 #include "cli/args.h"
 #include "vmm/machine/machine.h"
 
+/* What of a port's host side has to be taken away, or to stay open. */
+struct vmm_port_end {
+	char *name, *socket_path;
+	int terminal_fd; /* the other side of a pseudo terminal: without it there is none */
+};
+
 struct vmm_devices {
 	struct machine_vsock vsock;
 	char *vsock_path; /* where the listening socket is */
+	unsigned int port_count;
+	struct machine_port *ports;
+	struct vmm_port_end *port_ends;
 	unsigned int share_count;
 	struct machine_share *shares;
 	char ***share_words; /* what the shares' strings are part of */

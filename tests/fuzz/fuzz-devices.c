@@ -133,6 +133,8 @@ static void build_virtio(struct world *w)
 {
 	int file = memfd_create("disk", MFD_CLOEXEC), broker[2], rc;
 	struct vsock_config vsock = {.cid = 3, .listen_fd = -1};
+	struct port_config ports[2] = {{.name = "socket", .listen_fd = -1},
+				       {.name = "file", .listen_fd = -1, .is_terminal = true}};
 	struct virtio *virtio = NULL;
 	struct disk *disk = NULL;
 
@@ -148,6 +150,13 @@ static void build_virtio(struct world *w)
 	rc = virtio_vsock_create(&w->board, &vsock, &virtio);
 	keep_virtio(w, rc, virtio);
 	rc = virtio_balloon_create(&w->board, &virtio);
+	keep_virtio(w, rc, virtio);
+	ports[1].fd = memfd_create("port", MFD_CLOEXEC);
+	if (sock_pair(SOCK_STREAM | SOCK_NONBLOCK, broker) < 0)
+		abort();
+	ports[0].fd = broker[1];
+	w->peers[PEERS_MAX - 1] = broker[0];
+	rc = virtio_ports_create(&w->board, ports, 2, &virtio);
 	keep_virtio(w, rc, virtio);
 }
 
@@ -180,7 +189,7 @@ static void answer_broker(struct world *w)
 	fd_close(&pair[1]);
 	fd_close(&w->peers[w->next_peer]);
 	w->peers[w->next_peer] = pair[0];
-	w->next_peer = (w->next_peer + 1) % PEERS_MAX;
+	w->next_peer = (w->next_peer + 1) % (PEERS_MAX - 1); /* the last is a port's */
 }
 
 static void echo(const int *peers)

@@ -233,6 +233,32 @@ static int create_vsock(struct machine *machine, struct error *err)
 	return rc < 0 ? fail(err, rc, "add the socket device") : 0;
 }
 
+static int create_ports(struct machine *machine, struct error *err)
+{
+	struct machine_port *ports = machine->config.ports;
+	unsigned int count = machine->config.port_count;
+	struct port_config configs[PORTS_MAX];
+	struct virtio *virtio = NULL;
+	int rc;
+
+	if (count == 0)
+		return 0;
+	if (count > PORTS_MAX)
+		return refuse(err, -EINVAL, "a machine has at most %d ports", PORTS_MAX);
+	for (unsigned int i = 0; i < count; i++)
+		configs[i] = (struct port_config){.name = ports[i].name,
+						  .is_terminal = ports[i].is_terminal,
+						  .listen_fd = ports[i].listen_fd,
+						  .fd = ports[i].fd};
+	rc = virtio_ports_create(&machine->board, configs, count, &virtio);
+	if (rc < 0)
+		return fail(err, rc, "add the ports");
+	for (unsigned int i = 0; i < count; i++)
+		ports[i].listen_fd = ports[i].fd = -1;
+	rc = add_virtio(machine, virtio);
+	return rc < 0 ? fail(err, rc, "add the ports") : 0;
+}
+
 /* In a jail the owners in the directory become ids of the jail's. */
 static int open_share(struct machine *machine, struct machine_share *share, int *ret_fd,
 		      struct error *err)
@@ -305,6 +331,8 @@ static int create_virtio(struct machine *machine, struct error *err)
 		rc = create_net(machine, i, err);
 	if (rc == 0)
 		rc = create_vsock(machine, err);
+	if (rc == 0)
+		rc = create_ports(machine, err);
 	for (unsigned int i = 0; i < machine->config.share_count && rc == 0; i++)
 		rc = create_share(machine, i, err);
 	return rc;

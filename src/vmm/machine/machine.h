@@ -48,6 +48,14 @@ struct machine_share {
 	struct share_map users, groups;
 };
 
+/* A named port of the guest's; the fields are those of struct port_config (virtio/devices.h). The machine
+ * takes the descriptors once it has made the device. */
+struct machine_port {
+	const char *name;
+	bool is_terminal;
+	int listen_fd, fd;
+};
+
 struct machine_config {
 	uint64_t memory_bytes;
 	unsigned int cpus;
@@ -64,6 +72,8 @@ struct machine_config {
 	unsigned int net_count;
 	const struct machine_net *nets;
 	struct machine_vsock *vsock; /* NULL: none */
+	unsigned int port_count;
+	struct machine_port *ports;
 	unsigned int share_count;
 	struct machine_share *shares;
 	/* The virtio console's first port, instead of the serial line; -1: no such device, unless

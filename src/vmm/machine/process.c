@@ -66,12 +66,19 @@ static void keep_only(const struct machine_config *config, int pipe)
 			   vsock ? vsock->listen_fd : -1,
 			   vsock ? vsock->broker_fd : -1,
 			   pipe};
-	own_mem int *keep = mem_new_array(array_size(fds) + config->share_count, sizeof(*keep));
+	own_mem int *keep = mem_new_array(
+		array_size(fds) + config->share_count + 2 * config->port_count, sizeof(*keep));
 	unsigned int count = 0;
 
 	for (unsigned int i = 0; i < array_size(fds); i++)
 		if (fds[i] >= 0)
 			keep[count++] = fds[i];
+	for (unsigned int i = 0; i < config->port_count; i++) {
+		if (config->ports[i].listen_fd >= 0)
+			keep[count++] = config->ports[i].listen_fd;
+		if (config->ports[i].fd >= 0)
+			keep[count++] = config->ports[i].fd;
+	}
 	for (unsigned int i = 0; i < config->share_count; i++)
 		if (config->shares[i].fd >= 0)
 			keep[count++] = config->shares[i].fd;

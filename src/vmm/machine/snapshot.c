@@ -290,6 +290,7 @@ void snapshot_close(struct snapshot *s)
 	own_mem_release(&s->disks);
 	own_mem_release(&s->nets);
 	own_mem_release(&s->shares);
+	own_mem_release(&s->ports);
 	fd_close(&s->memory_fd);
 	own_mem_release(&s);
 }

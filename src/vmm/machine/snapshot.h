@@ -39,6 +39,7 @@ struct snapshot {
 	struct machine_disk *disks;
 	struct machine_net *nets;
 	struct machine_share *shares;
+	struct machine_port *ports;
 	struct machine_vsock vsock;
 };
 

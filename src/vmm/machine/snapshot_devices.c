@@ -27,6 +27,20 @@ static json_t *describe_map(const struct share_map *map)
 	return list;
 }
 
+static json_t *describe_ports(const struct machine_config *config)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < config->port_count; i++) {
+		json_t *item = json_object();
+
+		json_set_string(item, "name", config->ports[i].name);
+		json_object_set_new(item, "terminal", json_boolean(config->ports[i].is_terminal));
+		json_array_append_new(list, item);
+	}
+	return list;
+}
+
 void snapshot_describe_devices(json_t *root, const struct machine_config *config)
 {
 	json_t *shares = json_array();
@@ -46,6 +60,7 @@ void snapshot_describe_devices(json_t *root, const struct machine_config *config
 		json_array_append_new(shares, item);
 	}
 	json_object_set_new(root, "shares", shares);
+	json_object_set_new(root, "ports", describe_ports(config));
 }
 
 static int read_map(const struct json_at *share, const char *key, struct share_map *ret,
@@ -115,6 +130,33 @@ static int read_shares(const struct json_at *root, struct snapshot *s,
 	return 0;
 }
 
+/* Nobody is at the other end of ports that are not given anew. */
+static int read_ports(const struct json_at *root, struct snapshot *s, struct machine_config *config,
+		      struct error *err)
+{
+	struct json_at list, item;
+	unsigned int count = 0;
+	int rc = json_array_at(root, "ports", JSON_OPTIONAL, &list, err);
+
+	if (rc <= 0 || config->port_count > 0)
+		return rc < 0 ? rc : 0;
+	s->ports = mem_new_array(PORTS_MAX, sizeof(*s->ports));
+	for (; count < PORTS_MAX && json_element(&list, count, &item); count++) {
+		struct machine_port *port = &s->ports[count];
+
+		port->listen_fd = port->fd = -1;
+		rc = json_get_string(&item, "name", JSON_REQUIRED, &port->name, err);
+		if (rc >= 0)
+			rc = json_get_bool(&item, "terminal", JSON_REQUIRED, &port->is_terminal,
+					   err);
+		if (rc < 0)
+			return rc;
+	}
+	config->ports = s->ports;
+	config->port_count = count;
+	return 0;
+}
+
 int snapshot_read_devices(const struct json_at *root, struct snapshot *s,
 			  struct machine_config *config, struct error *err)
 {
@@ -127,5 +169,6 @@ int snapshot_read_devices(const struct json_at *root, struct snapshot *s,
 	s->vsock = (struct machine_vsock){.cid = (uint64_t)cid, .listen_fd = -1, .broker_fd = -1};
 	if (cid && !config->vsock)
 		config->vsock = &s->vsock;
-	return read_shares(root, s, config, err);
+	rc = read_shares(root, s, config, err);
+	return rc < 0 ? rc : read_ports(root, s, config, err);
 }

@@ -106,3 +106,18 @@ int virtio_balloon_create(struct board *board, struct virtio **ret) must_check;
 void virtio_balloon_set(struct virtio *virtio, uint64_t bytes);
 /* What is known, and asks the guest for new numbers: they are there the next time. */
 void virtio_balloon_get(struct virtio *virtio, struct balloon_statistics *ret);
+
+/* Named ports of a console device (Virtio 1.2, 5.3); see ports.c. */
+enum { PORTS_MAX = 16 };
+
+/* With neither descriptor a port exists and nobody is at its other end. */
+struct port_config {
+	const char *name;
+	bool is_terminal; /* the guest may run a terminal on it (hvc) */
+	int listen_fd;    /* a listening, non-blocking Unix stream socket, or -1 */
+	int fd;           /* an open descriptor, non-blocking unless it is a plain file, or -1 */
+};
+
+/* The descriptors are taken unless it fails. -EINVAL for a number of ports that cannot be. */
+int virtio_ports_create(struct board *board, const struct port_config *configs, unsigned int count,
+			struct virtio **ret) must_check;
