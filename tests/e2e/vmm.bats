@@ -136,3 +136,34 @@ second" ]
 	[ "$status" -eq 43 ]
 	[ "$output" = "hello from the guest" ]
 }
+
+# The sum of what is the machine's alone, in KiB, without the guest's memory and generated code.
+private_memory() {
+	awk '/^[0-9a-f]+-/ { counted = !/berth-guest|berth-soft-code/ }
+		/^Private_/ && counted { sum += $2 } END { print sum }' "/proc/$1/smaps"
+}
+
+@test "the machine has at most 5 MiB of memory of its own" {
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
+	truncate -s 1m "$BATS_TEST_TMPDIR/disk"
+	for accel in soft kvm; do
+		if [ "$accel" = kvm ] && ! [ -w /dev/kvm ]; then
+			skip "no /dev/kvm here: the memory of the accelerator kvm is NOT tested"
+		fi
+		log=$BATS_TEST_TMPDIR/$accel
+		timeout 60 "$BERTH" vmm run --memory 64m --accel "$accel" --cpus 2 --kernel "$guests/ticks" \
+			--disk "$BATS_TEST_TMPDIR/disk" --serial "file:$log" < /dev/null 3>&- &
+		pid=$!
+		for _ in $(seq 400); do
+			if grep -q b "$log" 2> /dev/null; then break; fi
+			sleep 0.05
+		done
+		size=$(private_memory "$(pgrep -n -f "vmm run .*--serial file:$log")")
+		kill -TERM "$pid"
+		wait "$pid" || true
+		echo "$accel: $size KiB"
+		[ "$size" -gt 50 ]
+		[ "$size" -le 5120 ]
+	done
+}
