@@ -122,6 +122,8 @@ static const struct command_entry entries[] = {
 	{"resume", NULL, &oci_resume_command, NULL},
 	{"update", NULL, &oci_update_command, NULL},
 	{"delete", NULL, &oci_delete_command, NULL},
+	{"checkpoint", NULL, &oci_checkpoint_command, NULL},
+	{"restore", NULL, &oci_restore_command, NULL},
 	{"state", NULL, &oci_state_command, "Looking"},
 	{"list", NULL, &oci_list_command, NULL},
 	{"ps", NULL, &oci_ps_command, NULL},
@@ -217,6 +219,7 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 	o.id = args_at(args, 0);
 	o.bundle = bundle;
 	o.spec = spec;
+	o.listen_fds = (unsigned int)listen_fds();
 	o.console_socket = console;
 	o.pid_file = pid_file;
 	o.cgroup_manager = oci_manager(args);

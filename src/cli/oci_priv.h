@@ -20,8 +20,9 @@ int oci_attend(struct oci_child *child, struct error *err) must_check;
 
 extern const struct command oci_create_command, oci_run_command, oci_start_command,
 	oci_state_command, oci_kill_command, oci_delete_command, oci_list_command, oci_spec_command,
-	oci_features_command, oci_exec_command, oci_ps_command, oci_pause_command,
-	oci_resume_command, oci_update_command, oci_events_command;
+	oci_checkpoint_command, oci_restore_command, oci_features_command, oci_exec_command,
+	oci_ps_command, oci_pause_command, oci_resume_command, oci_update_command,
+	oci_events_command;
 
 /* Reads a JSON document that an option names; also from a pipe, as a shell passes it. */
 int oci_read_document(const char *path, json_t **ret, struct error *err) must_check;

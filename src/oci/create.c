@@ -26,6 +26,7 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "oci/config_file.h"
+#include "oci/config_priv.h"
 #include "oci/container.h"
 #include "oci/hooks.h"
 #include "oci/init.h"
@@ -269,6 +270,8 @@ static int acknowledge(struct creation *x, bool ready, struct error *err)
 {
 	int rc;
 
+	log_debug("init: closing the pipe to signal completion, container %s", x->container->id);
+
 	if ((rc = record_process(x, ready, err)) < 0 ||
 	    (rc = write_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
 		return rc;
@@ -402,6 +405,27 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	return converse(x, err);
 }
 
+/* The protocol of service managers: the process is told the count and its own pid. */
+static void announce_descriptors(struct config *c, unsigned int count)
+{
+	own_mem char *text = NULL;
+	char **env;
+	size_t n = 0;
+
+	if (count == 0)
+		return;
+	while (c->process.env != NULL && c->process.env[n] != NULL)
+		n++;
+	text = str_format("LISTEN_FDS=%u", count);
+	env = config_alloc(c, n + 3, sizeof(*env));
+	memcpy(env, c->process.env, n * sizeof(*env));
+	env[n] = config_alloc(c, strlen(text) + 1, 1);
+	memcpy(env[n], text, strlen(text) + 1);
+	env[n + 1] = config_alloc(c, sizeof("LISTEN_PID=1"), 1);
+	memcpy(env[n + 1], "LISTEN_PID=1", sizeof("LISTEN_PID=1"));
+	c->process.env = env;
+}
+
 int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *err)
 {
 	own_container struct container *container = NULL;
@@ -425,6 +449,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 		return rc;
 	l.config = c;
 	l.process = &c->process;
+	announce_descriptors(c, o->listen_fds);
 	l.cgroup = cg;
 	memcpy(l.stdio, o->stdio, sizeof(l.stdio));
 	l.sibling = o->flags & OCI_CREATE_SIBLING;

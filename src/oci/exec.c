@@ -19,6 +19,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/sock.h"
@@ -241,6 +242,7 @@ static int let_go(const struct launch *l, const struct oci_exec *o, const struct
 	own_mem char *text = str_format("%d", (int)child->pid);
 	int rc = 0;
 
+	log_debug("setns_init: about to exec in %s, process %s", o->id, text);
 	if (o->pid_file != NULL)
 		rc = file_write(AT_FDCWD, o->pid_file, text, strlen(text), 0644, FILE_WRITE_ATOMIC,
 				err);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/sock.h"
 #include "base/str.h"
@@ -175,6 +176,8 @@ int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *
 		child(l);
 		_exit(1);
 	}
+	if (pid > 0)
+		log_debug("nsexec container setup: process %ld, child process in init()", pid);
 	if (pid < 0 && rc == 0)
 		rc = hint(err, fail(err, (int)pid, "create the container's process"),
 			  "the host may limit namespaces (user.max_*_namespaces) or processes");
@@ -232,8 +235,9 @@ static int close_all_but(int first, int *keep, size_t count)
 static int drop_descriptors(const struct launch *l, bool settled, struct error *err)
 {
 	const size_t sources = l->rootfs.source_fds ? l->rootfs.config->mount_count : 0;
-	own_mem int *keep =
-		mem_new_array(16 + NAMESPACE_KINDS + CGROUP_DIRS_MAX + sources, sizeof(int));
+	const size_t devices = l->rootfs.device_fds ? l->rootfs.config->linux_.device_count : 0;
+	own_mem int *keep = mem_new_array(
+		16 + NAMESPACE_KINDS + CGROUP_DIRS_MAX + sources + devices, sizeof(int));
 	size_t n = 0;
 	int rc;
 
@@ -253,6 +257,8 @@ static int drop_descriptors(const struct launch *l, bool settled, struct error *
 			keep[n++] = l->cgroup->dirs[i].join_fd;
 		for (size_t i = 0; i < sources; i++)
 			keep[n++] = l->rootfs.source_fds[i];
+		for (size_t i = 0; i < devices; i++)
+			keep[n++] = l->rootfs.device_fds[i];
 	}
 	rc = close_all_but(3 + (int)l->preserve_fds, keep, n);
 	return rc < 0 ? fail(err, rc, "close descriptors") : 0;

@@ -108,7 +108,7 @@ int rootfs_prepare(struct rootfs *r, struct error *err)
 		if (r->source_fds[i] < 0)
 			return r->source_fds[i];
 	}
-	return 0;
+	return rootfs_prepare_devices(r, err);
 }
 
 void rootfs_release(struct rootfs *r)
@@ -117,6 +117,10 @@ void rootfs_release(struct rootfs *r)
 		fd_close(&r->source_fds[i]);
 	free(r->source_fds);
 	r->source_fds = NULL;
+	for (size_t i = 0; r->device_fds != NULL && i < r->config->linux_.device_count; i++)
+		fd_close(&r->device_fds[i]);
+	free(r->device_fds);
+	r->device_fds = NULL;
 	fd_close(&r->null_fd);
 	fd_close(&r->root_fd);
 }

@@ -18,6 +18,7 @@ struct rootfs {
 	const char *bundle;
 	int given_fd;    /* a detached mount that is the root, or -1; borrowed */
 	int *source_fds; /* per mount: a detached tree for a bind, or -1 */
+	int *device_fds; /* per linux.devices: a detached mount of the device, or -1 */
 	int null_fd;     /* set by rootfs_enter: the host's /dev/null, O_PATH and verified */
 	int root_fd;     /* set by rootfs_enter: the root directory */
 	bool no_pivot;

@@ -16,6 +16,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/rootfs_priv.h"
+#include "oci/mount_attr.h"
+#include "oci/userns.h"
 
 static const struct config_device standard[] = {
 	{"/dev/null", 'c', 1, 3, 0666, 0, 0},    {"/dev/zero", 'c', 1, 5, 0666, 0, 0},
@@ -39,6 +41,75 @@ static bool is_device(const struct stat *st, const struct config_device *d)
 {
 	return (st->st_mode & S_IFMT) == type_of(d) &&
 	       (d->type == 'p' || st->st_rdev == makedev(d->major, d->minor));
+}
+
+/* A device file in a tmpfs of the host's own user namespace, and a detached mount of it. */
+static int detach_device(int dir_fd, const struct config_linux *l, size_t i)
+{
+	const struct config_device *d = &l->devices[i];
+	own_mem char *name = str_format("%zu", i);
+	const uint32_t uid = l->uid_maps.count ? userns_host_id(&l->uid_maps, d->uid) : d->uid;
+	const uint32_t gid = l->gid_maps.count ? userns_host_id(&l->gid_maps, d->gid) : d->gid;
+	own_fd int fd = -1;
+
+	if (uid == UINT32_MAX || gid == UINT32_MAX)
+		return -EOVERFLOW;
+	if (mknodat(dir_fd, name, type_of(d) | d->mode, makedev(d->major, d->minor)) < 0 ||
+	    fchmodat(dir_fd, name, d->mode, 0) < 0 ||
+	    fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	fd = open_tree(dir_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	return fd < 0 ? -errno : take(fd);
+}
+
+static int new_tmpfs(void)
+{
+	own_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int rootfs_prepare_devices(struct rootfs *r, struct error *err)
+{
+	const struct config_linux *l = &r->config->linux_;
+	own_fd int dir = -1;
+
+	if (!r->user_namespace || l->device_count == 0 || geteuid() != 0)
+		return 0;
+	r->device_fds = mem_new_array(l->device_count, sizeof(int));
+	for (size_t i = 0; i < l->device_count; i++)
+		r->device_fds[i] = -1;
+	for (size_t i = 0; i < l->device_count; i++) {
+		const struct config_device *d = &l->devices[i];
+		struct stat st;
+
+		if (d->type == 'p' || (stat(d->path, &st) == 0 && is_device(&st, d)))
+			continue;
+		if (dir < 0 && (dir = new_tmpfs()) < 0)
+			return fail(err, dir, "linux.devices[%zu]: mount a tmpfs", i);
+		r->device_fds[i] = detach_device(dir, l, i);
+		if (r->device_fds[i] < 0)
+			return fail(err, r->device_fds[i], "linux.devices[%zu]: make %s", i,
+				    d->path);
+	}
+	return 0;
+}
+
+/* Attaches what was prepared. */
+static int attach_device(const struct rootfs *r, size_t i, struct error *err)
+{
+	const struct config_device *d = &r->config->linux_.devices[i];
+	own_fd int target = rootfs_target(r, d->path, false, err);
+	int rc;
+
+	if (target < 0)
+		return target;
+	rc = mount_attach(r->device_fds[i], target);
+	return rc < 0 ? fail(err, rc, "mount %s", d->path) : 0;
 }
 
 /* Bind-mounts the host's device. */
@@ -179,7 +250,9 @@ int rootfs_devices(const struct rootfs *r, struct error *err)
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < l->device_count; i++) {
-		rc = make_device(r, &l->devices[i], err);
+		rc = r->device_fds != NULL && r->device_fds[i] >= 0
+			     ? attach_device(r, i, err)
+			     : make_device(r, &l->devices[i], err);
 		if (rc < 0)
 			fail(err, rc, "linux.devices[%zu]", i);
 	}

@@ -14,3 +14,6 @@ int rootfs_devices(const struct rootfs *r, struct error *err) must_check;
 /* The cgroup mount, which is put together from the container's directories. */
 int rootfs_mount_cgroup(const struct rootfs *r, const struct config_mount *m, int target_fd,
 			struct error *err) must_check;
+
+/* Makes the devices that a user namespace may not make, unless the host has them at the same place. */
+int rootfs_prepare_devices(struct rootfs *r, struct error *err) must_check;

@@ -195,7 +195,7 @@ static void run_poststop(const struct container *c)
 /* Kills the init process and waits until it is gone. */
 static int end_init(const struct container *c, struct error *err)
 {
-	enum { TIMEOUT_MS = 10000 };
+	enum { PATIENCE_MS = 200, TIMEOUT_MS = 10000 };
 	const pid_t pid = container_pid(c);
 	own_cgroup struct cgroup *cg = NULL;
 	own_fd int pidfd = pid > 0 ? proc_open(pid) : -ESRCH;
@@ -210,6 +210,9 @@ static int end_init(const struct container *c, struct error *err)
 	if (container_cgroup(c, &cg, NULL) == 0 && cgroup_is_frozen(cg) &&
 	    cgroup_freeze(cg, false, err) < 0)
 		return -EBUSY;
+	/* Somebody may have moved it to a group that is frozen: back in its own it can die. */
+	if (poll(&wait, 1, PATIENCE_MS) == 0 && cg != NULL)
+		(void)!cgroup_join_pid(cg, pid, NULL);
 	if (poll(&wait, 1, TIMEOUT_MS) == 0)
 		return refuse(err, -ETIMEDOUT, "process %d does not end", (int)pid);
 	return 0;

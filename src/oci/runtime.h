@@ -70,6 +70,7 @@ struct oci_create {
 	json_t *spec;           /* config.json as a value (borrowed); NULL: <bundle>/config.json */
 	int stdio[3];           /* become 0, 1, 2; ignored with process.terminal */
 	unsigned int preserve_fds;  /* descriptors 3 .. 3+N-1 of the caller are kept */
+	unsigned int listen_fds;    /* so many of them are announced in LISTEN_FDS */
 	const char *console_socket; /* where to send the pty's master, or NULL */
 	const char *pid_file;       /* or NULL */
 	int root_mount_fd; /* a detached mount (fsmount, open_tree) that is the root file system, or -1
