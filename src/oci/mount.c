@@ -142,7 +142,7 @@ int mount_attach(int mount_fd, int target_fd)
 		       : 0;
 }
 
-int mount_set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
+static int set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
 {
 	struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
 
@@ -153,11 +153,16 @@ int mount_set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
 	if (attr.attr_set == 0 && attr.attr_clr == 0)
 		return 0;
 	if (mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
-			  sizeof(attr)) == 0)
-		return 0;
-	if (errno == ENOSYS)
-		return classic_set_attr(mount_fd, recursive, set, clear);
-	return -errno;
+			  sizeof(attr)) < 0)
+		return -errno;
+	return 0;
+}
+
+int mount_set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
+{
+	int rc = set_attr(mount_fd, recursive, set, clear);
+
+	return rc == -ENOSYS ? classic_set_attr(mount_fd, recursive, set, clear) : rc;
 }
 
 int mount_propagation(int mount_fd, unsigned long kind)
@@ -281,9 +286,10 @@ int mount_detach(const struct mount_bind *b, struct error *err)
 
 	if (fd < 0)
 		return fail(err, -errno, "bind");
-	rc = mount_set_attr(fd, true, b->attr_set_rec, b->attr_clear_rec);
+	/* The classic call cannot do that to a detached mount: then the whole is done its way. */
+	rc = set_attr(fd, true, b->attr_set_rec, b->attr_clear_rec);
 	if (rc == 0)
-		rc = mount_set_attr(fd, false, b->attr_set, b->attr_clear);
+		rc = set_attr(fd, false, b->attr_set, b->attr_clear);
 	if (rc < 0)
 		return fail(err, rc, "set the options of a bind mount");
 	if (b->idmap_fd >= 0 && (rc = set_idmap(fd, b, err)) < 0)
