@@ -14,6 +14,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -279,6 +281,16 @@ int64_t share_serve(struct share_thread *thread, const struct share_request *req
 	return out.len;
 }
 
+/* /proc/self/fd as a mount of its own, if this process may make one: from the directory itself ".." would
+ * lead to all of the host's /proc, for whoever has taken a serving thread over. */
+static int open_descriptors(void)
+{
+	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/fd",
+			      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return fd >= 0 ? fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 int share_create(const struct share_config *config, struct share **ret, struct error *err)
 {
 	struct share *share = mem_new(sizeof(*share));
@@ -288,7 +300,7 @@ int share_create(const struct share_config *config, struct share **ret, struct e
 	share->nodes.max = SHARE_NODES_MAX;
 	share->handles.max = SHARE_HANDLES_MAX;
 	pthread_mutex_init(&share->lock, NULL);
-	share->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	share->proc_fd = open_descriptors();
 	share->directory_fd = openat(config->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rc = share->proc_fd < 0 || share->directory_fd < 0 ? -errno : share_root_init(share);
 	if (rc < 0) {

@@ -340,6 +340,17 @@ static void a_forgotten_file_stays_open(void **state)
 	assert_int_equal(read_file(f, node, handle), 0);
 }
 
+static void the_working_directory_leads_nowhere(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	/* It is that of descriptors, and its parent would be the process's in /proc. */
+	assert_int_equal(faccessat(AT_FDCWD, "0", F_OK, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(open("../status", O_RDONLY | O_CLOEXEC), -1);
+	assert_int_equal(open("../../1/status", O_RDONLY | O_CLOEXEC), -1);
+}
+
 static void short_requests_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -553,6 +564,7 @@ int main(void)
 		CASE(made_up_numbers_are_stale),
 		CASE(what_is_forgotten_is_gone_and_its_number_is_not_used_again),
 		CASE(a_forgotten_file_stays_open),
+		CASE(the_working_directory_leads_nowhere),
 		CASE(short_requests_are_refused),
 		CASE(a_read_only_share_changes_nothing),
 		CASE(ids_are_those_of_the_map),
