@@ -14,6 +14,9 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/listing.h"
+#include "cli/output.h"
+#include "image/find.h"
+#include "image/reference.h"
 
 /* --- registries ---------------------------------------------------------------------------------- */
 
@@ -26,7 +29,7 @@ const struct option_spec transfer_options[TRANSFER_OPTIONS_COUNT] = {
 };
 
 static const struct option_spec pull_options[] = {
-	{"all-tags", 'a', OPTION_FLAG, OPTION_REFUSED, "", "", "name the tags that you need"},
+	{"all-tags", 'a', OPTION_FLAG, 0, "", "", "All tags of the repository"},
 	{"disable-content-trust", 0, OPTION_FLAG, OPTION_HIDDEN, "", "true", "Skip signatures"},
 	{"platform", 0, OPTION_STRING, 0, "OS/ARCH[/VARIANT]", "",
 	 "Which of the image's platforms (default: the host's)"},
@@ -34,7 +37,7 @@ static const struct option_spec pull_options[] = {
 };
 
 static const struct option_spec push_options[] = {
-	{"all-tags", 'a', OPTION_FLAG, OPTION_REFUSED, "", "", "name the tags that you need"},
+	{"all-tags", 'a', OPTION_FLAG, 0, "", "", "All tags of the repository that are here"},
 	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the digest"},
 };
 
@@ -64,13 +67,39 @@ static int print_image(const struct image *image, bool quiet, struct error *err)
 	return print_text(line, err);
 }
 
+static int pull_one(struct image_store *store, const char *name, const struct image_remote *remote,
+		    bool quiet, struct error *err)
+{
+	own_image struct image *image = NULL;
+	int rc = image_pull(store, name, remote, &image, err);
+
+	return rc < 0 ? rc : print_image(image, quiet, err);
+}
+
+static int add_tag(const char *name, const char *tag, void *data, struct error *err)
+{
+	(void)err;
+	strv_push_format(data, "%s:%s", name, tag);
+	return 0;
+}
+
+static int pull_all(struct image_store *store, const char *name, const struct image_remote *remote,
+		    bool quiet, struct error *err)
+{
+	own_strv char **names = NULL;
+	int rc = image_list_tags(name, SIZE_MAX, remote, add_tag, &names, err);
+
+	for (size_t i = 0; rc >= 0 && names != NULL && names[i] != NULL; i++)
+		rc = pull_one(store, names[i], remote, quiet, err);
+	return rc;
+}
+
 static int run_pull(const struct args *args, struct error *err)
 {
 	const bool quiet = args_flag(args, "quiet");
 	own_progress struct progress *progress = progress_new(quiet);
 	const struct image_remote remote = transfer_remote(args, progress);
 	own_engine struct engine *engine = NULL;
-	own_image struct image *image = NULL;
 	struct image_store *store;
 	int rc;
 
@@ -80,10 +109,10 @@ static int run_pull(const struct args *args, struct error *err)
 				   "must be signed (--signature-policy)");
 	rc = open_images(args, &engine, &store, err);
 	if (rc >= 0)
-		rc = image_pull(store, args_at(args, 0), &remote, &image, err);
-	if (rc < 0)
-		return refuse(err, rc, "cannot pull \"%s\"", args_at(args, 0));
-	return print_image(image, quiet, err);
+		rc = args_flag(args, "all-tags")
+			     ? pull_all(store, args_at(args, 0), &remote, quiet, err)
+			     : pull_one(store, args_at(args, 0), &remote, quiet, err);
+	return rc < 0 ? refuse(err, rc, "cannot pull \"%s\"", args_at(args, 0)) : 0;
 }
 
 const struct command pull_command = {
@@ -95,23 +124,62 @@ const struct command pull_command = {
 	.run = run_pull,
 };
 
-static int run_push(const struct args *args, struct error *err)
+static int push_one(struct image_store *store, const char *name, const char *target,
+		    const struct image_remote *remote, struct error *err)
 {
-	const bool quiet = args_flag(args, "quiet");
-	own_progress struct progress *progress = progress_new(quiet);
-	const struct image_remote remote = transfer_remote(args, progress);
-	own_engine struct engine *engine = NULL;
 	own_mem char *line = NULL;
-	struct image_store *store;
 	struct digest manifest;
-	int rc = open_images(args, &engine, &store, err);
+	int rc = image_push(store, name, target, remote, &manifest, err);
 
-	if (rc >= 0)
-		rc = image_push(store, args_at(args, 0), args_at(args, 1), &remote, &manifest, err);
 	if (rc < 0)
-		return refuse(err, rc, "cannot push \"%s\"", args_at(args, 0));
+		return rc;
 	line = str_format("%s\n", manifest.text);
 	return print_text(line, err);
+}
+
+static int add_name(const struct image_row *row, void *data, struct error *err)
+{
+	(void)err;
+	if (row->name != NULL)
+		strv_push(data, row->name);
+	return 0;
+}
+
+static int push_all(struct image_store *store, const char *name, const struct image_remote *remote,
+		    struct error *err)
+{
+	const struct image_filter filter = {.reference = name};
+	own_strv char **names = NULL;
+	struct reference reference;
+	int rc = reference_parse(name, &reference, err);
+
+	if (rc == 0 && !reference.default_tag)
+		rc = refuse(err, -EINVAL, "with --all-tags it must not have a tag or digest");
+	if (rc == 0)
+		rc = image_list(store, &filter, add_name, &names, err);
+	if (rc == 0 && names == NULL)
+		rc = refuse(err, -ENOENT, "there is no image of this repository");
+	for (size_t i = 0; rc >= 0 && names[i] != NULL; i++)
+		rc = push_one(store, names[i], NULL, remote, err);
+	return rc;
+}
+
+static int run_push(const struct args *args, struct error *err)
+{
+	own_progress struct progress *progress = progress_new(args_flag(args, "quiet"));
+	const struct image_remote remote = transfer_remote(args, progress);
+	const bool all = args_flag(args, "all-tags");
+	own_engine struct engine *engine = NULL;
+	struct image_store *store;
+	int rc;
+
+	if (all && args_at(args, 1) != NULL)
+		return args_refuse(args, err, "--all-tags leaves the names as they are");
+	rc = open_images(args, &engine, &store, err);
+	if (rc >= 0)
+		rc = all ? push_all(store, args_at(args, 0), &remote, err)
+			 : push_one(store, args_at(args, 0), args_at(args, 1), &remote, err);
+	return rc < 0 ? refuse(err, rc, "cannot push \"%s\"", args_at(args, 0)) : 0;
 }
 
 const struct command push_command = {
@@ -203,24 +271,6 @@ static const struct option_spec save_options[] = {
 	{"quiet", 'q', OPTION_FLAG, OPTION_HIDDEN, "", "", "Accepted for podman's sake"},
 };
 
-/* Writes beside the file and renames, so that a failure leaves nothing that looks like an archive. */
-static int save_to_file(struct image_store *store, const struct args *args,
-			enum image_archive format, const char *path, struct error *err)
-{
-	own_mem char *part = str_format("%s.part-%d", path, (int)getpid());
-	own_fd int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	int rc;
-
-	if (fd < 0)
-		return fail(err, -errno, "create %s", part);
-	rc = image_save(store, args_positional(args), format, fd, err);
-	if (rc >= 0 && rename(part, path) < 0)
-		rc = fail(err, -errno, "rename %s to %s", part, path);
-	if (rc < 0)
-		unlink(part);
-	return rc;
-}
-
 static int run_save(const struct args *args, struct error *err)
 {
 	const char *path = args_string(args, "output"), *text = args_string(args, "format");
@@ -229,29 +279,20 @@ static int run_save(const struct args *args, struct error *err)
 	const bool directory = strcmp(text, "oci-dir") == 0;
 	own_engine struct engine *engine = NULL;
 	struct image_store *store;
-	struct stat st;
+	struct output output;
 	int rc;
 
 	if (directory && (path == NULL || args_count(args) != 1))
 		return args_refuse(args, err, "--format oci-dir needs --output and one image");
-	if (path == NULL && isatty(1))
-		return hint(err, refuse(err, -EINVAL, "stdout is a terminal"),
-			    "name a file with --output, or redirect to one: > FILE");
 	rc = open_images(args, &engine, &store, err);
+	if (rc >= 0 && directory)
+		return image_save_layout(store, args_at(args, 0), path, err);
+	if (rc >= 0)
+		rc = output_open(path, &output, err);
 	if (rc < 0)
 		return rc;
-	if (directory)
-		return image_save_layout(store, args_at(args, 0), path, err);
-	if (path == NULL)
-		return image_save(store, args_positional(args), format, 1, err);
-	/* A pipe or device is written to as it is. */
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		own_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-		return fd < 0 ? fail(err, -errno, "open %s", path)
-			      : image_save(store, args_positional(args), format, fd, err);
-	}
-	return save_to_file(store, args, format, path, err);
+	rc = image_save(store, args_positional(args), format, output.fd, err);
+	return output_close(&output, rc, err);
 }
 
 const struct command save_command = {

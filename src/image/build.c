@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
+#include "image/fetch.h"
 #include "image/jobs.h"
 #include "image/record.h"
 #include "image/store_priv.h"
@@ -282,8 +283,9 @@ int image_build(struct image_store *store, const struct image_import *options,
 		rc = build_in_session(&build, &platform, full_name, &id, err);
 	image_session_end(&build.session);
 	base_release(&build.base);
-	if (rc == 0)
-		rc = image_trim(store, since, NULL, NULL, err);
+	if (rc < 0)
+		return image_fetch_failed(store, since, rc);
+	rc = image_trim(store, since, NULL, NULL, err);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }
 

@@ -321,8 +321,11 @@ int image_store_check(struct image_store *store, enum image_check_flags flags, i
 		      void *data, struct error *err)
 {
 	struct check c = {.store = store, .flags = flags, .fn = fn, .data = data};
-	int rc = check_sessions(&c, err);
+	/* As any command at its beginning: what killed ones left is no inconsistency. */
+	int rc = image_leftovers_remove(store, err);
 
+	if (rc == 0)
+		rc = check_sessions(&c, err);
 	if (rc == 0)
 		rc = check_tables(&c, err);
 	/* Layers first: a blob that is needed to make one again must still be known. */

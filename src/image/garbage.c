@@ -192,7 +192,7 @@ int image_garbage_collect(struct image_store *store, enum garbage_age age,
 	return rc < 0 ? refuse(err, rc, "remove unused layers") : 0;
 }
 
-int image_store_recover(struct image_store *store, struct error *err)
+int image_leftovers_remove(struct image_store *store, struct error *err)
 {
 	int rc = image_session_recover(store, err);
 
@@ -201,5 +201,12 @@ int image_store_recover(struct image_store *store, struct error *err)
 
 		rc = layer_recover(store->layers_fd, store->state_fd, 0, &leftovers, err);
 	}
+	return rc < 0 ? rc : 0;
+}
+
+int image_store_recover(struct image_store *store, struct error *err)
+{
+	int rc = image_leftovers_remove(store, err);
+
 	return rc < 0 ? rc : image_garbage_collect(store, GARBAGE_CONDEMNED, NULL, err);
 }

@@ -22,6 +22,8 @@ int image_garbage_condemn(struct image_store *store, const char *image_id,
 /* The same for what has been recorded since `since_ns` and belongs to no image. */
 int image_garbage_condemn_since(struct image_store *store, int64_t since_ns,
 				struct error *err) must_check;
+/* Removes the temporary files of dead sessions and unfinished layers of dead processes. */
+int image_leftovers_remove(struct image_store *store, struct error *err) must_check;
 /* Removes garbage, rows first. Adds what it freed to *reclaimed_bytes (may be NULL). Not to be
  * called while a session of this process is open. */
 int image_garbage_collect(struct image_store *store, enum garbage_age age,

@@ -161,6 +161,7 @@ static int find_dead(struct crew *crew, struct error *err)
 
 static int run(struct crew *crew, size_t at_once, struct error *err)
 {
+	struct signalfd_siginfo signal;
 	int rc = 0;
 
 	while (rc == 0 && (crew->running > 0 || crew->begun < crew->jobs->count)) {
@@ -175,7 +176,9 @@ static int run(struct crew *crew, size_t at_once, struct error *err)
 		}
 		if (poll(waiting, 2, TICK_MS) < 0 && errno != EINTR)
 			return fail(err, -errno, "wait for the layers");
-		if (waiting[1].revents & POLLIN)
+		/* Taken, so that it does not end us when it is let through again. */
+		if ((waiting[1].revents & POLLIN) &&
+		    read(crew->signal_fd, &signal, sizeof(signal)) == sizeof(signal))
 			return refuse(err, -EINTR, "interrupted");
 		rc = take_records(crew, err);
 		if (rc == 0)

@@ -221,6 +221,63 @@ attach() {
 	expect "$(raw "$other/a:sha256-${digest#sha256:}.sig")" "$(raw "$REGISTRY/a:sha256-${digest#sha256:}.sig")"
 }
 
+@test "pull and push --all-tags" {
+	registry_begin
+	for tag in 1 2 three; do berth tag busybox "$REGISTRY/many:$tag"; done
+	berth tag busybox "$REGISTRY/many/more:1"
+	expect "$(berth push -q -a "$REGISTRY/many" | sort -u | wc -l)" 1
+	expect "$(berth search --list-tags --format '{{.Tag}}' "$REGISTRY/many" | paste -sd' ')" "1 2 three"
+	run_split berth search --list-tags "$REGISTRY/many/more"
+	expect "$status" 125
+	berth rmi "$REGISTRY/many:1" "$REGISTRY/many:2" "$REGISTRY/many:three" >/dev/null
+	berth pull -q -a "$REGISTRY/many" >/dev/null
+	expect "$(berth images --format '{{.Tag}}' "$REGISTRY/many" | sort | paste -sd' ')" "1 2 three"
+	for bad in "push -a $REGISTRY/many:1" "push -a $REGISTRY/none" "pull -a $REGISTRY/many:1" "pull -a $REGISTRY/none"; do
+		# shellcheck disable=SC2086
+		run_split berth $bad
+		expect "$status" 125
+		expect "$(echo "$stderr" | grep -c '^berth: ')" 1
+	done
+}
+
+@test "a pull that is interrupted says so, leaves nothing, and the next one goes on" {
+	zot slow stall=3000000
+	for i in 1 2 3; do
+		mkdir "$TEST_DIR/l$i"
+		head -c $((i * 1200000)) /dev/urandom >"$TEST_DIR/l$i/data$i"
+		tar -C "$TEST_DIR/l$i" -cf "$TEST_DIR/l$i.tar" .
+	done
+	berth import "$TEST_DIR/l1.tar" one:1 >/dev/null
+	berth create --name c one:1 /x >/dev/null
+	for i in 2 3; do
+		berth cp "$TEST_DIR/l$i" c:/
+		berth commit c "$slow/big:1" >/dev/null
+		berth rm c >/dev/null
+		berth create --name c "$slow/big:1" /x >/dev/null
+	done
+	berth rm c >/dev/null
+	berth push -q "$slow/big:1" >/dev/null
+	berth rmi "$slow/big:1" one:1 busybox >/dev/null
+	berth image prune -f >/dev/null
+	expect "$(find "$TEST_DIR/root/layers" -type f)" ""
+	: >"$TEST_DIR/slow.log"
+	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull "$slow/big:1" >"$TEST_DIR/out" 2>"$TEST_DIR/error" 3>&- &
+	pid=$!
+	# The smallest layer is complete first.
+	eventually bash -c "[ \$(find '$TEST_DIR/root/layers' -name '*.erofs' | wc -l) -ge 2 ]"
+	kill -TERM $pid 2>/dev/null || true
+	wait $pid && return 1
+	expect "$(grep -c '^berth: ' "$TEST_DIR/error")" 1
+	expect_in "$(cat "$TEST_DIR/error")" interrupted
+	expect "$(find "$TEST_DIR/root/ingest" -mindepth 1; find "$TEST_DIR/root/layers" -name 'tmp.*')" ""
+	berth system check
+	have=$(find "$TEST_DIR/root/layers" -name '*.erofs' | wc -l)
+	: >"$TEST_DIR/slow.log"
+	berth pull -q "$slow/big:1" >/dev/null
+	# The three layers and the configuration, but for what was complete.
+	expect "$(grep -c '^GET .*/blobs/' "$TEST_DIR/slow.log")" $((4 - have))
+}
+
 @test "search and tags" {
 	registry_begin
 	for name in team/app team/tool other; do
@@ -245,17 +302,16 @@ $pages/x:b"
 }
 
 @test "a copy that is interrupted leaves nothing" {
-	registry_begin
-	head -c 60000000 /dev/urandom >"$TEST_DIR/random"
-	tar -C "$TEST_DIR" -cf "$TEST_DIR/fs.tar" random
-	berth import "$TEST_DIR/fs.tar" "$REGISTRY/big:1" >/dev/null
-	berth push -q "$REGISTRY/big:1" >/dev/null
-	"$BERTH" copy -q "$REGISTRY/big:1" "oci:$TEST_DIR/layout:1" >/dev/null 2>"$TEST_DIR/error" 3>&- &
+	zot slow stall=1000000
+	berth push -q busybox "$slow/a:1" >/dev/null
+	"$BERTH" copy -q "$slow/a:1" "oci:$TEST_DIR/layout:1" >/dev/null 2>"$TEST_DIR/error" 3>&- &
 	pid=$!
-	sleep 0.08
-	kill -INT $pid 2>/dev/null || true
-	wait $pid || true
-	# It said so, or it had been faster.
-	grep interrupted "$TEST_DIR/error" || [ -e "$TEST_DIR/layout/index.json" ]
-	berth copy -q "$REGISTRY/big:1" "oci:$TEST_DIR/layout:1"
+	# It stops in the middle of the layer.
+	eventually bash -c "[ \$(find '$TEST_DIR/layout' -name '.berth-*' -size +100k | wc -l) -gt 0 ]"
+	kill -TERM $pid
+	wait $pid && return 1
+	expect_in "$(cat "$TEST_DIR/error")" interrupted
+	expect "$(find "$TEST_DIR/layout" -name '.berth-*')" ""
+	[ ! -e "$TEST_DIR/layout/index.json" ]
+	berth copy -q "$slow/a:1" "oci:$TEST_DIR/layout:1"
 }

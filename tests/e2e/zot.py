@@ -6,9 +6,10 @@ never does: the referrers API, a least size of pieces, tokens for each repositor
 
 Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N lose their connection in
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
-busy=N (the first N requests get 429).  What it was asked stands in the log, one request a line.
+busy=N (the first N requests get 429),
+stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
-import base64, hashlib, http.server, json, re, sys, urllib.parse, uuid
+import base64, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
 
 port_file, log_file, *words = sys.argv[1:]
 options = dict(w.partition("=")[::2] for w in words)
@@ -89,6 +90,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if m:
             at = int(m[1])
             return self.answer(206, data[at:], Content_Range=f"bytes {at}-{len(data) - 1}/{len(data)}")
+        if len(data) > int(options.get("stall", len(data))) and self.command == "GET":
+            del options["stall"]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            time.sleep(60)
+            return
         self.answer(200, data)
 
     def do_blobs_uploads(self, repository, id, query):
@@ -192,6 +202,5 @@ class Server(http.server.ThreadingHTTPServer):
 
 server = Server(("localhost", 0), Handler)
 open(port_file + ".part", "w").write(str(server.server_address[1]))
-import os
 os.rename(port_file + ".part", port_file)
 server.serve_forever()
