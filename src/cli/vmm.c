@@ -34,6 +34,8 @@ static const struct option_spec run_options[] = {
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
 	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
 	 "Add a disk from an image or block device"},
+	{"firmware", 0, OPTION_STRING, 0, "FILE|bios", "",
+	 "Start the system on the first disk with this BIOS"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE|NAME", "",
 	 "Kernel to boot: a bzImage, a vmlinux, a multiboot ELF file, or one of `berth kernel ls`"},
@@ -250,14 +252,41 @@ static int check_source(const struct args *args, const struct machine_config *co
 {
 	static const char *const settled[] = {"accel", "cpus", "debug-exit", "memory"};
 
-	if (!args_string(args, "kernel") && !config->restore)
-		return args_refuse(args, err, "--kernel FILE is needed, or --restore DIR");
+	if (!args_string(args, "kernel") && !args_string(args, "firmware") && !config->restore)
+		return args_refuse(args, err,
+				   "--kernel FILE is needed, or --firmware bios, or --restore DIR");
+	if (args_string(args, "firmware") && (args_string(args, "kernel") || config->restore))
+		return args_refuse(args, err,
+				   "--firmware starts a disk's own system: it goes neither with "
+				   "--kernel nor with --restore");
+	if (args_string(args, "firmware") && args_flag(args, "debug-exit"))
+		return args_refuse(args, err,
+				   "--debug-exit is for test kernels, not for --firmware");
 	for (unsigned int i = 0; config->restore && i < array_size(settled); i++)
 		if (args_given(args, settled[i]))
 			return args_refuse(args, err,
 					   "--%s cannot be changed with --restore: it is as it was",
 					   settled[i]);
 	return 0;
+}
+
+/* A path, or "bios" for where Debian's package has it. */
+static int find_firmware(const char *text, struct machine_config *config, struct error *err)
+{
+	static const char *const places[] = {"/usr/share/seabios/bios-256k.bin",
+					     "/usr/share/qemu/bios-256k.bin"};
+
+	config->firmware = true;
+	config->kernel = text;
+	if (!str_eq(text, "bios"))
+		return 0;
+	for (unsigned int i = 0; i < array_size(places); i++)
+		if (access(places[i], R_OK) == 0) {
+			config->kernel = places[i];
+			return 0;
+		}
+	return hint(err, refuse(err, -ENOENT, "there is no BIOS on this host"),
+		    "apt-get install seabios");
 }
 
 struct control_socket {
@@ -312,6 +341,8 @@ static int run(const struct args *args, struct error *err)
 	rc = check_source(args, &config, err);
 	if (rc == 0 && args_string(args, "kernel"))
 		rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
+	if (rc == 0 && args_string(args, "firmware"))
+		rc = find_firmware(args_string(args, "firmware"), &config, err);
 	if (rc < 0)
 		return rc;
 	/* A reader of our output that has gone is an error of that write, not our end. */

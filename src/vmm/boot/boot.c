@@ -236,11 +236,23 @@ static void set_segments(const struct boot_entry *entry, struct cpu_state *state
 	state->idt = (struct cpu_table){0};
 }
 
+/* As after power on, but that the CPU sees its first instruction below 1 MiB, not below 4 GiB. */
+static void apply_real(struct cpu_state *state)
+{
+	state->segments[CPU_CS].selector = 0xf000;
+	state->segments[CPU_CS].base = 0xf0000;
+	state->rip = 0xfff0;
+}
+
 void boot_apply(const struct boot_entry *entry, struct cpu_state *state)
 {
 	enum { CR0_PE = 1, CR0_ET = 1 << 4, CR0_NE = 1 << 5, CR4_PAE = 1 << 5 };
 	enum { EFER_LME = 1 << 8, EFER_LMA = 1 << 10 };
 
+	if (entry->mode == BOOT_REAL) {
+		apply_real(state);
+		return;
+	}
 	memset(state->gpr, 0, sizeof(state->gpr));
 	state->gpr[CPU_RAX] = entry->rax;
 	state->gpr[CPU_RBX] = entry->rbx;

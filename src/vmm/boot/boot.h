@@ -43,7 +43,7 @@ struct boot_source {
 	struct boot_hole hole;    /* the PCI configuration window */
 };
 
-enum boot_mode { BOOT_PROTECTED, BOOT_LONG };
+enum boot_mode { BOOT_PROTECTED, BOOT_LONG, BOOT_REAL /* at the end of the first MiB */ };
 
 struct boot_entry {
 	enum boot_mode mode;

@@ -17,9 +17,10 @@ enum {
 	PCI_MSIX_VECTORS_MAX = 64,
 	PCI_NO_VECTOR = 0xffff,
 };
-#define PCI_WINDOW_START 0xc0000000u
-#define PCI_WINDOW_END 0xe0000000u
-#define PCI_ECAM_START 0xe0000000u
+/* Where SeaBIOS, too, puts the windows. */
+#define PCI_WINDOW_START 0xe0000000u
+#define PCI_WINDOW_END 0xfec00000u
+#define PCI_ECAM_START 0xc0000000u
 
 struct pci_function;
 

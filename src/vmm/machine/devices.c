@@ -72,6 +72,10 @@ static int create_chips(struct machine *machine)
 		rc = pci_host_create(board, &machine->pci);
 		own_device(machine, pci_host_device(machine->pci));
 	}
+	if (rc == 0 && machine->config.firmware) {
+		rc = fw_cfg_create(board, &machine->fw_cfg);
+		own_device(machine, fw_cfg_device(machine->fw_cfg));
+	}
 	if (rc == 0 && machine->config.debug_exit) {
 		rc = debug_exit_create(board, &device);
 		own_device(machine, device);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "vmm/boot/firmware.h"
 #include "vmm/cpu/kvm/kvm.h"
 #include "vmm/jail/jail.h"
 
@@ -111,6 +112,32 @@ static void on_timers(struct loop *loop, struct loop_source *source, int fd, uin
 	timer_queue_run(&machine->board.timers);
 }
 
+static int build_acpi(struct machine *machine, struct acpi_config *acpi, struct error *err)
+{
+	int rc;
+
+	acpi->cpus = machine->config.cpus;
+	random_bytes(acpi->generation, sizeof(acpi->generation));
+	rc = acpi_build(machine->board.memory, acpi, &machine->acpi);
+	return rc < 0 ? fail(err, rc, "write the ACPI tables") : 0;
+}
+
+static int load_firmware(struct machine *machine, struct error *err)
+{
+	const struct memory *memory = machine->board.memory;
+	const struct boot_hole hole = {.start = PCI_ECAM_START, .size = PCI_ECAM_SIZE};
+	struct acpi_config acpi = {.start = firmware_tables(memory), .end = memory->low_size};
+	int rc = firmware_load(memory, machine->kernel_fd, machine->config.kernel, &machine->entry,
+			       err);
+
+	if (rc == 0)
+		rc = build_acpi(machine, &acpi, err);
+	if (rc == 0)
+		firmware_describe(memory, &hole, machine->config.cpus, machine->acpi.rsdp,
+				  machine->fw_cfg);
+	return rc;
+}
+
 static int load_kernel(struct machine *machine, struct error *err)
 {
 	struct boot_source source = {
@@ -123,21 +150,18 @@ static int load_kernel(struct machine *machine, struct error *err)
 		.command_line = machine->config.command_line,
 		.hole = {.start = PCI_ECAM_START, .size = PCI_ECAM_SIZE},
 	};
-	struct acpi_config acpi = {
-		.cpus = machine->config.cpus,
-		.start = BOOT_ACPI_START,
-		.end = BOOT_ACPI_END,
-	};
+	struct acpi_config acpi = {.start = BOOT_ACPI_START, .end = BOOT_ACPI_END};
 	int rc;
 
 	if (machine->kernel_fd < 0)
 		return refuse(err, -ENOENT,
 			      "the guest has reset, and the kernel that the snapshot was booted "
 			      "from is not there any more");
-	random_bytes(acpi.generation, sizeof(acpi.generation));
-	rc = acpi_build(machine->board.memory, &acpi, &machine->acpi);
+	if (machine->config.firmware)
+		return load_firmware(machine, err);
+	rc = build_acpi(machine, &acpi, err);
 	if (rc < 0)
-		return fail(err, rc, "write the ACPI tables");
+		return rc;
 	source.rsdp = machine->acpi.rsdp;
 	return boot_load(machine->board.memory, &source, &machine->entry, err);
 }

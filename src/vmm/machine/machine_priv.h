@@ -20,6 +20,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/chip/acpi.h"
 #include "vmm/chip/chips.h"
+#include "vmm/chip/fw_cfg.h"
 #include "vmm/chip/irqchip.h"
 #include "vmm/chip/pci.h"
 #include "vmm/cpu/cpu.h"
@@ -81,6 +82,7 @@ struct machine {
 
 	struct acpi_pm *pm;
 	struct pci_host *pci;
+	struct fw_cfg *fw_cfg; /* with firmware, else NULL */
 	struct serial *serial;
 	struct input serial_input;
 	struct virtio *console, *balloon;
