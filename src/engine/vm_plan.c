@@ -77,14 +77,6 @@ static int refuse_resources(const struct workload_config *c, struct error *err)
 			    "leave it out");
 	if (c->nano_cpus > (int64_t)CPUS_MAX * NANO)
 		return refuse(err, -EINVAL, "a virtual machine has at most %d CPUs", CPUS_MAX);
-	for (size_t i = 0; i < c->mounts_count; i++)
-		if (c->mounts[i].type == WORKLOAD_MOUNT_BIND)
-			return hint(err,
-				    refuse(err, -ENOTSUP,
-					   "a directory of the host (\"%s\") cannot be mounted in "
-					   "a virtual machine yet",
-					   c->mounts[i].source),
-				    "run it as a container, or copy the files into the image");
 	return 0;
 }
 
@@ -234,6 +226,14 @@ static int64_t memory_size(const struct workload_config *c)
 	return size;
 }
 
+static bool has_shares(const struct workload_config *c)
+{
+	for (size_t i = 0; i < c->mounts_count; i++)
+		if (c->mounts[i].type == WORKLOAD_MOUNT_BIND)
+			return true;
+	return false;
+}
+
 static void add_boot(struct work *w, const struct vm_shape *shape)
 {
 	add_argument(w, "--kernel", str_copy(shape->kernel->vmlinux));
@@ -259,7 +259,8 @@ static int add_machine(struct work *w, struct error *err)
 	if (rc < 0)
 		return rc;
 	shape.kernel = kernel;
-	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0;
+	/* A template has no devices for directories of the host. */
+	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0 || has_shares(c);
 	if (!w->boots)
 		rc = vm_template_get(w->engine, &shape, &template, err);
 	if (rc < 0)
@@ -358,6 +359,45 @@ static int take_files(struct engine *engine, const struct workload *workload, js
 	return 0;
 }
 
+/* Directories of the host become devices, which the machine mounts by their tags. */
+static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct error *err)
+{
+	json_t *shares = json_array(), *mount;
+	size_t i;
+
+	json_object_set_new(prepare, "shares", shares);
+	json_array_foreach (json_object_get(spec, "mounts"), i, mount) {
+		const char *source = json_string_value(json_object_get(mount, "source"));
+		own_mem char *tag = NULL, *place = NULL;
+		json_t *options = json_object_get(mount, "options"), *option;
+		bool read_only = false;
+		struct stat st;
+		size_t j;
+
+		if (!str_eq(json_string_value(json_object_get(mount, "type")), "bind") ||
+		    source == NULL || str_after(source, AGENT_DIRECTORY "/files/") != NULL)
+			continue;
+		if (stat(source, &st) < 0)
+			return fail(err, -errno, "bind source \"%s\"", source);
+		if (!S_ISDIR(st.st_mode) || strchr(source, ',') != NULL)
+			return hint(err,
+				    refuse(err, -ENOTSUP,
+					   "\"%s\" cannot be mounted in a virtual machine: only "
+					   "directories can, whose path has no comma",
+					   source),
+				    "mount the directory that it is in");
+		json_array_foreach (options, j, option)
+			read_only = read_only || str_eq(json_string_value(option), "ro");
+		tag = str_format("share%zu", json_array_size(shares));
+		place = str_format(AGENT_DIRECTORY "/shares/%s", tag);
+		add_argument(w, "--share",
+			     str_format("%s,tag=%s%s", source, tag, read_only ? ",ro" : ""));
+		json_array_append_new(shares, json_string(tag));
+		json_set_string(mount, "source", place);
+	}
+	return 0;
+}
+
 static json_t *root_json(struct work *w)
 {
 	const bool removed = (w->workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0;
@@ -396,6 +436,8 @@ static int make_requests(struct work *w, const struct image_config *image, json_
 	json_object_set_new(prepare, "root", root_json(w));
 	take_network(spec, prepare);
 	rc = take_files(w->engine, w->workload, spec, prepare, err);
+	if (rc == 0)
+		rc = take_shares(w, spec, prepare, err);
 	if (rc < 0)
 		return rc;
 	json_set_string(json_object_get(spec, "root"), "path", "root");

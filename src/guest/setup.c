@@ -171,6 +171,24 @@ static int write_files(struct agent *agent, const struct json_at *request, struc
 	return rc < 0 ? rc : 0;
 }
 
+/* Directories of the host, by the tags of their devices: {"shares":["share0", ...]}. */
+static int mount_shares(struct agent *agent, const struct json_at *request, struct error *err)
+{
+	own_strv char **tags = NULL;
+	int rc = json_get_strv(request, "shares", JSON_OPTIONAL, &tags, err);
+
+	for (size_t i = 0; rc >= 0 && tags != NULL && tags[i] != NULL; i++) {
+		own_mem char *place = str_format("%s/shares/%s", agent->directory, tags[i]);
+
+		if (strchr(tags[i], '/') != NULL)
+			return refuse(err, -EINVAL, "\"%s\" is no tag", tags[i]);
+		rc = dir_make(AT_FDCWD, place, 0755, err);
+		if (rc == 0 && mount(tags[i], place, "virtiofs", 0, NULL) < 0)
+			rc = fail(err, -errno, "mount a directory of the host");
+	}
+	return rc < 0 ? rc : 0;
+}
+
 /* Settings of the kernel that are the machine's, not a namespace's: {"net.ipv4.x":"1"}. */
 static int set_sysctls(const struct json_at *request, struct error *err)
 {
@@ -213,5 +231,7 @@ int setup_identity(struct agent *agent, const struct json_at *request, struct er
 		rc = fail(err, -errno, "set the host name");
 	if (rc >= 0 && agent->is_machine)
 		rc = set_sysctls(request, err);
+	if (rc >= 0 && agent->is_machine)
+		rc = mount_shares(agent, request, err);
 	return rc < 0 ? rc : write_files(agent, request, err);
 }
