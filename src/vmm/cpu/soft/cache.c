@@ -23,6 +23,7 @@
 enum {
 	HASH_SIZE = 1 << 15,
 	PAGES_SIZE = 1 << 12,
+	TRIM_MIN = 1 << 20, /* bytes of decoded blocks that are worth it */
 };
 #define ARENA_SIZE (24u << 20)
 #define CODE_SIZE (16u << 20)
@@ -112,6 +113,17 @@ void cache_flush(struct soft *c)
 	code_reset(&cache->code);
 	c->block = NULL;
 	c->op = NULL;
+}
+
+void cache_trim(struct soft *c)
+{
+	struct cache *cache = c->cache;
+
+	if (cache->used < TRIM_MIN)
+		return;
+	cache_flush(c);
+	/* If it cannot be given back it stays, and is used again. */
+	(void)madvise(cache->arena, ARENA_SIZE, MADV_DONTNEED);
 }
 
 static void unhash(struct cache *cache, struct block *b)

@@ -22,5 +22,8 @@ void cache_written_by_device(struct soft_vm *vm, gpa_t gpa, uint64_t size);
 /* Drops this vCPU's blocks of the pages that others have reported (REQUEST_DROP). */
 void cache_take_drops(struct soft *c);
 void cache_flush(struct soft *c);
+/* The CPU has had nothing to do for a while: what it has decoded is forgotten, and the memory given back,
+ * so that idle machines are small. Outside of blocks only. */
+void cache_trim(struct soft *c);
 /* Memory for a new block of `count` operations; NULL: everything must be flushed first. */
 struct block *cache_allocate(struct cache *cache, unsigned int count);

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -17,6 +18,8 @@
 #include "vmm/cpu/soft/machine.h"
 #include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/native_fault.h"
+
+enum { IDLE_MS = 300 };
 
 void soft_request(struct soft *c, uint32_t bits)
 {
@@ -31,10 +34,16 @@ static uint32_t take_request(struct soft *c, uint32_t bits)
 
 static void sleep_until_request(struct soft *c)
 {
+	const struct timespec idle = {.tv_nsec = IDLE_MS * 1000000L};
 	uint32_t seen = atomic_load(&c->requests);
 
-	if (!(seen & ~(uint32_t)(REQUEST_STEP | REQUEST_TRAP)))
-		syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+	if (seen & ~(uint32_t)(REQUEST_STEP | REQUEST_TRAP))
+		return;
+	if (syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, &idle, NULL, 0) == 0 ||
+	    errno != ETIMEDOUT)
+		return;
+	cache_trim(c);
+	syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 }
 
 static void take_nmi(struct soft *c)
