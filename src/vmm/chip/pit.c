@@ -279,11 +279,13 @@ static void pit_reset(struct device *device)
 static void pit_save(struct device *device, struct state_writer *out)
 {
 	struct pit *self = container_of(device, struct pit, device);
-	int64_t now = clock_monotonic_ns();
+	int64_t now = clock_monotonic_ns(), left = self->next_ns - now;
 
 	state_put_u8(out, self->gate);
-	state_put_u64(out,
-		      self->next_ns == TIMER_NEVER ? UINT64_MAX : (uint64_t)(self->next_ns - now));
+	/* A deadline that has passed unserved is due at once, not never. */
+	if (left < 0)
+		left = 0;
+	state_put_u64(out, self->next_ns == TIMER_NEVER ? UINT64_MAX : (uint64_t)left);
 	for (unsigned int i = 0; i < COUNTERS; i++) {
 		const struct counter *c = &self->counters[i];
 		const uint8_t fields[] = {
