@@ -225,26 +225,45 @@ static int memory_v1(const struct cgroup *cg, const struct config_resources *r, 
 		       : 0;
 }
 
+/* A share of a period: the two files of a bandwidth limit on v1. The period comes first; where a limit of
+ * the parent does not allow the old share of the new period, the share has to come before it. */
+static int bandwidth_v1(const struct cgroup *cg, const char *const files[2],
+			const char *const fields[2], const struct config_number *period,
+			const struct config_number *share, struct error *err)
+{
+	const bool both = period->value > 0 && share->value != 0;
+	int rc = 0;
+
+	if (period->value > 0)
+		rc = put_number(cg, "cpu", files[0], period->value, fields[0], err);
+	if (rc == -EINVAL && both) {
+		error_clear(err);
+		rc = put_number(cg, "cpu", files[1], share->value, fields[1], err);
+		if (rc == 0)
+			rc = put_number(cg, "cpu", files[0], period->value, fields[0], err);
+	}
+	if (rc == 0 && share->value != 0)
+		rc = put_number(cg, "cpu", files[1], share->value, fields[1], err);
+	return rc;
+}
+
 static int cpu_v1(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
+	static const char *const fair[] = {"cpu.cfs_period_us", "cpu.cfs_quota_us"};
+	static const char *const fair_fields[] = {"linux.resources.cpu.period",
+						  "linux.resources.cpu.quota"};
+	static const char *const real[] = {"cpu.rt_period_us", "cpu.rt_runtime_us"};
+	static const char *const real_fields[] = {"linux.resources.cpu.realtimePeriod",
+						  "linux.resources.cpu.realtimeRuntime"};
 	int rc;
 
-	/* The period first, so that a quota is never above what the old period allows. */
 	if ((r->cpu.shares.value > 0 && (rc = put_given(cg, "cpu", "cpu.shares", r->cpu.shares,
 							"linux.resources.cpu.shares", err)) < 0) ||
-	    (r->cpu.period.value > 0 &&
-	     (rc = put_given(cg, "cpu", "cpu.cfs_period_us", r->cpu.period,
-			     "linux.resources.cpu.period", err)) < 0) ||
-	    (r->cpu.quota.value != 0 && (rc = put_given(cg, "cpu", "cpu.cfs_quota_us", r->cpu.quota,
-							"linux.resources.cpu.quota", err)) < 0) ||
+	    (rc = bandwidth_v1(cg, fair, fair_fields, &r->cpu.period, &r->cpu.quota, err)) < 0 ||
 	    (rc = put_given(cg, "cpu", "cpu.cfs_burst_us", r->cpu.burst,
 			    "linux.resources.cpu.burst", err)) < 0 ||
-	    (r->cpu.rt_period.value > 0 &&
-	     (rc = put_given(cg, "cpu", "cpu.rt_period_us", r->cpu.rt_period,
-			     "linux.resources.cpu.realtimePeriod", err)) < 0) ||
-	    (r->cpu.rt_runtime.value != 0 &&
-	     (rc = put_given(cg, "cpu", "cpu.rt_runtime_us", r->cpu.rt_runtime,
-			     "linux.resources.cpu.realtimeRuntime", err)) < 0) ||
+	    (rc = bandwidth_v1(cg, real, real_fields, &r->cpu.rt_period, &r->cpu.rt_runtime, err)) <
+		    0 ||
 	    (rc = put_given(cg, "cpu", "cpu.idle", r->cpu.idle, "linux.resources.cpu.idle", err)) <
 		    0)
 		return rc;
