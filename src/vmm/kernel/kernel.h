@@ -10,7 +10,8 @@
  * In the initramfs the modules are files /modules/NAME.ko, uncompressed, and /modules/order has one file
  * name a line, in the order in which each can be given to finit_module(2).
  *
- * A kernel appears by one rename and is complete then. Adding and removing hold <root>/kernels/.lock.
+ * A kernel appears by one rename and is complete then. Work on one goes on in a directory beside, which the
+ * next command removes if it was left behind.
  */
 #pragma once
 

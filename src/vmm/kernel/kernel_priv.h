@@ -7,8 +7,8 @@
 #include "base/str.h"
 #include "vmm/kernel/kernel.h"
 
-/* Work on a new kernel: the lock is held, and `path` is an empty directory in <root>/kernels that
- * kernel_work_end removes with all that is in it. */
+/* Work on a new kernel: `path` is a directory in <root>/kernels that kernel_work_end removes with all
+ * that is in it. While its lock is held nobody takes it for a leftover. */
 struct kernel_work {
 	int lock_fd, dir_fd; /* of <root>/kernels */
 	char name[32];       /* of the directory */

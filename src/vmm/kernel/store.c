@@ -45,16 +45,23 @@ bool kernel_name_valid(const char *name)
 		       len;
 }
 
-/* Removes what killed commands have left. The lock is ours. */
+/* Removes what killed commands have left: directories whose lock nobody holds. The store's lock is ours. */
 static void remove_leftovers(int dir_fd)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 
-	while (dir && (entry = readdir(dir)) != NULL)
-		if (str_after(entry->d_name, ".work-"))
+	while (dir && (entry = readdir(dir)) != NULL) {
+		own_mem char *lock = str_format("%s/lock", entry->d_name);
+		own_fd int lock_fd = -1;
+
+		if (!str_after(entry->d_name, ".work-"))
+			continue;
+		lock_fd = file_lock(dir_fd, lock, FILE_LOCK_EXCLUSIVE, false);
+		if (lock_fd >= 0)
 			(void)!tree_remove(dir_fd, entry->d_name, NULL);
+	}
 }
 
 /* Opens <root>/kernels and takes the lock. */
@@ -77,8 +84,10 @@ static int lock_store(const char *root, int *ret_dir_fd, int *ret_lock_fd, struc
 
 int kernel_work_begin(const char *root, struct kernel_work *work, struct error *err)
 {
+	own_fd int store_fd = -1; /* not for long: a build takes minutes */
+	own_mem char *lock = NULL;
 	char digits[17];
-	int rc = lock_store(root, &work->dir_fd, &work->lock_fd, err);
+	int rc = lock_store(root, &work->dir_fd, &store_fd, err);
 
 	if (rc < 0)
 		return rc;
@@ -87,7 +96,9 @@ int kernel_work_begin(const char *root, struct kernel_work *work, struct error *
 	work->path = str_format("%s/kernels/%s", root, work->name);
 	if (mkdirat(work->dir_fd, work->name, 0700) < 0)
 		return fail(err, -errno, "create %s", work->path);
-	return 0;
+	lock = str_format("%s/lock", work->name);
+	work->lock_fd = file_lock(work->dir_fd, lock, FILE_LOCK_EXCLUSIVE, false);
+	return work->lock_fd < 0 ? fail(err, work->lock_fd, "lock %s", work->path) : 0;
 }
 
 void kernel_work_end(struct kernel_work *work)

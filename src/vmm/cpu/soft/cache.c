@@ -21,7 +21,8 @@
 #include "vmm/cpu/soft/run.h"
 
 enum {
-	HASH_SIZE = 1 << 15,
+	HASH_BITS = 17,
+	HASH_SIZE = 1 << HASH_BITS,
 	PAGES_SIZE = 1 << 12,
 	TRIM_MIN = 1 << 20, /* bytes of decoded blocks that are worth it */
 };
@@ -72,7 +73,8 @@ struct code *cache_code(struct cache *cache)
 
 static unsigned int hash_of(gpa_t gpa, uint32_t mode)
 {
-	return (unsigned int)((gpa ^ gpa >> 15 ^ mode * 0x9e3779b1u) & (HASH_SIZE - 1));
+	return (unsigned int)((gpa ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull >>
+			      (64 - HASH_BITS));
 }
 
 static struct block **page_list(struct cache *cache, gpa_t gpa)
@@ -283,6 +285,19 @@ static uint64_t code_linear(const struct soft *c, uint64_t rip)
 	return is_long64(c) ? rip : (uint32_t)(rip + c->segments[CPU_CS].base);
 }
 
+/* The jump cache's block for this place, which a change of translations has made unusable as it is, if
+ * the place's address has come out the same: spares the walk through the table. */
+static struct block *find_again(struct soft *c, uint32_t mode, gpa_t gpa)
+{
+	const struct jump_entry *j = run_jump_entry(c, c->rip);
+	struct block *b = j->block;
+
+	if (j->rip != c->rip || !b || b->gpa != gpa || b->mode != mode || b->dropped ||
+	    b->gpa_next_page != SOFT_NO_PAGE)
+		return NULL;
+	return b;
+}
+
 struct block *cache_find(struct soft *c, uint32_t mode)
 {
 	uint64_t linear = code_linear(c, c->rip);
@@ -292,6 +307,9 @@ struct block *cache_find(struct soft *c, uint32_t mode)
 	if (!is_long64(c) && c->rip > c->segments[CPU_CS].limit)
 		soft_throw(c, VECTOR_GP, 0);
 	gpa = soft_fetch_gpa(c, linear);
+	b = find_again(c, mode, gpa);
+	if (b)
+		return b;
 	for (b = c->cache->blocks[hash_of(gpa, mode)]; b; b = b->next_hash) {
 		if (b->gpa != gpa || b->mode != mode)
 			continue;

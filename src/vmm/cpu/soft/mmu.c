@@ -32,7 +32,7 @@ uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_regio
 void soft_flush_tlb(struct soft *c)
 {
 	for (unsigned int t = 0; t < TLBS; t++) {
-		for (unsigned int i = 0; i < SOFT_TLB_SIZE; i++) {
+		for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++) {
 			struct tlb_entry *e = &c->tlbs[t][i];
 
 			atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
@@ -40,6 +40,7 @@ void soft_flush_tlb(struct soft *c)
 			atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
 		}
 	}
+	c->tlbs_used = 0;
 	c->large_low = ~0ull;
 	c->large_high = 0;
 	c->generation++;
@@ -98,6 +99,7 @@ static void fill(struct soft *c, uint64_t page, const struct translation *t, uin
 
 	if (c->tlb_index == TLB_USER_ALIGNED || debug_watches_page(c, page))
 		return;
+	c->tlbs_used |= (uint8_t)(1u << (c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE);
 	if (e->addend != addend || (e->read != page && e->write != page && e->exec != page)) {
 		e->read = e->write = e->exec = TAG_NONE;
 		e->addend = addend;

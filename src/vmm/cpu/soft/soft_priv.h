@@ -36,7 +36,7 @@ enum {
 	SOFT_PAGE_BITS = 12,
 	SOFT_PAGE_SIZE = 1 << SOFT_PAGE_BITS,
 	SOFT_TLB_SIZE = 512,
-	SOFT_JUMP_SIZE = 4096,
+	SOFT_JUMP_SIZE = 16384,
 	SOFT_BOUNCE_SIZE = 1024, /* the largest memory operand (XSAVE goes piecewise) */
 	SOFT_SEGMENT_NONE = 6,   /* index of a segment base that is always 0 */
 };
@@ -291,6 +291,7 @@ struct soft {
 	uint32_t fault_error;
 
 	uint64_t generation;            /* of address translations */
+	uint8_t tlbs_used;              /* bits of TLBs that may have entries */
 	uint64_t large_low, large_high; /* the range in which large pages were entered in the TLB */
 	struct cache *cache;
 
