@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 10)
 		return 0;
 	piece = data[0] < 2 ? size + 100 : (size_t)data[0] * data[0] / 8 + 1;
-	room = data[1] == 0 ? (size_t)64 * PAGE : (size_t)data[1] * data[1] / 2 + 1;
+	room = data[1] == 0 ? (size_t)64 * PAGE : (size_t)data[1] * data[1] / 2 + 64;
 	if (data[0] & 1)
 		data = packed = pack(data + 2, size - 2, &size);
 	else
