@@ -61,7 +61,7 @@ struct machine_config {
 	unsigned int cpus;
 	enum machine_accel accel;
 	const char *kernel;
-	bool firmware; /* `kernel` is a BIOS (boot/firmware.h) */
+	bool firmware;             /* `kernel` is a BIOS (boot/firmware.h) */
 	const char *modules;       /* an archive that goes before the initrd; NULL: none */
 	const char *initrd;        /* NULL: none */
 	const char *command_line;  /* NULL: empty */
