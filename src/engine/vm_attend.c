@@ -433,8 +433,7 @@ int vm_attend(struct engine *engine, const char *id, json_t *plan, json_t *exec,
 {
 	own_fd int state_fd = open(engine->state, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	own_fd int master = -1, slave = -1, ours = -1, theirs = -1;
-	struct attendant *a = mem_new(sizeof(*a));
-	own_mem struct attendant *owned = a;
+	own_mem struct attendant *a = mem_new(sizeof(*a));
 	struct birth birth = {.attendant = a, .plan = plan, .exec = exec, .parent = getppid()};
 	int pair[2], rc = 0;
 	pid_t pid;

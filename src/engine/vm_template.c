@@ -184,8 +184,7 @@ static int save(const char *dir, struct error *err)
 static int boot_and_save(int templates, const char *name, const char *dir, json_t *plan,
 			 struct error *err)
 {
-	struct attendant *a = mem_new(sizeof(*a));
-	own_mem struct attendant *owned = a;
+	own_mem struct attendant *a = mem_new(sizeof(*a));
 	int rc;
 
 	*a = (struct attendant){.id = name,
