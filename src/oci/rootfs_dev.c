@@ -89,7 +89,12 @@ int rootfs_prepare_devices(struct rootfs *r, struct error *err)
 
 		if (d->type == 'p' || (stat(d->path, &st) == 0 && is_device(&st, d)))
 			continue;
-		if (dir < 0 && (dir = new_tmpfs()) < 0)
+		if (dir < 0 && (dir = new_tmpfs()) == -ENOSYS)
+			return refuse(err, dir,
+				      "linux.devices[%zu]: in a user namespace a device that the "
+				      "host does not have needs Linux 5.2 or later (fsmount)",
+				      i);
+		if (dir < 0)
 			return fail(err, dir, "linux.devices[%zu]: mount a tmpfs", i);
 		r->device_fds[i] = detach_device(dir, l, i);
 		if (r->device_fds[i] < 0)
