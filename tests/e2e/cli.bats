@@ -52,8 +52,8 @@ hint: did you mean "berth images"?'
 }
 
 @test "flags that berth cannot honour are refused with a reason" {
-	for flag in "--publish 80:80" "--vm" "--gpus all" "--health-cmd true" "--volumes-from x" "--userns host" \
-		"--accel soft" "--disk x" "--link a"; do
+	for flag in "--publish 80:80" "--gpus all" "--health-cmd true" "--volumes-from x" "--userns host" \
+		"--cloud-init x" "--disk x" "--link a"; do
 		# shellcheck disable=SC2086
 		run_split berth run $flag busybox
 		expect "$status" 125
@@ -83,7 +83,8 @@ hint: did you mean "berth images"?'
 --volume relative:/x:zz|relative:/x:zz
 --ulimit nofile|nofile
 --attach nothing|expected stdin, stdout or stderr
---isolation vm|containers only
+--isolation jail|invalid value "jail" for --isolation
+--accel soft|--accel goes only with --vm
 -d --attach stdout|exclude each other
 END
 }
