@@ -4,7 +4,8 @@
  *     exe NAME SECONDS
  *
  * Looks at every process that it can see for one that runs a program other than those of the container
- * (whose paths begin with /bin/ or NAME), opens that program's file, and then, until the time is over,
+ * (whose paths begin with /bin/ or NAME; or, once the root file system that they are in has been taken
+ * apart and they have no path any more, whose size is that of /bin/busybox), opens that program's file, and then, until the time is over,
  * tries to write to it through the descriptor, as it could once nobody executes it any more. Prints
  * "opened" for each different file that it got, and "wrote" if it could open one for writing.
  */
@@ -22,6 +23,7 @@
 static int held = -1;
 static ino_t held_inode;
 static const char *own;
+static off_t own_size;
 
 static void look_at(const char *pid)
 {
@@ -40,7 +42,7 @@ static void look_at(const char *pid)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
-	if (held >= 0 && st.st_ino == held_inode) {
+	if (st.st_size == own_size || (held >= 0 && st.st_ino == held_inode)) {
 		close(fd);
 		return;
 	}
@@ -72,7 +74,10 @@ int main(int argc, char **argv)
 {
 	const time_t end = time(NULL) + (argc > 2 ? atoi(argv[2]) : 0);
 
+	struct stat st;
+
 	own = argc > 1 ? argv[1] : "";
+	own_size = stat("/bin/busybox", &st) == 0 ? st.st_size : -1;
 	while (time(NULL) < end) {
 		DIR *proc = opendir("/proc");
 		struct dirent *entry;
