@@ -4,18 +4,30 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
+
+/* Sends all of a packet. A host that is short of memory, or whose memory is in pieces, refuses a packet for
+ * the moment: that is no reason to take the other side for dead. */
+static int send_whole(int fd, const void *data, size_t len, bool wait)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+
+	for (;;) {
+		if (send(fd, data, len, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)
+			return 0;
+		if (errno == ENOBUFS || errno == ENOMEM) {
+			if (!wait)
+				return -EAGAIN;
+			nanosleep(&moment, NULL);
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+}
 
 int channel_send(int fd, const struct packet *packet, size_t len, bool wait)
 {
-	for (;;) {
-		ssize_t n = send(fd, packet, PACKET_HEAD + len,
-				 MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
-
-		if (n >= 0)
-			return 0;
-		if (errno != EINTR)
-			return -errno;
-	}
+	return send_whole(fd, packet, PACKET_HEAD + len, wait);
 }
 
 int channel_send_head(int fd, enum channel_type type, uint32_t arg, uint32_t arg2, bool wait)
@@ -23,12 +35,7 @@ int channel_send_head(int fd, enum channel_type type, uint32_t arg, uint32_t arg
 	uint32_t head[4] = {type, arg, arg2, 0};
 
 	_Static_assert(sizeof(head) == PACKET_HEAD, "a packet's head is four numbers");
-	for (;;) {
-		if (send(fd, head, sizeof(head), MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)
-			return 0;
-		if (errno != EINTR)
-			return -errno;
-	}
+	return send_whole(fd, head, sizeof(head), wait);
 }
 
 int channel_send_error(int fd, const struct error *why)
