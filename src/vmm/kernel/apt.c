@@ -18,7 +18,6 @@
 #include "vmm/kernel/kernel_priv.h"
 
 static const char keyring[] = "/usr/share/keyrings/debian-archive-keyring.gpg";
-static const char default_mirror[] = "http://deb.debian.org/debian";
 
 struct mirrors {
 	char *main, *security;
@@ -66,7 +65,9 @@ static int find_mirrors(const struct kernel_work *work, const char *wish, struct
 		return rc;
 	read_mirrors(out, ret);
 	if (!ret->main)
-		ret->main = str_copy(default_mirror);
+		return hint(err,
+			    refuse(err, -ENOENT, "apt knows of no mirror of Debian's packages"),
+			    "run apt-get update, or say where they are: --mirror URL");
 	return 0;
 }
 
