@@ -30,8 +30,9 @@ static char *state_root(struct engine *engine)
 
 static int check(const struct workload_config *config, struct error *err)
 {
-	if (config->isolation != WORKLOAD_CONTAINER)
-		return refuse(err, -ENOTSUP, "this version runs workloads as containers only");
+	/* What no isolation has is refused before (config_check.c); a container has the rest. */
+	(void)config;
+	(void)err;
 	return 0;
 }
 

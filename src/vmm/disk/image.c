@@ -235,14 +235,7 @@ int disk_image_copy(const char *from, const char *to, const struct disk_image_co
 
 static int find_format(int fd, enum disk_format *format, struct error *err)
 {
-	uint32_t magic = 0;
-
-	if (*format != DISK_FORMAT_AUTO)
-		return 0;
-	if (fd_read_full_at(fd, &magic, sizeof(magic), 0) < 0)
-		return fail(err, -errno, "read it");
-	*format = be32toh(magic) == QCOW2_MAGIC ? DISK_FORMAT_QCOW2 : DISK_FORMAT_RAW;
-	return 0;
+	return *format == DISK_FORMAT_AUTO ? qcow2_sniff(fd, format, err) : 0;
 }
 
 static int look_qcow2(int fd, struct disk_image_info *info, struct error *err)

@@ -47,7 +47,7 @@ struct link {
 
 static int open_chain(struct link *link, struct disk **ret, struct error *err);
 
-static int sniff(int fd, enum disk_format *ret, struct error *err)
+int qcow2_sniff(int fd, enum disk_format *ret, struct error *err)
 {
 	uint32_t magic = 0;
 	ssize_t n = fd_read_full_at(fd, &magic, sizeof(magic), 0);
@@ -213,7 +213,7 @@ static int open_chain(struct link *link, struct disk **ret, struct error *err)
 	if (rc == 0)
 		rc = lock_image(link, err);
 	if (rc == 0 && guess)
-		rc = sniff(link->fd, &link->format, err);
+		rc = qcow2_sniff(link->fd, &link->format, err);
 	if (rc < 0)
 		return rc;
 	return link->format == DISK_FORMAT_QCOW2 ? open_qcow2(link, ret, err)

@@ -78,6 +78,8 @@ struct qcow2_header {
 	char backing_format[QCOW2_FORMAT_MAX + 1];
 };
 
+/* What the contents of a file say that it is: qcow2, or else raw. */
+int qcow2_sniff(int fd, enum disk_format *ret, struct error *err) must_check;
 /* Reads and checks it. -EINVAL: it is no qcow2 file, or damaged; -ENOTSUP: a feature that is not
  * supported, by name. */
 int qcow2_header_read(int fd, struct qcow2_header *ret, struct error *err) must_check;
