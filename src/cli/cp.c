@@ -19,8 +19,8 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/context.h"
-#include "image/extract.h"
-#include "image/layer.h"
+#include "tar/extract.h"
+#include "tar/pack.h"
 
 enum { LINKS_MAX = 40, READ_SIZE = 256 << 10 };
 
@@ -194,8 +194,7 @@ static int read_stream(struct copy *copy, struct error *err)
 
 static int read_host(struct copy *copy, struct error *err)
 {
-	const struct layer_tar_options options = {.kind = LAYER_TAR_PLAIN,
-						  .flags = LAYER_TAR_MOUNTS};
+	const struct pack_options options = {.kind = PACK_PLAIN, .flags = PACK_MOUNTS};
 	const char *path = system_path(&copy->from);
 	own_mem char *parent = dir_of(copy->from.path, true);
 	const char *base = base_of(copy->from.path);
@@ -204,7 +203,7 @@ static int read_host(struct copy *copy, struct error *err)
 	if (str_eq(copy->as, ".")) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		return fd < 0 ? fail(err, -errno, "open %s", copy->from.text)
-			      : layer_tar_with(fd, &options, count, copy, err);
+			      : pack_tree(fd, &options, count, copy, err);
 	}
 	if (base[0] == '\0' || str_eq(base, ".."))
 		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -212,8 +211,8 @@ static int read_host(struct copy *copy, struct error *err)
 		fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(err, -errno, "open %s", copy->from.text);
-	return layer_tar_one(fd, base[0] == '\0' || str_eq(base, "..") ? "." : base, copy->as,
-			     &options, count, copy, err);
+	return pack_one(fd, base[0] == '\0' || str_eq(base, "..") ? "." : base, copy->as, &options,
+			count, copy, err);
 }
 
 /* Pushes the tar of the source into `out`. */

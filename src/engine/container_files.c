@@ -14,8 +14,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/overlay.h"
-#include "image/extract.h"
-#include "image/layer.h"
+#include "tar/extract.h"
+#include "tar/pack.h"
 
 /* Places where the runtime mounts something: it makes them if the image has none, and they are nothing
  * that the workload did. */
@@ -28,13 +28,12 @@ int container_read_changes(struct engine *engine, const struct workload *workloa
 			   struct error *err)
 {
 	static const char nothing[1024]; /* the end of a tar */
-	const struct layer_tar_options options = {
-		.kind = LAYER_TAR_OVERLAY, .flags = flags, .stubs = stubs};
+	const struct pack_options options = {.kind = PACK_OVERLAY, .flags = flags, .stubs = stubs};
 	own_fd int upper = overlay_open_upper(engine, workload, err);
 
 	if (upper == -ENOENT)
 		return out(nothing, sizeof(nothing), context, err);
-	return upper < 0 ? upper : layer_tar_with(upper, &options, out, context, err);
+	return upper < 0 ? upper : pack_tree(upper, &options, out, context, err);
 }
 
 int container_read_tree(struct engine *engine, const struct workload *workload,
@@ -45,7 +44,7 @@ int container_read_tree(struct engine *engine, const struct workload *workload,
 
 	if (rc < 0)
 		return rc;
-	rc = layer_tar(view.root_fd, LAYER_TAR_PLAIN, out, context, err);
+	rc = pack_tree(view.root_fd, &(struct pack_options){.kind = PACK_PLAIN}, out, context, err);
 	overlay_view_close(engine, &view);
 	return rc;
 }
@@ -152,8 +151,7 @@ int container_stat_path(struct engine *engine, const struct workload *workload, 
 int container_read_path(struct engine *engine, const struct workload *workload, const char *path,
 			const char *as, workload_bytes_fn *out, void *context, struct error *err)
 {
-	const struct layer_tar_options options = {.kind = LAYER_TAR_PLAIN,
-						  .flags = LAYER_TAR_MOUNTS};
+	const struct pack_options options = {.kind = PACK_PLAIN, .flags = PACK_MOUNTS};
 	own_root struct root root;
 	own_mem char *plain = trimmed(path);
 	own_fd int fd = -1;
@@ -165,7 +163,7 @@ int container_read_path(struct engine *engine, const struct workload *workload, 
 	if (str_eq(as, ".")) {
 		fd = beneath_open(root.fd, plain, O_RDONLY | O_DIRECTORY, 0);
 		return fd < 0 ? fail(err, fd, "open the directory %s", path)
-			      : layer_tar_with(fd, &options, out, context, err);
+			      : pack_tree(fd, &options, out, context, err);
 	}
 	/* The root has no name; "x/." and "x/.." have none of their own either. */
 	fd = beneath_parent(root.fd, plain, false, 0, &name);
@@ -175,7 +173,7 @@ int container_read_path(struct engine *engine, const struct workload *workload, 
 	}
 	if (fd < 0)
 		return fail(err, fd, "open %s", path);
-	return layer_tar_one(fd, name, as, &options, out, context, err);
+	return pack_one(fd, name, as, &options, out, context, err);
 }
 
 static int extract_bytes_in(const void *data, size_t len, void *context, struct error *err)

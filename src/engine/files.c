@@ -23,8 +23,8 @@
 #include "engine/spec.h"
 #include "image/build.h"
 #include "image/config.h"
-#include "image/layer.h"
-#include "image/tar.h"
+#include "tar/pack.h"
+#include "tar/tar.h"
 
 enum hold_how { HOLD_PAUSED, HOLD_RUNNING };
 
@@ -270,8 +270,8 @@ int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn
 		return fail(err, rc, "cannot compare \"%s\" with its image", ref);
 	d.image_fd = view.root_fd;
 	d.reader = tar_reader_create(&d.sink);
-	rc = isolation_in(&hold)->read_changes(engine, &hold.workload, LAYER_TAR_NAMES, add_names,
-					       &d, err);
+	rc = isolation_in(&hold)->read_changes(engine, &hold.workload, PACK_NAMES, add_names, &d,
+					       err);
 	if (rc == 0)
 		rc = tar_reader_finish(d.reader, err);
 	while (rc == 0 && d.hidden_count > 0)

@@ -93,10 +93,10 @@ struct isolation {
 	 * one as it sees it itself. Paths in it are resolved with base/beneath.h only. NULL: the host
 	 * cannot; names of users then go to `exec` in ISOLATION_USER. */
 	int (*open_root)(struct engine *engine, const struct workload *workload, struct error *err);
-	/* Files, as tars (image/layer.h says in which form). For these the workload either runs, or the
+	/* Files, as tars (tar/pack.h says in which form). For these the workload either runs, or the
 	 * caller holds its lock. What is read should not change meanwhile: see hold in files.c. */
 
-	/* What it wrote, as an image's layer. `flags`: enum layer_tar_flags. */
+	/* What it wrote, as an image's layer. `flags`: enum pack_flags. */
 	int (*read_changes)(struct engine *engine, const struct workload *workload,
 			    unsigned int flags, workload_bytes_fn *out, void *context,
 			    struct error *err);

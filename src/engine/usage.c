@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "engine/engine_priv.h"
-#include "image/layer.h"
+#include "tar/pack.h"
 
 /* Of a directory of the workload; one that is not there takes nothing. */
 static int usage_of(struct engine *engine, const char *path, uint64_t *ret, struct error *err)
@@ -15,7 +15,7 @@ static int usage_of(struct engine *engine, const char *path, uint64_t *ret, stru
 	*ret = 0;
 	if (fd < 0)
 		return errno == ENOENT ? 0 : fail(err, -errno, "open %s", path);
-	return layer_tree_usage(fd, &disk_bytes, ret, err);
+	return pack_usage(fd, &disk_bytes, ret, err);
 }
 
 int workload_get_usage(struct engine *engine, const struct workload *workload,

@@ -23,7 +23,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "image/build.h"
-#include "image/tar_write.h"
+#include "tar/write.h"
 
 enum {
 	BUSYBOX_SIZE_MAX = 16 << 20,

@@ -137,35 +137,3 @@ struct layer_leftovers {
 /* Takes away what killed processes left. Safe at any time beside running ones. */
 int layer_recover(int layers_fd, int state_fd, enum layer_recover_flags flags,
 		  struct layer_leftovers *ret, struct error *err) must_check;
-
-/* Receives tar bytes. 0, or -errno with a reason, which ends the production. */
-typedef int layer_tar_fn(const void *data, size_t len, void *data_ptr, struct error *err);
-enum layer_tar_kind {
-	LAYER_TAR_PLAIN,   /* the tree as it is: export */
-	LAYER_TAR_OVERLAY, /* an upper directory of overlayfs: whiteouts become OCI's */
-};
-enum layer_tar_flags {
-	LAYER_TAR_NAMES = 1,  /* files come without their contents: for who asks what there is */
-	LAYER_TAR_MOUNTS = 2, /* goes into what is mounted inside as well, else that is left out */
-};
-struct layer_tar_options {
-	enum layer_tar_kind kind;
-	unsigned int flags; /* enum layer_tar_flags */
-	/* Paths ("etc/hosts") of empty files and empty directories to leave out; NULL: none. */
-	const char *const *stubs;
-};
-/* Produces the tar of the tree that the directory `root_fd` is: sorted, reproducible, pax where ustar
- * is not enough. Nothing outside is followed. */
-int layer_tar_with(int root_fd, const struct layer_tar_options *options, layer_tar_fn *fn,
-		   void *data, struct error *err) must_check;
-/* The same without options. */
-int layer_tar(int root_fd, enum layer_tar_kind kind, layer_tar_fn *fn, void *data,
-	      struct error *err) must_check;
-/* One file, link or directory with all that is in it: `name` in the directory `dirfd`, which becomes
- * `as` in the archive. -ENOENT: there is none. */
-int layer_tar_one(int dirfd, const char *name, const char *as,
-		  const struct layer_tar_options *options, layer_tar_fn *fn, void *data,
-		  struct error *err) must_check;
-/* What a tree takes: blocks on the disk (directories too), and bytes in files, each file once. */
-int layer_tree_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_bytes,
-		     struct error *err) must_check;

@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "image/layer_tree.h"
 #include "image/layer.h"
-#include "image/tar.h"
+#include "tar/tar.h"
 
 enum {
 	LAYER_FILE_NAME_MAX = 96,
@@ -107,9 +107,6 @@ int layer_remove_files(int layers_fd, const struct digest *diffid, struct error 
 int layer_open(int layers_fd, const struct digest *diffid, struct error *err) must_check;
 /* True if the layer is there and is one that has to be mounted. */
 bool layer_must_mount(int layers_fd, const struct digest *diffid);
-
-/* layer_tar.c: what a tree takes on the disk. */
-int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err) must_check;
 
 /* layer_mount.c: mounts the EROFS file read-only and returns the mount as a detached descriptor.
  * -ENOTSUP where the kernel cannot, -EPERM where it must not. */

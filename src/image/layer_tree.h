@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "image/tar.h"
+#include "tar/tar.h"
 
 #define TREE_NONE UINT32_MAX
 

@@ -19,7 +19,7 @@
 #include "image/manifest.h"
 #include "image/session.h"
 #include "image/store_priv.h"
-#include "image/tar_write.h"
+#include "tar/write.h"
 
 enum { FILE_MODE = 0644 };
 

@@ -20,6 +20,7 @@
 #include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "tar/pack.h"
 
 struct unpack {
 	struct layer_body base;
@@ -368,7 +369,10 @@ static int unpack_size(int layers_fd, const char *name, uint64_t *ret_bytes, str
 {
 	own_fd int fd = openat(layers_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? fail(err, -errno, "open %s", name) : layer_tree_size(fd, ret_bytes, err);
+	uint64_t in_files;
+
+	return fd < 0 ? fail(err, -errno, "open %s", name)
+		      : pack_usage(fd, ret_bytes, &in_files, err);
 }
 
 static int add_to_digest(const void *data, size_t len, void *state, struct error *err)
@@ -382,13 +386,14 @@ static int add_to_digest(const void *data, size_t len, void *state, struct error
 static int unpack_digest(int layers_fd, const char *name, struct digest *ret, struct error *err)
 {
 	own_fd int fd = openat(layers_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const struct pack_options options = {.kind = PACK_OVERLAY};
 	struct digest_state state;
 	int rc;
 
 	if (fd < 0)
 		return fail(err, -errno, "open %s", name);
 	digest_begin(&state);
-	rc = layer_tar(fd, LAYER_TAR_OVERLAY, add_to_digest, &state, err);
+	rc = pack_tree(fd, &options, add_to_digest, &state, err);
 	if (rc >= 0)
 		digest_end(&state, ret);
 	return rc;

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "image/tar_write.h"
+#include "tar/write.h"
 
 /* cmocka has a macro fail(): after the headers that have a function of that name. */
 #include <setjmp.h>

@@ -21,7 +21,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "image/layer.h"
-#include "tarball.h"
+#include "../tar/tarball.h"
+#include "tar/pack.h"
 
 /* cmocka has a macro of the name of our function. */
 #include <cmocka.h>
@@ -677,6 +678,8 @@ static int collect(const void *data, size_t len, void *out, struct error *err)
 
 static void a_tree_becomes_the_layer_that_it_came_from(void **state)
 {
+	const struct pack_options overlay = {.kind = PACK_OVERLAY};
+
 	(void)state;
 	for (size_t i = 0; i < array_size(trees); i++) {
 		own_buf struct buf ball = {0}, again = {0}, third = {0};
@@ -691,8 +694,7 @@ static void a_tree_becomes_the_layer_that_it_came_from(void **state)
 		first = check_formats(trees[i].name, &ball);
 		assert_int_equal(write_layer(&ball, "erofs", 4096, &diffid, &info, &err), 0);
 		assert_int_equal(layer_use(layers_fd, state_fd, &diffid, &use, &err), 0);
-		assert_int_equal(layer_tar(use.root_fd, LAYER_TAR_OVERLAY, collect, &again, &err),
-				 0);
+		assert_int_equal(pack_tree(use.root_fd, &overlay, collect, &again, &err), 0);
 		assert_int_equal(layer_release(state_fd, &diffid, &use, &err), 0);
 		assert_int_equal(layer_remove(layers_fd, state_fd, &diffid, &err), 0);
 		second = check_formats(trees[i].name, &again);
@@ -701,8 +703,7 @@ static void a_tree_becomes_the_layer_that_it_came_from(void **state)
 		/* And the tar of that is the same tar. */
 		assert_int_equal(write_layer(&again, "directory", 4096, &diffid, &info, &err), 0);
 		assert_int_equal(layer_use(layers_fd, state_fd, &diffid, &use, &err), 0);
-		assert_int_equal(layer_tar(use.root_fd, LAYER_TAR_OVERLAY, collect, &third, &err),
-				 0);
+		assert_int_equal(pack_tree(use.root_fd, &overlay, collect, &third, &err), 0);
 		assert_int_equal(layer_release(state_fd, &diffid, &use, &err), 0);
 		assert_int_equal(layer_remove(layers_fd, state_fd, &diffid, &err), 0);
 		assert_int_equal(third.len, again.len);

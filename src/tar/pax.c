@@ -1,8 +1,8 @@
 /*
- * tar_pax: extended headers, a sequence of records "<length> <key>=<value>\n" where the length counts
+ * pax: extended headers, a sequence of records "<length> <key>=<value>\n" where the length counts
  * the whole record. An empty value takes an earlier one back (POSIX, pax, "Extended Header").
  */
-#include "image/tar_priv.h"
+#include "tar/tar_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* tar_sparse: the maps of sparse files. The formats are described in GNU tar's manual, "Sparse". */
-#include "image/tar_priv.h"
+/* sparse: the maps of sparse files. The formats are described in GNU tar's manual, "Sparse". */
+#include "tar/tar_priv.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* extract: see extract.h. */
-#include "image/extract.h"
+#include "tar/extract.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
-#include "image/tar.h"
+#include "tar/tar.h"
 
 enum { SPECIAL_BITS = 07000, DIRS_MAX = 4 << 20 };
 

@@ -1,10 +1,10 @@
 /*
- * tar_header: the fixed header block of every dialect.
+ * header: the fixed header block of every dialect.
  *
  * Number fields are octal text, or, where octal is too narrow, base 256: the first bit of the field is
  * set, and the rest is a big-endian two's complement number (GNU, star).
  */
-#include "image/tar_priv.h"
+#include "tar/tar_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * layer_tar: a tree on the disk as a tar; see layer.h. The way back from what overlayfs keeps in an
+ * pack: see pack.h. The way back from what overlayfs keeps in an
  * upper directory to what the OCI image specification says:
  *
  *   character device 0/0                       .wh.NAME
@@ -12,7 +12,7 @@
  * may be changing the tree meanwhile. Entries are ordered by name; the first name of a file with
  * several is the file, the others are links to it.
  */
-#include "image/layer_priv.h"
+#include "tar/pack.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,11 +27,11 @@
 #include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "image/tar_write.h"
+#include "base/str.h"
 
 enum {
 	CHUNK = 256 * 1024,
-	LEVELS_MAX = LAYER_DEPTH_MAX,
+	LEVELS_MAX = PACK_DEPTH_MAX,
 	HOLE_MIN = 64 * 1024, /* smaller files are not worth a map */
 };
 
@@ -51,8 +51,8 @@ struct seen {
 
 struct pack {
 	struct tar_writer writer;
-	enum layer_tar_kind kind;
-	unsigned int flags; /* enum layer_tar_flags */
+	enum pack_kind kind;
+	unsigned int flags; /* enum pack_flags */
 	const char *const *stubs;
 	bool size_only;      /* nothing is read or written */
 	uint64_t disk_bytes; /* what the files take */
@@ -86,7 +86,7 @@ static const char *overlay_xattr(struct pack *p, const char *name, const char *v
 {
 	static const char *const prefixes[] = {"trusted.overlay.", "user.overlay."};
 
-	if (p->kind != LAYER_TAR_OVERLAY)
+	if (p->kind != PACK_OVERLAY)
 		return name;
 	for (size_t i = 0; i < array_size(prefixes); i++) {
 		const char *own = str_after(name, prefixes[i]);
@@ -317,7 +317,7 @@ static int put_file(struct pack *p, int dirfd, const char *name, struct error *e
 	if (!S_ISREG(st.st_mode))
 		return refuse(err, -EAGAIN, "%s was replaced while it was read", p->path.data);
 	e = entry_of(p, &st, TAR_FILE);
-	if (p->flags & LAYER_TAR_NAMES)
+	if (p->flags & PACK_NAMES)
 		return tar_write_entry(&p->writer, &e, err);
 	e.size = (uint64_t)st.st_size;
 	find_extents(p, fd, &e);
@@ -337,7 +337,7 @@ static int put_whiteout(struct pack *p, const struct stat *st, size_t dir_len, c
 	struct tar_entry e = {
 		.type = TAR_FILE, .path = path, .mode = 0, .mtime = st->st_mtim.tv_sec};
 
-	if (strlen(hidden) + 4 > LAYER_NAME_MAX)
+	if (strlen(hidden) + 4 > PACK_NAME_MAX)
 		return refuse(err, -ENAMETOOLONG, "%s: its name is too long for a whiteout", path);
 	return tar_write_entry(&p->writer, &e, err);
 }
@@ -371,7 +371,7 @@ static int put_other(struct pack *p, int dirfd, const char *name, const struct s
 				      : S_ISCHR(st->st_mode) ? TAR_CHAR
 				      : S_ISBLK(st->st_mode) ? TAR_BLOCK_DEVICE
 							     : TAR_FIFO);
-	char target[LAYER_PATH_MAX + 1];
+	char target[PACK_PATH_MAX + 1];
 	ssize_t len;
 
 	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
@@ -464,14 +464,13 @@ static int put_name(struct pack *p, const struct level *level, const char *name,
 	struct stat st;
 	int rc = look(p, level->fd, name, &st, &is_mount, err);
 
-	if (rc <= 0 || (is_mount && !(p->flags & LAYER_TAR_MOUNTS)) ||
-	    is_stub(p, level->fd, name, &st))
+	if (rc <= 0 || (is_mount && !(p->flags & PACK_MOUNTS)) || is_stub(p, level->fd, name, &st))
 		return rc < 0 ? rc : 0;
 	if (p->size_only)
 		return measure(p, level, name, &st, err);
-	if (p->path.len > LAYER_PATH_MAX)
+	if (p->path.len > PACK_PATH_MAX)
 		return refuse(err, -ENAMETOOLONG, "%.200s...: the path is too long", p->path.data);
-	if (p->kind == LAYER_TAR_OVERLAY && S_ISCHR(st.st_mode) && st.st_rdev == 0)
+	if (p->kind == PACK_OVERLAY && S_ISCHR(st.st_mode) && st.st_rdev == 0)
 		return put_whiteout(p, &st, level->path_len, name, err);
 	rc = read_xattrs(p, level->fd, name, err);
 	if (rc < 0)
@@ -483,7 +482,7 @@ static int put_name(struct pack *p, const struct level *level, const char *name,
 			      p->path.data);
 	if (p->is_whiteout && S_ISREG(st.st_mode) && st.st_size == 0)
 		return put_whiteout(p, &st, level->path_len, name, err);
-	if (p->kind == LAYER_TAR_OVERLAY && str_after(name, ".wh.") != NULL)
+	if (p->kind == PACK_OVERLAY && str_after(name, ".wh.") != NULL)
 		return refuse(err, -EINVAL,
 			      "%s: a layer cannot have a name that starts with \".wh.\"",
 			      p->path.data);
@@ -565,7 +564,7 @@ static void release(struct pack *p)
 	buf_release(&p->path);
 }
 
-static struct pack pack_begin(const struct layer_tar_options *options, layer_tar_fn *fn, void *data)
+static struct pack pack_begin(const struct pack_options *options, tar_write_fn *fn, void *data)
 {
 	return (struct pack){
 		.kind = options->kind,
@@ -587,23 +586,16 @@ static int pack_rest(struct pack *p, int rc, struct error *err)
 	return rc < 0 ? rc : 0;
 }
 
-int layer_tar_with(int root_fd, const struct layer_tar_options *options, layer_tar_fn *fn,
-		   void *data, struct error *err)
+int pack_tree(int root_fd, const struct pack_options *options, tar_write_fn *fn, void *data,
+	      struct error *err)
 {
 	struct pack p = pack_begin(options, fn, data);
 
 	return pack_rest(&p, put_root(&p, root_fd, err), err);
 }
 
-int layer_tar(int root_fd, enum layer_tar_kind kind, layer_tar_fn *fn, void *data,
-	      struct error *err)
-{
-	return layer_tar_with(root_fd, &(struct layer_tar_options){.kind = kind}, fn, data, err);
-}
-
-int layer_tar_one(int dirfd, const char *name, const char *as,
-		  const struct layer_tar_options *options, layer_tar_fn *fn, void *data,
-		  struct error *err)
+int pack_one(int dirfd, const char *name, const char *as, const struct pack_options *options,
+	     tar_write_fn *fn, void *data, struct error *err)
 {
 	const struct level level = {.fd = dirfd};
 	struct pack p;
@@ -614,16 +606,15 @@ int layer_tar_one(int dirfd, const char *name, const char *as,
 		return fail(err, -errno, "open %s", name);
 	p = pack_begin(options, fn, data);
 	buf_add_str(&p.path, as);
-	p.flags |= LAYER_TAR_MOUNTS;
+	p.flags |= PACK_MOUNTS;
 	rc = put_name(&p, &level, name, err);
 	p.flags = options->flags;
 	return pack_rest(&p, rc, err);
 }
 
-int layer_tree_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_bytes,
-		     struct error *err)
+int pack_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_bytes, struct error *err)
 {
-	struct pack p = {.kind = LAYER_TAR_PLAIN, .size_only = true};
+	struct pack p = {.kind = PACK_PLAIN, .size_only = true};
 	int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc;
 
@@ -635,14 +626,4 @@ int layer_tree_usage(int root_fd, uint64_t *ret_disk_bytes, uint64_t *ret_file_b
 	*ret_file_bytes = p.file_bytes;
 	release(&p);
 	return rc < 0 ? rc : 0;
-}
-
-int layer_tree_size(int root_fd, uint64_t *ret_bytes, struct error *err)
-{
-	uint64_t disk_bytes, file_bytes;
-	int rc = layer_tree_usage(root_fd, &disk_bytes, &file_bytes, err);
-
-	if (rc == 0)
-		*ret_bytes = disk_bytes;
-	return rc;
 }

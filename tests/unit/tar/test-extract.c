@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "image/extract.h"
+#include "tar/extract.h"
 #include "tarball.h"
 
 /* cmocka has a macro of the name of our function. */

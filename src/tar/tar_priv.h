@@ -4,7 +4,7 @@
 #include <sys/types.h>
 
 #include "base/str.h"
-#include "image/tar.h"
+#include "tar/tar.h"
 
 /* A header block as it stands in the archive. Fields are text, not always terminated. */
 struct tar_header {
@@ -86,7 +86,7 @@ struct tar_xattrs {
 };
 void tar_xattrs_clear(struct tar_xattrs *x);
 
-/* tar_header.c */
+/* header.c */
 /* A number field: octal, or base 256. -EBADMSG. */
 int tar_number(const char *field, size_t len, const char *what, int64_t *ret,
 	       struct error *err) must_check;
@@ -96,7 +96,7 @@ void tar_header_name(const struct tar_header *h, struct buf *out);
 /* Fills what the header says of an entry, without names, size, or what a pax header overrides. */
 int tar_header_entry(const struct tar_header *h, struct tar_entry *e, struct error *err) must_check;
 
-/* tar_pax.c */
+/* pax.c */
 void pax_clear(struct pax *pax);
 int pax_parse(struct pax *pax, struct tar_xattrs *xattrs, struct tar_map *map, const char *text,
 	      size_t len, struct error *err) must_check;

@@ -1,11 +1,11 @@
-/* tar_write: see tar_write.h. */
-#include "image/tar_write.h"
+/* write: see write.h. */
+#include "tar/write.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "image/tar_priv.h"
+#include "tar/tar_priv.h"
 
 enum { OCTAL_8_MAX = 07777777 }; /* what seven octal digits hold */
 #define OCTAL_12_MAX INT64_C(077777777777)

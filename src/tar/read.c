@@ -1,5 +1,5 @@
 /*
- * tar_read: the states of the reader (see tar.h).
+ * read: the states of the reader (see tar.h).
  *
  *   HEADER    a header block, or the zeros that end the archive
  *   META      the contents of a long name or an extended header, kept until the entry's own header
@@ -9,7 +9,7 @@
  *   SKIP      contents that mean nothing to us, and the filling behind any contents
  *   END       behind the end: everything is ignored, as all tars do
  */
-#include "image/tar_priv.h"
+#include "tar/tar_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>

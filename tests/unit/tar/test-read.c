@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "image/tar.h"
+#include "tar/tar.h"
 #include "tarball.h"
 
 /* cmocka has a macro of the name of our function. */

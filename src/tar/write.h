@@ -1,12 +1,12 @@
 /*
- * tar_write: tar archives in the pax format, reproducible: the same entries give the same bytes.
+ * write: tar archives in the pax format, reproducible: the same entries give the same bytes.
  *
  * A plain ustar header where it can say everything, else an extended header in front of it. Sparse files
  * are written in GNU's format 1.0, which GNU tar, libarchive and Go's reader understand.
  */
 #pragma once
 
-#include "image/tar.h"
+#include "tar/tar.h"
 
 /* Receives the bytes. */
 typedef int tar_write_fn(const void *bytes, size_t len, void *data, struct error *err);
