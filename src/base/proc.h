@@ -44,6 +44,7 @@ struct proc_spawn {
 	int directory_fd;     /* its working directory; 0: ours */
 	bool new_session;     /* setsid */
 	bool die_with_parent; /* SIGKILL when the thread that started it ends */
+	bool sibling;         /* a child of our parent, who collects it and counts as its starter */
 };
 /* Starts a program with exactly the given descriptors, default signal handling and an empty signal
  * * mask. Sets *ret_pid and *ret_pidfd. A program that cannot be executed is an error here (-ENOENT,

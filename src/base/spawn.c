@@ -94,7 +94,8 @@ on_child_stack static int child(void *argument)
 
 int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct error *err)
 {
-	struct launch launch = {.spawn = spawn, .parent = getpid()};
+	const unsigned long as_sibling = spawn->sibling ? CLONE_PARENT : 0;
+	struct launch launch = {.spawn = spawn, .parent = spawn->sibling ? getppid() : getpid()};
 	sigset_t all, before;
 	own_fd int pidfd = -1;
 	char *stack;
@@ -109,8 +110,9 @@ int proc_spawn(const struct proc_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, s
 		return fail(err, -errno, "allocate a stack");
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-		    &launch, &pidfd);
+	pid = clone(child, stack + STACK_SIZE,
+		    (int)(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | as_sibling | SIGCHLD), &launch,
+		    &pidfd);
 	if (pid < 0)
 		launch.error = errno;
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -374,6 +374,8 @@ static int check_count(const struct args *args, struct error *err)
 
 	if (args->count >= arity.min && args->count <= arity.max)
 		return 0;
+	if (args->count == 0 && args->command->instead && args_given(args, args->command->instead))
+		return 0;
 	help_usage(&usage, args->path, args->command);
 	hint(err, 0, "usage: %s", usage.data);
 	if (arity.max == 0)

@@ -93,6 +93,7 @@ struct command {
 	 * optional, "..." means any number: the parser counts by it. Words are completed as metavars
 	 * are. NULL: no arguments, or a group. */
 	const char *arguments;
+	const char *instead;     /* the option with which no argument is needed; NULL: none */
 	const char *summary;     /* one line, as help: a capital, no full stop */
 	const char *description; /* paragraphs for --help and the man page, or NULL */
 	const char *examples;    /* one "COMMAND\tWHAT IT DOES\n" a line, or NULL */

@@ -74,6 +74,14 @@ static json_t *mounts_of(const struct workload_config *config)
 	return json_string(out.data ? out.data : "");
 }
 
+/* A full machine has none: it is named by its first disk. */
+static const char *image_of(const struct workload_config *config)
+{
+	if (config->image != NULL)
+		return config->image;
+	return config->disks != NULL ? config->disks[0] : "";
+}
+
 static json_t *make_row(const struct workload *workload, bool whole)
 {
 	const struct workload_config *config = &workload->config;
@@ -90,9 +98,10 @@ static json_t *make_row(const struct workload *workload, bool whole)
 	json_object_set_new(
 		row, "ID",
 		json_stringn(workload->id, whole ? WORKLOAD_ID_LEN : WORKLOAD_SHORT_ID_LEN));
-	json_object_set_new(row, "Image", json_string(config->image ? config->image : ""));
-	json_object_set_new(row, "Isolation",
-			    json_string(config->isolation == WORKLOAD_VM ? "vm" : "container"));
+	json_object_set_new(row, "Image", json_string(image_of(config)));
+	json_object_set_new(
+		row, "Isolation",
+		json_string(config->isolation == WORKLOAD_CONTAINER ? "container" : "vm"));
 	json_object_set_new(row, "Labels", json_string(labels));
 	json_object_set_new(row, "Mounts", mounts_of(config));
 	json_object_set_new(row, "Names", json_string(workload->name ? workload->name : ""));

@@ -35,6 +35,8 @@ static int get_image(const struct args *args, struct engine *engine, struct erro
 
 	if (rc < 0)
 		return rc;
+	if (args_count(args) == 0)
+		return 0; /* a full machine has none */
 	while (strcmp(args_string(args, "pull"), policies[policy]) != 0)
 		policy++;
 	return image_get(store, args_at(args, 0), policy, &remote, &image, err);
@@ -120,7 +122,9 @@ static int name_failure(const struct workload_config *config, int rc, const char
 {
 	if (err->text[0] != '\0')
 		refuse(err, rc, "cannot %s \"%s\"", verb,
-		       config->name ? config->name : config->image);
+		       config->name    ? config->name
+		       : config->image ? config->image
+				       : config->disks[0]);
 	return rc;
 }
 

@@ -230,12 +230,64 @@ static int read_storage(const struct args *args, struct workload_config *config,
 	return 0;
 }
 
+/* The path of a text PATH[,OPTIONS] made absolute, as the engine needs it. */
+static int add_disk(const char *text, struct workload_config *config, struct error *err)
+{
+	const char *options = strchrnul(text, ',');
+	own_mem char *path = str_copy_n(text, (size_t)(options - text));
+	own_mem char *absolute = realpath(path, NULL), *whole = NULL;
+
+	if (absolute == NULL)
+		return fail(err, -errno, "--disk: %s", path);
+	whole = str_format("%s%s", absolute, options);
+	strv_push(&config->disks, whole);
+	return 0;
+}
+
+static int make_absolute(const char *option, const char *path, char **ret, struct error *err)
+{
+	*ret = realpath(path, NULL);
+	return *ret == NULL ? fail(err, -errno, "--%s: %s", option, path) : 0;
+}
+
+/* A system on a disk of its own. */
+static int read_machine(const struct args *args, struct workload_config *config, struct error *err)
+{
+	static const char *const only[] = {"cloud-init", "firmware"};
+	const char *firmware = args_string(args, "firmware"),
+		   *cloud_init = args_string(args, "cloud-init");
+	int rc = 0;
+
+	for (size_t i = 0; !args_given(args, "disk") && i < array_size(only); i++)
+		if (args_given(args, only[i]))
+			return args_refuse(args, err, "--%s goes only with --disk", only[i]);
+	if (!args_given(args, "disk"))
+		return 0;
+	if (args_count(args) > 0)
+		return args_refuse(args, err,
+				   "an image does not go with --disk, whose system says itself "
+				   "what runs: \"%s\"",
+				   args_at(args, 0));
+	config->isolation = WORKLOAD_MACHINE;
+	for (char *const *text = args_list(args, "disk"); rc == 0 && *text != NULL; text++)
+		rc = add_disk(*text, config, err);
+	if (rc == 0 && cloud_init != NULL)
+		rc = make_absolute("cloud-init", cloud_init, &config->cloud_init, err);
+	if (rc == 0 && firmware != NULL && strchr(firmware, '/') != NULL)
+		return make_absolute("firmware", firmware, &config->firmware, err);
+	if (firmware != NULL)
+		config->firmware = str_copy(firmware);
+	return rc;
+}
+
 /* Which wall, and what goes only with a machine. */
 static int read_isolation(const struct args *args, struct workload_config *config,
 			  struct error *err)
 {
-	static const char *const only[] = {"accel", "kernel", "no-template", "storage-opt"};
+	static const char *const only[] = {"accel",  "cloud-init",  "disk",       "firmware",
+					   "kernel", "no-template", "storage-opt"};
 	const bool vm = args_flag(args, "vm") || strcmp(args_string(args, "isolation"), "vm") == 0;
+	int rc;
 
 	if (args_flag(args, "vm") && args_given(args, "isolation") &&
 	    strcmp(args_string(args, "isolation"), "vm") != 0)
@@ -250,7 +302,8 @@ static int read_isolation(const struct args *args, struct workload_config *confi
 	config->kernel = str_copy(args_string(args, "kernel"));
 	if (args_given(args, "accel"))
 		config->accel = str_copy(args_string(args, "accel"));
-	return read_storage(args, config, err);
+	rc = read_storage(args, config, err);
+	return rc < 0 ? rc : read_machine(args, config, err);
 }
 
 typedef int parse_fn(struct workload_config *config, const char *text, struct error *err);
@@ -354,7 +407,8 @@ int run_config(const struct args *args, struct workload_config *config, struct e
 {
 	int rc;
 
-	config->image = str_copy(args_at(args, 0));
+	if (args_count(args) > 0)
+		config->image = str_copy(args_at(args, 0));
 	config->name = str_copy(args_string(args, "name"));
 	config->hostname = str_copy(args_string(args, "hostname"));
 	config->domainname = str_copy(args_string(args, "domainname"));

@@ -8,7 +8,7 @@
 
 #define NO_BRIDGE "there are no networks yet; use --network host"
 #define NO_HEALTH "there are no health checks yet"
-#define NO_VM "virtual machines start from an image only, in this version"
+#define NO_VM "snapshots are not started as workloads; use berth vmm run --restore"
 #define NO_BLKIO "disk bandwidth cannot be limited yet"
 
 static const struct option_spec workload_options[] = {
@@ -29,7 +29,8 @@ static const struct option_spec workload_options[] = {
 	 "workloads always have a cgroup namespace of their own"},
 	{"cidfile", 0, OPTION_STRING, 0, "FILE", "",
 	 "Write the id to a file, which must not exist"},
-	{"cloud-init", 0, OPTION_STRING, OPTION_REFUSED, "FILE", "", NO_VM},
+	{"cloud-init", 0, OPTION_STRING, 0, "FILE|DIR", "",
+	 "With --disk: tell cloud-init in the guest who it is (user-data, or a directory with it)"},
 	{"cpu-period", 0, OPTION_STRING, OPTION_REFUSED, "MICROSECONDS", "",
 	 "use --cpus, which sets quota and period together"},
 	{"cpu-quota", 0, OPTION_STRING, OPTION_REFUSED, "MICROSECONDS", "",
@@ -52,7 +53,8 @@ static const struct option_spec workload_options[] = {
 	{"device-read-iops", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"device-write-bps", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"device-write-iops", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
-	{"disk", 0, OPTION_LIST, OPTION_REFUSED, "FILE", "", NO_VM},
+	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
+	 "With --vm: no image; start the system on this disk. May be repeated"},
 	{"dns", 0, OPTION_LIST, 0, "ADDRESS", "", "Use this name server"},
 	{"dns-option", 0, OPTION_LIST, 0, "OPTION", "", "Add an option to resolv.conf"},
 	{"dns-search", 0, OPTION_LIST, 0, "DOMAIN", "", "Search this domain"},
@@ -63,7 +65,8 @@ static const struct option_spec workload_options[] = {
 	 "Set an environment variable; without a value, pass ours on"},
 	{"env-file", 0, OPTION_LIST, 0, "FILE", "", "Read environment variables from a file"},
 	{"expose", 0, OPTION_LIST, OPTION_REFUSED, "PORT", "", NO_BRIDGE},
-	{"firmware", 0, OPTION_STRING, OPTION_REFUSED, "bios|uefi|none", "", NO_VM},
+	{"firmware", 0, OPTION_STRING, 0, "bios|FILE", "",
+	 "With --disk: what starts its system (default bios)"},
 	{"gpus", 0, OPTION_STRING, OPTION_REFUSED, "WHICH", "",
 	 "add the GPU's nodes with --device"},
 	{"group-add", 0, OPTION_LIST, 0, "GROUP", "", "Join a further group"},
@@ -176,9 +179,11 @@ const struct command run_command = {
 		"berth run -it --rm debian:bookworm bash\tA shell, gone when it ends\n"
 		"berth run -d --name web busybox httpd -f -p 8080\tIn the background\n"
 		"berth run --rm --memory 64m --cpus 0.5 busybox sh -c 'free -m'\tWith limits\n"
-		"berth run --rm -v /srv/data:/data:ro busybox ls /data\tWith a directory of the host\n",
+		"berth run --rm -v /srv/data:/data:ro busybox ls /data\tWith a directory of the host\n"
+		"berth run -it --vm --disk debian.qcow2\tA whole system, from a disk of its own\n",
 	.options = {OPTION_SET(workload_options), OPTION_SET(run_options)},
 	.flags = COMMAND_STOP_AT_ARGUMENT,
+	.instead = "disk",
 	.run = run_run,
 };
 
@@ -188,5 +193,6 @@ const struct command create_command = {
 	.description = "Prints the id of the new container, which \"berth start\" starts.",
 	.options = {OPTION_SET(workload_options)},
 	.flags = COMMAND_STOP_AT_ARGUMENT,
+	.instead = "disk",
 	.run = run_create,
 };

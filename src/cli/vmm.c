@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/mem.h"
 #include "base/sock.h"
@@ -20,6 +21,8 @@
 #include "cli/context.h"
 #include "vmm/kernel/kernel.h"
 #include "cli/vmm_devices.h"
+
+enum { FAILED = 125 };
 
 static const struct option_spec run_options[] = {
 	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
@@ -53,6 +56,10 @@ static const struct option_spec run_options[] = {
 	{"paused", 0, OPTION_FLAG, 0, "", "", "Wait for a request to resume before the first step"},
 	{"port", 0, OPTION_LIST, 0, "NAME=WHERE", "",
 	 "Add a port (/dev/virtio-ports/NAME) to socket:PATH, file:FILE or pty"},
+	{"power-button", 0, OPTION_FLAG, 0, "", "",
+	 "Signals press the power button, but for SIGKILL, and no key on the terminal is special"},
+	{"report", 0, OPTION_STRING, 0, "FILE", "",
+	 "Write why the machine failed to a file, instead of standard error"},
 	{"restore", 0, OPTION_STRING, 0, "DIR", "",
 	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
 	 "those of then"},
@@ -241,6 +248,7 @@ static void set_machine(const struct args *args, struct machine_config *config)
 	config->command_line = args_string(args, "append");
 	config->debug_exit = args_flag(args, "debug-exit");
 	config->no_reset = args_flag(args, "no-reset");
+	config->power_button = args_flag(args, "power-button");
 	config->restore = args_string(args, "restore");
 	config->paused = args_flag(args, "paused");
 	set_accel(args_string(args, "accel"), config);
@@ -325,7 +333,7 @@ static int open_control(const char *where, struct control_socket *ret, struct er
 	return chmod(where, 0660) < 0 ? fail(err, -errno, "set the mode of %s", where) : 0;
 }
 
-static int run(const struct args *args, struct error *err)
+static int run_vm(const struct args *args, struct error *err)
 {
 	struct machine_config config = MACHINE_CONFIG_INIT;
 	own_control struct control_socket control = {.fd = -1};
@@ -377,6 +385,20 @@ static int run(const struct args *args, struct error *err)
 	for (unsigned int i = 0; i < config.net_count; i++)
 		free(nets[i].tap);
 	return rc;
+}
+
+static int run(const struct args *args, struct error *err)
+{
+	const char *report = args_string(args, "report");
+	own_mem char *text = NULL;
+	int rc = run_vm(args, err);
+
+	if (rc >= 0 || report == NULL)
+		return rc;
+	text = str_format("%s\n%s\n", err->text, err->hint);
+	return file_write(AT_FDCWD, report, text, strlen(text), 0600, FILE_WRITE_PLAIN, NULL) < 0
+		       ? rc
+		       : FAILED;
 }
 
 static const struct command vmm_run_command = {

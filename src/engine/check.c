@@ -422,9 +422,12 @@ static int check_mark(struct workload *w, enum record_status status, void *data,
 	struct mark mark = {.workload = w};
 	struct image_store *images;
 	struct digest id;
-	int rc = engine_images(c->engine, &images, err);
+	int rc;
 
 	(void)status;
+	if (w->config.image_id == NULL)
+		return 0;
+	rc = engine_images(c->engine, &images, err);
 	if (rc == 0)
 		rc = image_use_list(images, find_mark, &mark, err);
 	if (rc < 0 || mark.found)

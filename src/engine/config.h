@@ -14,7 +14,8 @@
 #include "base/error.h"
 #include "base/json.h"
 
-enum workload_isolation { WORKLOAD_CONTAINER, WORKLOAD_VM };
+/* A machine is a virtual machine with a system of its own, from a disk instead of an image. */
+enum workload_isolation { WORKLOAD_CONTAINER, WORKLOAD_VM, WORKLOAD_MACHINE };
 
 enum workload_network { WORKLOAD_NETWORK_NONE, WORKLOAD_NETWORK_HOST };
 
@@ -72,7 +73,7 @@ enum {
 };
 
 struct workload_config {
-	char *image;    /* as the user named it */
+	char *image;    /* as the user named it; NULL for a full machine */
 	char *image_id; /* "sha256:..."; filled by workload_create */
 	char *name;     /* NULL: one is made up */
 	enum workload_isolation isolation;
@@ -111,6 +112,11 @@ struct workload_config {
 	char *kernel;          /* the name of one that is kept; NULL: the best there is */
 	char *accel;           /* "kvm", "soft", "auto"; NULL: auto */
 	int64_t storage_bytes; /* of the disk for what it writes; negative: 10 GiB */
+
+	/* of a full machine */
+	char **disks;     /* "PATH[,ro][,format=raw|qcow2][,backing=any]", absolute */
+	char *firmware;   /* "bios", "uefi", or a file; NULL: bios */
+	char *cloud_init; /* absolute path of a file or directory; NULL: none */
 
 	/* what it may do and see */
 	char **caps_add, **caps_drop;  /* "NET_ADMIN", "ALL", with or without CAP_ */

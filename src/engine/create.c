@@ -57,8 +57,10 @@ static int complete(struct engine *engine, struct workload *w, struct error *err
 
 	if (rc == 0)
 		rc = isolation_of(w->config.isolation)->check(&w->config, err);
-	if (rc == 0)
+	if (rc == 0 && w->config.isolation != WORKLOAD_MACHINE)
 		rc = take_from_image(engine, w, err);
+	else if (rc == 0) /* what it begins with */
+		strv_push(&w->argv, w->config.firmware ? w->config.firmware : "bios");
 	if (rc < 0)
 		return rc;
 	w->name = w->config.name ? str_copy(w->config.name) : name_make(0);

@@ -156,6 +156,8 @@ int workload_exec(struct engine *engine, const char *ref, const struct workload_
 	own_fd int fd = -1;
 	int rc = find_running(engine, ref, &w, err);
 
+	if (rc == 0)
+		rc = isolation_check_inside(&w, err);
 	if (rc == 0 && w.status == WORKLOAD_PAUSED)
 		rc = hint(err, refuse(err, -EBUSY, "\"%s\" is paused", ref),
 			  "unpause it first (berth unpause %s)", ref);

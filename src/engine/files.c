@@ -69,6 +69,8 @@ static int hold_begin(struct engine *engine, const char *ref, enum hold_how how,
 	sigaddset(&ending, SIGPIPE);
 	*ret = (struct hold){.engine = engine, .lock_fd = -1};
 	rc = workload_find(engine, ref, w, err);
+	if (rc == 0)
+		rc = isolation_check_inside(w, err);
 	if (rc < 0)
 		return rc;
 	if (w->status == WORKLOAD_RUNNING && how == HOLD_PAUSED) {
@@ -357,6 +359,8 @@ int workload_image_config(struct engine *engine, const char *ref, json_t **ret, 
 	struct image_store *store;
 	int rc = workload_find(engine, ref, &w, err);
 
+	if (rc == 0)
+		rc = isolation_check_inside(&w, err);
 	if (rc == 0)
 		rc = engine_images(engine, &store, err);
 	if (rc == 0)

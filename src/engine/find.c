@@ -111,7 +111,7 @@ char *workload_status_text(const struct workload *w)
 	case WORKLOAD_EXITED:
 		clock_format_age(now - w->finished_ns, age);
 		/* Of a machine the exit code alone does not say what happened. */
-		if (w->config.isolation == WORKLOAD_VM && w->error != NULL)
+		if (w->config.isolation != WORKLOAD_CONTAINER && w->error != NULL)
 			return str_format("Exited (%d) %s ago: %s", w->exit_code, age, w->error);
 		return str_format("Exited (%d) %s ago", w->exit_code, age);
 	case WORKLOAD_CREATED:

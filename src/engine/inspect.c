@@ -70,7 +70,7 @@ static json_t *config(const struct workload *w, const struct image_config *image
 	const struct workload_config *c = &w->config;
 	char *const *entrypoint = c->entrypoint ? c->entrypoint : image->entrypoint;
 	char *const *command = c->command || c->entrypoint ? c->command : image->cmd;
-	own_strv char **env = spec_environment(w, image);
+	own_strv char **env = w->config.image ? spec_environment(w, image) : NULL;
 	json_t *o = json_object();
 
 	json_set_string(o, "Hostname", c->hostname ? c->hostname : "");
@@ -79,10 +79,10 @@ static json_t *config(const struct workload *w, const struct image_config *image
 	set_bool(o, "Tty", (c->flags & WORKLOAD_TTY) != 0);
 	set_bool(o, "OpenStdin", (c->flags & WORKLOAD_STDIN_OPEN) != 0);
 	set_bool(o, "StdinOnce", (c->flags & WORKLOAD_STDIN_ONCE) != 0);
-	json_set_strv(o, "Env", env);
+	json_object_set_new(o, "Env", json_from_strv(env));
 	json_object_set_new(o, "Cmd", command ? json_from_strv(command) : json_null());
 	json_object_set_new(o, "Entrypoint", entrypoint ? json_from_strv(entrypoint) : json_null());
-	json_set_string(o, "Image", c->image);
+	json_set_string(o, "Image", c->image ? c->image : "");
 	json_set_string(o, "WorkingDir", c->working_dir ? c->working_dir : image->working_dir);
 	json_object_set_new(o, "Labels", pairs(c->labels));
 	json_set_string(o, "StopSignal", c->stop_signal ? c->stop_signal : "SIGTERM");
@@ -183,7 +183,12 @@ static json_t *host_config(const struct workload_config *c)
 {
 	json_t *o = json_object();
 
-	json_set_string(o, "Isolation", c->isolation == WORKLOAD_VM ? "vm" : "container");
+	json_set_string(o, "Isolation", c->isolation == WORKLOAD_CONTAINER ? "container" : "vm");
+	if (c->disks != NULL)
+		json_object_set_new(o, "Disks", json_from_strv(c->disks));
+	if (c->isolation == WORKLOAD_MACHINE)
+		json_set_string(o, "Firmware", c->firmware ? c->firmware : "bios");
+	json_set_string(o, "CloudInit", c->cloud_init);
 	json_object_set_new(o, "Binds", binds(c));
 	json_object_set_new(o, "LogConfig", log_config(c));
 	json_set_string(o, "NetworkMode", c->network == WORKLOAD_NETWORK_HOST ? "host" : "none");
@@ -255,7 +260,7 @@ int workload_inspect(struct engine *engine, const char *ref, json_t **ret, struc
 	json_t *o, *args;
 	int rc = workload_find(engine, ref, &w, err);
 
-	if (rc == 0)
+	if (rc == 0 && w.config.image_id != NULL)
 		rc = read_image_config(engine, &w, &image, err);
 	if (rc < 0)
 		return rc;
@@ -268,7 +273,7 @@ int workload_inspect(struct engine *engine, const char *ref, json_t **ret, struc
 	json_set_string(o, "Path", w.argv ? w.argv[0] : "");
 	json_object_set_new(o, "Args", args);
 	json_object_set_new(o, "State", state(&w));
-	json_set_string(o, "Image", w.config.image_id);
+	json_set_string(o, "Image", w.config.image_id ? w.config.image_id : "");
 	set_path(engine, &w, o, "ResolvConfPath", "resolv.conf");
 	set_path(engine, &w, o, "HostnamePath", "hostname");
 	set_path(engine, &w, o, "HostsPath", "hosts");

@@ -1,6 +1,6 @@
 /*
  * isolation: the wall around a workload, as one table of functions with an implementation for each
- * kind: isolation_container.c and isolation_vm.c.
+ * kind: isolation_container.c, isolation_vm.c, and isolation_machine.c.
  *
  * A start has two halves, so that the slow first one can run beside the start of the monitor:
  *   prepare   in the command (or, for a restart, in a child of the monitor): everything that can be
@@ -70,6 +70,9 @@ struct isolation_exec {
 struct isolation {
 	const char *name;
 	enum workload_isolation kind;
+	/* Why nothing can be done inside of it: then exec, top, and what is about files is NULL. NULL: it
+	 * can. */
+	const char *no_inside;
 
 	/* Refuses what this wall cannot do, in words, when the workload is created. */
 	int (*check)(const struct workload_config *config, struct error *err);
@@ -125,6 +128,8 @@ struct isolation {
 	int (*destroy)(struct engine *engine, const char *id, struct error *err);
 };
 
-extern const struct isolation isolation_container, isolation_vm;
+extern const struct isolation isolation_container, isolation_vm, isolation_machine;
 /* Never NULL. */
 const struct isolation *isolation_of(enum workload_isolation kind);
+/* Refuses with no_inside, unless that is NULL. */
+int isolation_check_inside(const struct workload *workload, struct error *err) must_check;

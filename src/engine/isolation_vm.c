@@ -221,19 +221,11 @@ static int unlock(struct engine *engine, struct plan_lock *locks, size_t count, 
 	return overlay_unlock(engine, locks, count, err);
 }
 
-/* Waits until the VMM is gone: the kernel kills it with its attendant, but not at once. */
-static int end_vmm(struct engine *engine, const char *id, struct error *err)
+/* Waits until a process is gone: the kernel kills it with its attendant, but not at once. */
+static bool await_end(pid_t pid, uint64_t ticks)
 {
 	const struct timespec pause = {.tv_nsec = 5 * 1000000L};
-	own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, "vmm").text);
-	own_mem char *text = NULL;
-	unsigned long long ticks;
-	size_t len;
-	int pid;
 
-	if (file_read(AT_FDCWD, path, 128, &text, &len, NULL) < 0 ||
-	    sscanf(text, "%d %llu", &pid, &ticks) != 2)
-		return 0;
 	for (int i = 0; i < END_ATTEMPTS && proc_is(pid, ticks); i++) {
 		own_fd int fd = proc_open(pid);
 
@@ -242,12 +234,30 @@ static int end_vmm(struct engine *engine, const char *id, struct error *err)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	return proc_is(pid, ticks) ? refuse(err, -EBUSY, "its virtual machine does not end") : 0;
+	return !proc_is(pid, ticks);
 }
 
-static int destroy(struct engine *engine, const char *id, struct error *err)
+static int end_vmm(struct engine *engine, const char *id, struct error *err)
 {
-	static const char *const names[] = {"vsock", "vmm", "initrd", "end"};
+	own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, "vmm").text);
+	own_mem char *text = NULL;
+	own_strv char **lines = NULL;
+	unsigned long long ticks;
+	size_t len;
+	int pid;
+
+	if (file_read(AT_FDCWD, path, 512, &text, &len, NULL) < 0)
+		return 0;
+	lines = strv_split(text, '\n');
+	for (char **line = lines; line != NULL && *line != NULL; line++)
+		if (sscanf(*line, "%d %llu", &pid, &ticks) == 2 && !await_end(pid, ticks))
+			return refuse(err, -EBUSY, "its virtual machine does not end");
+	return 0;
+}
+
+int vm_destroy(struct engine *engine, const char *id, struct error *err)
+{
+	static const char *const names[] = {"vsock", "vmm", "initrd", "end", "control", "report"};
 	int rc = end_vmm(engine, id, err);
 
 	if (rc < 0)
@@ -287,5 +297,5 @@ const struct isolation isolation_vm = {
 	.write_path = write_path,
 	.unlock = unlock,
 	.explain = explain,
-	.destroy = destroy,
+	.destroy = vm_destroy,
 };

@@ -144,7 +144,8 @@ static bool holds(const struct workload *w, enum filter_key key, const char *val
 	case FILTER_NETWORK:
 		return str_eq(w->config.network == WORKLOAD_NETWORK_HOST ? "host" : "none", value);
 	case FILTER_ISOLATION:
-		return str_eq(w->config.isolation == WORKLOAD_VM ? "vm" : "container", value);
+		return str_eq(w->config.isolation == WORKLOAD_CONTAINER ? "container" : "vm",
+			      value);
 	case FILTER_BEFORE:
 	case FILTER_SINCE:
 	case FILTER_COUNT:

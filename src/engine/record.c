@@ -43,8 +43,11 @@ static int mark_image(struct engine *engine, const struct workload *w, struct er
 	own_mem char *user = str_format("workload/%s", w->id);
 	struct image_store *images;
 	struct digest id;
-	int rc = engine_images(engine, &images, err);
+	int rc;
 
+	if (w->config.image_id == NULL)
+		return 0;
+	rc = engine_images(engine, &images, err);
 	if (rc == 0)
 		rc = digest_parse(w->config.image_id, &id, err);
 	return rc < 0 ? rc : image_use_add(images, &id, user, err);

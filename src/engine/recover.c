@@ -103,6 +103,7 @@ int engine_recover_one(struct engine *engine, const char *id, int *lock_fd, stru
 	if (rc < 0)
 		return fail(err, rc, "recover workload %s", id);
 	rc = isolation_container.destroy(engine, id, err);
+	/* The two kinds of machines leave the same. */
 	if (rc == 0)
 		rc = isolation_vm.destroy(engine, id, err);
 	if (rc < 0)

@@ -19,5 +19,7 @@ int workload_top(struct engine *engine, const char *ref, workload_process_fn *fn
 	own_workload struct workload w = {0};
 	int rc = find_running(engine, ref, &w, err);
 
+	if (rc == 0)
+		rc = isolation_check_inside(&w, err);
 	return rc < 0 ? rc : isolation_of(w.config.isolation)->top(engine, w.id, fn, data, err);
 }

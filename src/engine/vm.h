@@ -19,7 +19,8 @@
  *       |    `- berth vmm run ...
  *       `- attendant of an exec
  *
- * Files in <state>/<id>/: vsock (the machine's socket), vmm (the VMM's pid and start time), initrd (while
+ * Files in <state>/<id>/: vsock (the machine's socket), vmm (the VMM's pid and start time, and on further
+ * lines those of others that must have ended), initrd (while
  * it starts), end (what is to be told of its end).
  *
  * Invariants
@@ -46,6 +47,9 @@ struct vm_path {
 	char text[WORKLOAD_ID_LEN + 16];
 };
 struct vm_path vm_path(const char *id, const char *name);
+
+/* isolation_vm.c: ends and removes everything of a machine that runs, or ran. */
+int vm_destroy(struct engine *engine, const char *id, struct error *err) must_check;
 
 /* --- vm_plan.c ------------------------------------------------------------------------------------- */
 
@@ -85,7 +89,8 @@ int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t 
 
 /* --- vm_attend.c, vm_start.c ------------------------------------------------------------------------ */
 
-struct vm_attendant;
+/* A terminal of ours that changes nothing of what goes through it. 0 or -errno. */
+int vm_open_terminal(int *ret_master, int *ret_slave) must_check;
 /* Makes the attendant, as a child of the caller's parent, and waits until the process it stands for runs
  * or could not be started. With `plan` it starts the machine and the first process, else it is an exec of
  * `exec`. */

@@ -394,8 +394,7 @@ static _Noreturn void be_attendant(const struct birth *b)
 	_exit(code);
 }
 
-/* A terminal of ours that changes nothing of what goes through it. */
-static int open_terminal(int *ret_master, int *ret_slave)
+int vm_open_terminal(int *ret_master, int *ret_slave)
 {
 	own_fd int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	own_fd int slave = -1;
@@ -451,7 +450,7 @@ int vm_attend(struct engine *engine, const char *id, json_t *plan, json_t *exec,
 				.console.fd = -1};
 	if (state_fd < 0)
 		return fail(err, -errno, "open %s", engine->state);
-	if (terminal && (rc = open_terminal(&master, &slave)) < 0)
+	if (terminal && (rc = vm_open_terminal(&master, &slave)) < 0)
 		return fail(err, rc, "make a terminal");
 	if (terminal) {
 		a->stdio[0] = slave;

@@ -53,7 +53,7 @@ hint: did you mean "berth images"?'
 
 @test "flags that berth cannot honour are refused with a reason" {
 	for flag in "--publish 80:80" "--gpus all" "--health-cmd true" "--volumes-from x" "--userns host" \
-		"--cloud-init x" "--disk x" "--link a"; do
+		"--snapshot x" "--link a"; do
 		# shellcheck disable=SC2086
 		run_split berth run $flag busybox
 		expect "$status" 125

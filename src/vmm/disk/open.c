@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -187,6 +189,36 @@ static int open_qcow2(struct link *link, struct disk **ret, struct error *err)
 	return 0;
 }
 
+/* The process that has a lock on the file, as the kernel's list says; 0: it does not say. */
+static int find_holder(int fd)
+{
+	own_mem char *text = NULL, *id = NULL;
+	const char *at;
+	struct stat st;
+	size_t len;
+	int pid = 0;
+
+	if (fstat(fd, &st) < 0 ||
+	    file_read(AT_FDCWD, "/proc/locks", 4 << 20, &text, &len, NULL) < 0)
+		return 0;
+	id = str_format(" %02x:%02x:%llu ", major(st.st_dev), minor(st.st_dev),
+			(unsigned long long)st.st_ino);
+	for (at = strstr(text, id); at != NULL && at > text && at[-1] != ' '; at--)
+		;
+	return at != NULL && sscanf(at, "%d", &pid) == 1 ? pid : 0;
+}
+
+static int refuse_lock(const struct link *link, struct error *err)
+{
+	bool read_only = link->flags & DISK_READ_ONLY;
+	int pid = find_holder(link->fd);
+	own_mem char *who = pid > 0 ? str_format("the process %d", pid) : str_copy("somebody else");
+
+	return hint(err,
+		    refuse(err, -EBUSY, "%s is %s it", who, read_only ? "writing to" : "using"),
+		    "two machines that share a disk would destroy it");
+}
+
 static int lock_image(const struct link *link, struct error *err)
 {
 	bool read_only = link->flags & DISK_READ_ONLY;
@@ -195,10 +227,7 @@ static int lock_image(const struct link *link, struct error *err)
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return fail(err, -errno, "lock it");
-	return hint(err,
-		    refuse(err, -EBUSY,
-			   read_only ? "somebody is writing to it" : "somebody else is using it"),
-		    "two machines that share a disk would destroy it");
+	return refuse_lock(link, err);
 }
 
 static int open_chain(struct link *link, struct disk **ret, struct error *err)

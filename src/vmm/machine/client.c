@@ -17,7 +17,12 @@ enum { REPLY_MAX = 1 << 20 };
 
 int control_connect(const char *path, int64_t timeout_ms, struct error *err)
 {
-	own_fd int fd = sock_connect(AT_FDCWD, path, SOCK_STREAM);
+	return control_connect_at(AT_FDCWD, path, timeout_ms, err);
+}
+
+int control_connect_at(int dirfd, const char *path, int64_t timeout_ms, struct error *err)
+{
+	own_fd int fd = sock_connect(dirfd, path, SOCK_STREAM);
 	struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
 
 	if (fd < 0)

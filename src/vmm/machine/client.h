@@ -11,6 +11,9 @@
 /* Connects to the control socket at `path`. Replies that take longer than `timeout_ms` are errors.
  * The descriptor or -errno. */
 int control_connect(const char *path, int64_t timeout_ms, struct error *err) must_check;
+/* The same for a path of any length below the directory `dirfd`. */
+int control_connect_at(int dirfd, const char *path, int64_t timeout_ms,
+		       struct error *err) must_check;
 
 /* Sends a request with `count` descriptors (at most SOCK_FDS_MAX, which stay the caller's) and waits for
  * the reply, whose result becomes *ret_result (may be NULL). What the machine refuses is an error with

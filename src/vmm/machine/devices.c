@@ -34,14 +34,21 @@ static const struct input_ops serial_input_ops = {
 	.escape = escape_serial,
 };
 
+/* Nothing that is typed is for us. */
+static const struct input_ops plain_serial_input_ops = {
+	.deliver = deliver_serial,
+};
+
 static int create_serial(struct machine *machine)
 {
+	const struct input_ops *ops =
+		machine->config.power_button ? &plain_serial_input_ops : &serial_input_ops;
 	int rc = serial_create(&machine->board, machine->config.serial_out, &machine->serial_input,
 			       &machine->serial);
 
 	own_device(machine, serial_device(machine->serial));
 	if (rc == 0 && machine->config.serial_in >= 0)
-		rc = input_init(&machine->serial_input, &serial_input_ops, machine->board.loop,
+		rc = input_init(&machine->serial_input, ops, machine->board.loop,
 				machine->config.serial_in);
 	return rc;
 }

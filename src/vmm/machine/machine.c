@@ -349,7 +349,10 @@ static void on_signal(struct loop *loop, struct loop_source *source, int number,
 
 	(void)loop;
 	(void)source;
-	machine_end(machine, 128 + number);
+	if (machine->config.power_button)
+		acpi_pm_power_button(machine->pm);
+	else
+		machine_end(machine, 128 + number);
 }
 
 static int watch_signals(struct machine *machine, struct error *err)

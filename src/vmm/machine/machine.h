@@ -68,6 +68,9 @@ struct machine_config {
 	int serial_in, serial_out; /* -1: none; stay the caller's */
 	bool debug_exit;
 	bool no_reset; /* a guest that resets has ended, with MACHINE_WAS_RESET */
+	/* Whoever runs the machine ends it by SIGKILL only: the signals that would end it press its power
+	 * button, all others do nothing, and nothing that is typed is for us. */
+	bool power_button;
 	unsigned int disk_count;
 	const struct machine_disk *disks;
 	unsigned int net_count;
@@ -105,7 +108,8 @@ enum { MACHINE_WAS_RESET = 124 };
 int machine_create(const struct machine_config *config, struct machine **ret,
 		   struct error *err) must_check;
 /* Runs until the guest powers off (0), ends with a code (that code), or cannot go on (-errno). A guest
- * that resets is started anew. SIGTERM, SIGINT, SIGHUP and SIGQUIT end it with 128 and their number.
+ * that resets is started anew. SIGTERM, SIGINT, SIGHUP and SIGQUIT end it with 128 and their number,
+ * unless power_button.
  * With config.jail this process can do nothing else any more, from then on. */
 int machine_run(struct machine *machine, struct error *err) must_check;
 void machine_destroy(struct machine *machine);

@@ -123,13 +123,38 @@ static void pass_on(int number)
 	errno = saved;
 }
 
-static void pass_signals(void)
+static const int passed[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+
+/* One that comes before there is somebody to pass it on to waits. */
+static void hold_signals(sigset_t *ret_before)
 {
-	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned int i = 0; i < array_size(passed); i++)
+		sigaddset(&set, passed[i]);
+	sigprocmask(SIG_BLOCK, &set, ret_before);
+}
+
+static void pass_signals(const sigset_t *before)
+{
 	struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
 
-	for (unsigned int i = 0; i < array_size(numbers); i++)
-		sigaction(numbers[i], &action, NULL);
+	for (unsigned int i = 0; i < array_size(passed); i++)
+		sigaction(passed[i], &action, NULL);
+	sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+/* Signals that nobody has a use for would end us by default. */
+static void ignore_signals(void)
+{
+	static const int ignored[] = {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO,
+				      SIGPWR,  SIGTSTP, SIGTTIN, SIGTTOU,   SIGXCPU, SIGSTKFLT};
+
+	for (unsigned int i = 0; i < array_size(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+		signal(number, SIG_IGN);
 }
 
 static int wait_for_child(int pipe, struct error *err)
@@ -174,6 +199,7 @@ int machine_run_jailed(const struct machine_config *given, struct error *err)
 	own_fd int broker = -1;
 	int pipes[2], rc = 0;
 	pid_t pid = -1;
+	sigset_t before;
 
 	if (config.vsock) {
 		vsock = *config.vsock;
@@ -186,6 +212,9 @@ int machine_run_jailed(const struct machine_config *given, struct error *err)
 		return rc;
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return fail(err, -errno, "make a pipe");
+	if (config.power_button)
+		ignore_signals();
+	hold_signals(&before);
 	rc = jail_fork(&pid, err);
 	if (rc == 0)
 		run_child(&config, pipes[1]);
@@ -194,7 +223,7 @@ int machine_run_jailed(const struct machine_config *given, struct error *err)
 		fd_close(&vsock.broker_fd);
 	if (rc > 0) {
 		child = pid;
-		pass_signals();
+		pass_signals(&before);
 		rc = broker >= 0 ? vsock_broker_serve(broker, given->vsock->path) : 0;
 		if (rc < 0)
 			log_warn("no more connections for the guest: %s", strerror(-rc));

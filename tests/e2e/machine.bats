@@ -1,0 +1,201 @@
+#!/usr/bin/env bats
+# berth run --vm --disk: a system on a disk of its own as a workload. The system here is a boot sector
+# (tests/guest/disk/echo.S) that sends back what it is sent and knows the power button.
+
+load helpers
+
+setup_file() {
+	cd "$BATS_FILE_TMPDIR" || return 1
+	gcc -c -m32 -o echo.o "$BATS_TEST_DIRNAME/../guest/disk/echo.S"
+	ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o echo.raw echo.o
+	truncate -s 1M echo.raw
+}
+
+setup() {
+	BERTH_ISOLATION=container berth_setup none
+	DISK=$TEST_DIR/disk.raw
+	cp "$BATS_FILE_TMPDIR/echo.raw" "$DISK"
+}
+teardown() { berth_teardown; }
+
+# machine run|create ARGUMENTS: of the disk, with the software CPU.
+machine() {
+	local verb=$1
+	shift
+	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$verb" --vm --accel soft \
+		--memory 64m --disk "$DISK" "$@"
+}
+
+# Waits up to a minute: a host that is busy gives a machine little.
+soon() {
+	local i
+	for ((i = 0; i < 600; i++)); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 0.1
+	done
+	echo "did not come true within a minute: $*" >&2
+	return 1
+}
+
+says() {
+	berth logs "$1" 2>&1 | grep -q "$2"
+}
+
+@test "it runs, is seen, and stops by its power button" {
+	local id
+	id=$(machine run -d --name m --label a=b)
+	soon says m ready
+	expect "$(berth ps --format '{{.Names}} {{.Image}} {{.Command}}')" "m $DISK \"bios\""
+	expect "$(berth ps -q --no-trunc --filter isolation=vm)" "$id"
+	expect "$(berth inspect -f '{{.State.Running}} {{.HostConfig.Isolation}} {{index .HostConfig.Disks 0}}' m)" \
+		"true vm $DISK"
+	expect_in "$(berth stats --no-stream --format '{{.MemUsage}}' m)" "/ 64MiB"
+	berth stop --time 30 m
+	expect "$(berth inspect -f '{{.State.Status}} {{.State.ExitCode}}' m)" "exited 0"
+	says m bye
+	berth start m
+	said() { [ "$(berth logs m | grep -c "$1")" -eq "$2" ]; }
+	soon said ready 2
+	berth restart --time 30 m
+	soon said ready 3
+	said bye 2
+	berth kill m
+	expect "$(berth wait m)" 137
+}
+
+@test "a guest that is deaf to the button is stopped by force, others are not killed by signals" {
+	machine run -di --name m
+	soon says m ready
+	berth kill --signal USR1 m
+	printf d | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	soon says m deaf
+	berth stop --time 1 m
+	expect "$(berth inspect -f '{{.State.ExitCode}}' m)" 137
+}
+
+@test "the serial line is its terminal: run -it, attach, keys that detach" {
+	run timeout 60 script -qec "'$BERTH' --root '$TEST_DIR/root' --state '$TEST_DIR/state' run -it \
+		--name m --vm --accel soft --memory 64m --disk '$DISK'" /dev/null < <(
+		soon says m ready
+		printf 'xyzzy\001x'
+		soon says m xyzzy
+		printf '\020\021'
+	)
+	expect_in "$output" xyzzy
+	# Neither the detaching nor ctrl-a x has ended it.
+	expect "$(berth ps --format '{{.Names}}')" m
+	timeout 60 script -qec "'$BERTH' --root '$TEST_DIR/root' --state '$TEST_DIR/state' attach m" \
+		/dev/null < <(
+		printf plugh
+		soon says m plugh
+		printf '\020\021'
+	) > "$TEST_DIR/out"
+	berth stop --time 30 m
+	says m bye
+}
+
+@test "a guest that resets starts anew, a pause is a pause, and a policy starts it again" {
+	machine run -di --name m --restart on-failure
+	soon says m ready
+	berth pause m
+	expect "$(berth ps --format '{{.State}}')" paused
+	berth unpause m
+	printf r | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	twice() { [ "$(berth logs m | grep -c ready)" -eq "$1" ]; }
+	soon twice 2
+	# The plug is pulled from outside: that is a failure.
+	kill -9 "$(berth inspect -f '{{.State.Pid}}' m)"
+	soon twice 3
+	expect "$(berth inspect -f '{{.RestartCount}}' m)" 1
+	berth stop --time 30 m
+}
+
+@test "nobody else gets the disk, and the message says who has it" {
+	machine run -d --name m
+	run machine run --rm --name other
+	[ "$status" -eq 125 ]
+	expect_in "$output" "is in use by the workload \"m\""
+	run timeout 60 "$BERTH" vmm run --firmware bios --accel soft --disk "$DISK" </dev/null
+	[ "$status" -eq 125 ]
+	expect_in "$output" "the process $(pgrep -P "$(berth inspect -f '{{.State.Pid}}' m)") is using it"
+	berth rm -f m
+	# Readers share it.
+	DISK=$DISK,ro machine run -d --name a
+	DISK=$DISK,ro machine run -d --name b
+	run machine run --rm
+	[ "$status" -eq 125 ]
+	berth kill a b
+}
+
+@test "further disks, read-only ones, qcow2" {
+	truncate -s 1M "$TEST_DIR/two.raw"
+	"$BERTH" disk convert "$DISK" "$TEST_DIR/disk.qcow2"
+	DISK=$TEST_DIR/disk.qcow2 machine run -di --name m --disk "$TEST_DIR/two.raw,format=raw"
+	soon says m ready
+	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	soon says m written
+	berth stop --time 30 m
+	expect "$(head -c 512 "$TEST_DIR/two.raw" | sha256sum)" "$(head -c 512 "$DISK" | sha256sum)"
+	DISK=$TEST_DIR/disk.qcow2 machine run -di --name r --disk "$TEST_DIR/two.raw,format=raw,ro"
+	soon says r ready
+	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach r &
+	soon says r failed
+	berth stop --time 30 r
+}
+
+@test "what needs a program of ours in it, or an image, is refused in words" {
+	machine run -d --name m
+	local words
+	for words in "exec m ls" "top m" "cp m:/etc $TEST_DIR" "diff m" "export -o $TEST_DIR/x m" "commit m x"; do
+		# shellcheck disable=SC2086 # several words
+		run berth $words
+		[ "$status" -ne 0 ]
+		expect_in "$output" "started from a disk of its own"
+	done
+	berth rm -f m
+	for words in "--env A=b" "--user 1" "--kernel x" "--read-only" "--cpus 1.5" "--cap-add ALL" \
+		"--tmpfs /x" "--init" "--privileged" "--hostname x" "--disk nowhere" "--network host"; do
+		# shellcheck disable=SC2086
+		run machine run --rm $words
+		[ "$status" -eq 125 ]
+		expect_in "$output" "${words%% *}"
+	done
+	run machine run --rm busybox
+	[ "$status" -eq 125 ]
+	expect_in "$output" "an image does not go with --disk"
+	run berth run --disk "$DISK"
+	[ "$status" -eq 125 ]
+	expect_in "$output" "--disk goes only with --vm"
+	[ -z "$(berth ps -aq)" ]
+}
+
+@test "a machine that cannot start, and one that fails, say why" {
+	run machine run --rm --firmware /dev/null
+	[ "$status" -eq 125 ]
+	expect_in "$output" "is no BIOS"
+	machine run -d --name m
+	kill -9 "$(pgrep -P "$(berth inspect -f '{{.State.Pid}}' m)")"
+	expect "$(berth wait m)" 125
+	expect_in "$(berth ps -a --format '{{.Status}}')" "the machine was ended by signal 9"
+}
+
+# SIGKILL at any moment to any process of the chain: nothing of it is left, and the next start works.
+@test "killed at random, it leaves nothing behind" {
+	local i pid monitor victim
+	RANDOM=7
+	for ((i = 0; i < 6; i++)); do
+		machine run -d --name "m$i" >/dev/null
+		pid=$(berth inspect -f '{{.State.Pid}}' "m$i")
+		monitor=$(berth inspect -f '{{.State.MonitorPid}}' "m$i")
+		case $((RANDOM % 3)) in
+		0) victim=$monitor ;;
+		1) victim=$pid ;;
+		2) victim=$(pgrep -P "$pid") ;;
+		esac
+		kill -9 "$victim"
+		gone() { [ "$(berth inspect -f '{{.State.Status}}' "m$i")" = exited ]; }
+		soon gone
+	done
+	machine run -d --name last
+	soon says last ready
+}
