@@ -202,6 +202,8 @@ int machine_check(const struct workload_config *c, struct error *err)
 		rc = check_disk(c->disks[i], err);
 	if (rc == 0)
 		rc = check_mounts(c, err);
+	if (rc == 0 && c->cloud_init != NULL)
+		rc = machine_seed_check(c->cloud_init, err);
 	if (rc < 0)
 		return rc;
 	if (c->nano_cpus > 0 && c->nano_cpus % NANO != 0)
@@ -247,6 +249,20 @@ static int add_shares(const struct workload_config *c, json_t *command, struct e
 			       strv_has(m->options, "ro") ? ",ro" : ""));
 	}
 	return 0;
+}
+
+static int add_seed(struct engine *engine, const struct workload *workload, json_t *command,
+		    struct error *err)
+{
+	own_mem char *path = NULL;
+	int rc;
+
+	if (workload->config.cloud_init == NULL)
+		return 0;
+	rc = machine_seed_make(engine, workload, &path, err);
+	if (rc == 0)
+		add(command, "--disk", str_format("%s,ro,format=raw", path));
+	return rc;
 }
 
 /* --- who else has a disk ---------------------------------------------------------------------------- */
@@ -339,7 +355,9 @@ int machine_prepare(struct engine *engine, const struct workload *workload, stru
 	    str_format("%lld", (long long)(c->nano_cpus > 0 ? c->nano_cpus / NANO : 1)));
 	for (size_t i = 0; c->disks[i] != NULL; i++)
 		add(command, "--disk", str_copy(c->disks[i]));
-	rc = add_shares(c, command, err);
+	rc = add_seed(engine, workload, command, err);
+	if (rc == 0)
+		rc = add_shares(c, command, err);
 	if (rc < 0)
 		return rc;
 	*ret = PLAN_EMPTY;

@@ -143,6 +143,39 @@ says() {
 	berth stop --time 30 r
 }
 
+@test "cloud-init is told who it is by a volume" {
+	local id seed
+	printf '#cloud-config\n' >"$TEST_DIR/user-data"
+	id=$(machine run -d --name m --cloud-init "$TEST_DIR/user-data" --hostname box)
+	seed=$TEST_DIR/root/workloads/$id/seed.iso
+	expect "$(blkid -p -o value -s TYPE "$seed") $(blkid -p -o value -s LABEL "$seed")" "iso9660 cidata"
+	expect "$(isoinfo -R -i "$seed" -x /user-data)" "#cloud-config"
+	expect "$(isoinfo -R -i "$seed" -x /meta-data)" "instance-id: $id
+local-hostname: box"
+	# It stays, whatever becomes of the file.
+	printf 'changed\n' >"$TEST_DIR/user-data"
+	berth restart --time 30 m
+	expect "$(isoinfo -R -i "$seed" -x /user-data)" "#cloud-config"
+	berth rm -f m
+	[ ! -e "$seed" ]
+	mkdir "$TEST_DIR/seed"
+	run machine create --cloud-init "$TEST_DIR/seed"
+	[ "$status" -eq 125 ]
+	expect_in "$output" "there is no file user-data in $TEST_DIR/seed"
+	# Files of all sizes, all four of them, come back as they were; the same in, the same out.
+	for id in user-data meta-data network-config vendor-data; do
+		head -c $((RANDOM % 9000)) /dev/urandom >"$TEST_DIR/seed/$id"
+	done
+	printf x >>"$TEST_DIR/seed/user-data"
+	id=$(DISK=$DISK,ro machine run -d --name a --cloud-init "$TEST_DIR/seed")
+	seed=$TEST_DIR/root/workloads/$id/seed.iso
+	for id in user-data meta-data network-config vendor-data; do
+		isoinfo -R -i "$seed" -x "/$id" | cmp - "$TEST_DIR/seed/$id"
+	done
+	id=$(DISK=$DISK,ro machine run -d --name b --cloud-init "$TEST_DIR/seed")
+	cmp "$seed" "$TEST_DIR/root/workloads/$id/seed.iso"
+}
+
 @test "what needs a program of ours in it, or an image, is refused in words" {
 	machine run -d --name m
 	local words
