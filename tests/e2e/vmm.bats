@@ -35,6 +35,26 @@ vm() {
 	[ "$output" = "testdev one two 3 8" ]
 }
 
+@test "a bzImage that only its own code can unpack is entered by the 32-bit protocol" {
+	objcopy -O binary "$guests/bzimage" "$BATS_TEST_TMPDIR/bzimage"
+	printf '\007' > "$BATS_TEST_TMPDIR/initrd"
+	run vm --accel soft --kernel "$BATS_TEST_TMPDIR/bzimage" --initrd "$BATS_TEST_TMPDIR/initrd" \
+		--append "one two"
+	[ "$status" -eq 15 ]
+	[ "$output" = "one two" ]
+	run vm --accel soft --memory 2m --kernel "$BATS_TEST_TMPDIR/bzimage"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"bzimage needs memory at 0x210000"* ]]
+}
+
+@test "a bzImage that starts in real mode is refused, with what it needs" {
+	objcopy -O binary "$guests/bzimage" "$BATS_TEST_TMPDIR/real"
+	printf '\0\0\0\0' | dd of="$BATS_TEST_TMPDIR/real" bs=1 seek=$((0x214)) conv=notrunc status=none
+	run vm --accel soft --kernel "$BATS_TEST_TMPDIR/real"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"starts in real mode and needs a BIOS"*"hint: "* ]]
+}
+
 @test "--accel auto says in one line what it chose and why" {
 	run vm --debug --kernel "$guests/hello"
 	[ "$status" -eq 43 ]

@@ -7,6 +7,10 @@
 _start:
 	cmp	$0x2badb002, %eax
 	jne	fail
+	cmpw	$0x9fc0, 0x40e		/* where low memory ends, as a BIOS notes it */
+	jne	fail
+	cmpw	$639, 0x413
+	jne	fail
 	mov	$text, %esi
 1:	lodsb
 	test	%al, %al

@@ -154,11 +154,7 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 	rc = load_initrd(plan, err);
 	if (rc < 0)
 		return rc;
-	if (boot_elf_pvh_entry(image, &pvh_entry)) {
-		*ret = (struct boot_entry){
-			.mode = BOOT_PROTECTED, .rip = pvh_entry, .rbx = BOOT_START_INFO};
-		return boot_start_pvh(plan, err);
-	}
+	/* Multiboot first: Xen has a PVH note, too, for when it runs on another Xen. */
 	if (is_multiboot(image)) {
 		*ret = (struct boot_entry){.mode = BOOT_PROTECTED,
 					   .rip = elf.entry,
@@ -166,12 +162,31 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 					   .rbx = BOOT_START_INFO};
 		return boot_start_multiboot(plan, err);
 	}
+	if (boot_elf_pvh_entry(image, &pvh_entry)) {
+		*ret = (struct boot_entry){
+			.mode = BOOT_PROTECTED, .rip = pvh_entry, .rbx = BOOT_START_INFO};
+		return boot_start_pvh(plan, err);
+	}
 	if (!elf.wide)
 		return refuse(err, -ENOEXEC,
 			      "%s is a 32-bit ELF file with neither a PVH note nor a multiboot "
 			      "header",
 			      image->name);
 	*ret = (struct boot_entry){.mode = BOOT_LONG, .rip = elf.entry, .rsi = BOOT_ZERO_PAGE};
+	return boot_start_linux(plan, err);
+}
+
+static int load_bzimage(struct boot_plan *plan, const struct boot_image *image,
+			struct boot_entry *ret, struct error *err)
+{
+	uint32_t entry = 0;
+	int rc = boot_bzimage_load(plan, image, &entry, err);
+
+	if (rc == 0)
+		rc = load_initrd(plan, err);
+	if (rc < 0)
+		return rc;
+	*ret = (struct boot_entry){.mode = BOOT_PROTECTED, .rip = entry, .rsi = BOOT_ZERO_PAGE};
 	return boot_start_linux(plan, err);
 }
 
@@ -194,6 +209,7 @@ int boot_load(const struct memory *memory, const struct boot_source *source, str
 	own_mapping struct boot_image file = {0};
 	own_mem uint8_t *unpacked = NULL;
 	struct boot_image kernel;
+	bool by_itself = false;
 	int rc = map_file(source->kernel_fd, source->kernel_name, &file, err);
 
 	if (rc < 0)
@@ -201,14 +217,16 @@ int boot_load(const struct memory *memory, const struct boot_source *source, str
 	kernel = file;
 	if (!boot_is_elf(&file)) {
 		rc = boot_unpack(file.data, file.size, file.name, &unpacked, &kernel.size, err);
-		if (rc < 0)
+		by_itself = rc == -ENOTSUP;
+		if (rc < 0 && !by_itself)
 			return rc;
 		kernel.data = unpacked;
 	}
 	plan_memory_map(&plan);
 	rc = load_command_line(&plan, err);
 	if (rc == 0)
-		rc = load_elf(&plan, &kernel, ret, err);
+		rc = by_itself ? load_bzimage(&plan, &file, ret, err)
+			       : load_elf(&plan, &kernel, ret, err);
 	return rc < 0 ? rc : write_gdt(&plan, ret->mode);
 }
 

@@ -1,7 +1,8 @@
 /*
  * boot: puts a kernel into guest memory and says how the first CPU starts in it.
  *
- * Accepted: a Linux bzImage (its payload is unpacked here, so that the guest need not), an ELF file
+ * Accepted: a Linux bzImage (its payload is unpacked here, so that the guest need not; one without a
+ * payload that we know is entered by Linux's 32-bit protocol and unpacks itself), an ELF file
  * with a PVH note (Xen's docs/misc/pvh.pandoc), a multiboot 1 ELF file (test kernels), and an x86-64
  * ELF file without either, which is taken for a vmlinux and entered by Linux's 64-bit protocol
  * (Documentation/arch/x86/boot.rst).

@@ -37,7 +37,8 @@ struct boot_plan {
 	struct boot_range ranges[BOOT_RANGES_MAX];
 	gpa_t initrd;
 	uint64_t initrd_size;
-	gpa_t kernel_end; /* the first address behind the kernel */
+	gpa_t kernel_end;     /* the first address behind the kernel */
+	const uint8_t *setup; /* a bzImage's setup sectors, if its own code unpacks it; else NULL */
 };
 
 /* elf.c */
@@ -53,9 +54,14 @@ int boot_elf_load(const struct memory *memory, const struct boot_image *image, s
 /* The 32-bit entry in the PVH note: 1 found, 0 none. */
 int boot_elf_pvh_entry(const struct boot_image *image, uint32_t *ret_entry);
 
-/* bzimage.c: finds the ELF file in a bzImage and unpacks it into malloced memory. -ENOEXEC: not one. */
+/* bzimage.c: finds the ELF file in a bzImage and unpacks it into malloced memory. -ENOEXEC: not one;
+ * -ENOTSUP: one without an ELF file that we can unpack. */
 int boot_bzimage_unpack(const struct boot_image *image, uint8_t **ret, size_t *ret_size,
 			struct error *err) must_check;
+/* Copies the protected-mode code of a bzImage to where it wants to be and fills in plan->setup and
+ * plan->kernel_end. -EINVAL: it cannot do without a BIOS; -E2BIG. */
+int boot_bzimage_load(struct boot_plan *plan, const struct boot_image *image, uint32_t *ret_entry,
+		      struct error *err) must_check;
 
 /* start.c: the structures that the entry protocols pass. */
 int boot_start_pvh(const struct boot_plan *plan, struct error *err) must_check;

@@ -5,6 +5,9 @@
  * tells where the payload is, counted from the start of the protected-mode code, which follows the
  * setup sectors. The payload is one compressed stream and, behind it, four bytes with the size of what
  * comes out (with gzip they are the stream's own trailer).
+ *
+ * What has no such payload, or one in a format that we do not unpack, is loaded as a boot loader would
+ * and entered by the 32-bit protocol: its own code unpacks it.
  */
 #include "vmm/boot/boot_priv.h"
 
@@ -22,11 +25,19 @@
 
 enum {
 	SETUP_SECTORS = 0x1f1,
+	SETUP_SECTORS_DEFAULT = 4,
 	SETUP_MAGIC = 0x202,
 	SETUP_VERSION = 0x206,
+	SETUP_LOADFLAGS = 0x211,
+	SETUP_CODE32_START = 0x214,
 	SETUP_PAYLOAD_OFFSET = 0x248,
 	SETUP_PAYLOAD_LENGTH = 0x24c,
 	SETUP_END = 0x250,
+	SETUP_PREF_ADDRESS = 0x258,
+	SETUP_INIT_SIZE = 0x260,
+	SETUP_END_2_10 = 0x264,
+	LOADED_HIGH = 1,
+	LOAD_ADDRESS = 0x100000,
 	LZ4_LEGACY_MAGIC = 0x184c2102,
 	LZ4_LEGACY_BLOCK = 8 << 20,
 };
@@ -145,25 +156,77 @@ static const struct format {
 	{"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, false, unpack_xz},
 };
 
-/* Finds the payload. -ENOEXEC: not a bzImage. */
+static bool is_bzimage(const struct boot_image *image)
+{
+	return image->size >= SETUP_END && memcmp(image->data + SETUP_MAGIC, "HdrS", 4) == 0;
+}
+
+static unsigned int protocol(const struct boot_image *image)
+{
+	return image->data[SETUP_VERSION + 1] << 8 | image->data[SETUP_VERSION];
+}
+
+/* Where the protected-mode code begins. */
+static uint64_t code_offset(const uint8_t *setup)
+{
+	unsigned int sectors = setup[SETUP_SECTORS];
+
+	return ((sectors ? sectors : SETUP_SECTORS_DEFAULT) + 1) * 512ull;
+}
+
+/* Finds the payload. -ENOEXEC: not a bzImage; -ENOTSUP: one that has none. */
 static int find_payload(const struct boot_image *image, const uint8_t **ret, size_t *ret_size,
 			struct error *err)
 {
-	uint64_t code, offset, length;
+	uint64_t offset, length;
 
-	if (image->size < SETUP_END || memcmp(image->data + SETUP_MAGIC, "HdrS", 4) != 0)
+	if (!is_bzimage(image))
 		return -ENOEXEC;
-	if (image->data[SETUP_VERSION + 1] < 2 ||
-	    (image->data[SETUP_VERSION + 1] == 2 && image->data[SETUP_VERSION] < 8))
-		return refuse(err, -EINVAL, "the kernel %s is older than Linux 2.6.26",
-			      image->name);
-	code = (image->data[SETUP_SECTORS] ? image->data[SETUP_SECTORS] : 4) + 1;
-	offset = code * 512 + get_le32(image->data + SETUP_PAYLOAD_OFFSET);
-	length = get_le32(image->data + SETUP_PAYLOAD_LENGTH);
+	length = protocol(image) < 0x208 ? 0 : get_le32(image->data + SETUP_PAYLOAD_LENGTH);
+	if (length == 0)
+		return refuse(err, -ENOTSUP, "the kernel %s has no payload to unpack", image->name);
+	offset = code_offset(image->data) + get_le32(image->data + SETUP_PAYLOAD_OFFSET);
 	if (offset > image->size || length > image->size - offset || length < 8)
 		return refuse(err, -EINVAL, "the kernel %s is cut short", image->name);
 	*ret = image->data + offset;
 	*ret_size = length;
+	return 0;
+}
+
+/* The code may run anywhere its header says; init_size is what it needs from there on until it has
+ * unpacked itself (protocol 2.10). */
+int boot_bzimage_load(struct boot_plan *plan, const struct boot_image *image, uint32_t *ret_entry,
+		      struct error *err)
+{
+	uint64_t offset = code_offset(image->data), at = LOAD_ADDRESS, size;
+	uint8_t *to;
+
+	if (!(image->data[SETUP_LOADFLAGS] & LOADED_HIGH) ||
+	    get_le32(image->data + SETUP_CODE32_START) == 0)
+		return hint(err,
+			    refuse(err, -EINVAL,
+				   "the kernel %s starts in real mode and needs a BIOS",
+				   image->name),
+			    "--firmware bios, with a disk that it is on");
+	if (offset >= image->size)
+		return refuse(err, -EINVAL, "the kernel %s is cut short", image->name);
+	size = image->size - offset;
+	if (protocol(image) >= 0x20a && image->size >= SETUP_END_2_10) {
+		uint64_t needs = get_le32(image->data + SETUP_INIT_SIZE);
+		uint64_t wants = get_le32(image->data + SETUP_PREF_ADDRESS);
+
+		at = wants >= LOAD_ADDRESS ? wants : at;
+		size = needs > size ? needs : size;
+	}
+	to = memory_at(plan->memory, at, size);
+	if (!to)
+		return refuse(err, -E2BIG,
+			      "%s needs memory at 0x%llx, which the guest does not have",
+			      image->name, (unsigned long long)(at + size));
+	memcpy(to, image->data + offset, image->size - offset);
+	plan->setup = image->data;
+	plan->kernel_end = at + size;
+	*ret_entry = (uint32_t)at;
 	return 0;
 }
 
@@ -181,7 +244,7 @@ int boot_bzimage_unpack(const struct boot_image *image, uint8_t **ret, size_t *r
 		if (memcmp(s.in, formats[i].magic, formats[i].magic_size) == 0)
 			format = &formats[i];
 	if (!format)
-		return refuse(err, -EINVAL,
+		return refuse(err, -ENOTSUP,
 			      "the kernel %s is compressed with something other than gzip, "
 			      "lz4, xz or zstd",
 			      image->name);
@@ -209,8 +272,7 @@ int boot_prepare(int kernel_fd, struct error *err)
 	if (pread(kernel_fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
 	    memcmp(head + SETUP_MAGIC, "HdrS", 4) != 0)
 		return 0;
-	offset = ((head[SETUP_SECTORS] ? head[SETUP_SECTORS] : 4u) + 1) * 512ull +
-		 get_le32(head + SETUP_PAYLOAD_OFFSET);
+	offset = code_offset(head) + get_le32(head + SETUP_PAYLOAD_OFFSET);
 	if (pread(kernel_fd, magic, sizeof(magic), (off_t)offset) != (ssize_t)sizeof(magic) ||
 	    memcmp(magic, "\xfd\x37\x7a\x58\x5a", sizeof(magic)) != 0)
 		return 0;

@@ -77,6 +77,15 @@ static int write_page_tables(const struct boot_plan *plan, struct error *err)
 	return 0;
 }
 
+/* The setup header as the kernel's file has it; its length is in the jump before its magic number. */
+static void copy_setup_header(const uint8_t *setup, struct setup_header *ret)
+{
+	enum { HEADER = 0x1f1, JUMP = 0x201, MAGIC = 0x202 };
+	size_t size = MAGIC + setup[JUMP] - HEADER;
+
+	memcpy(ret, setup + HEADER, size < sizeof(*ret) ? size : sizeof(*ret));
+}
+
 int boot_start_linux(const struct boot_plan *plan, struct error *err)
 {
 	enum { HEADER_MAGIC = 0x53726448, LOADER_UNDEFINED = 0xff, BOOT_FLAG = 0xaa55 };
@@ -85,17 +94,19 @@ int boot_start_linux(const struct boot_plan *plan, struct error *err)
 		.hdr = {.boot_flag = BOOT_FLAG,
 			.header = HEADER_MAGIC,
 			.version = 0x20f,
-			.type_of_loader = LOADER_UNDEFINED,
 			.loadflags = 1,
-			.ramdisk_image = (uint32_t)plan->initrd,
-			.ramdisk_size = (uint32_t)plan->initrd_size,
-			.cmd_line_ptr = BOOT_COMMAND_LINE,
 			.cmdline_size = BOOT_COMMAND_LINE_MAX,
 			.kernel_alignment = 0x1000000},
 		.e820_entries = (uint8_t)plan->range_count,
 	};
 	int rc;
 
+	if (plan->setup)
+		copy_setup_header(plan->setup, &params.hdr);
+	params.hdr.type_of_loader = LOADER_UNDEFINED;
+	params.hdr.ramdisk_image = (uint32_t)plan->initrd;
+	params.hdr.ramdisk_size = (uint32_t)plan->initrd_size;
+	params.hdr.cmd_line_ptr = BOOT_COMMAND_LINE;
 	for (unsigned int i = 0; i < plan->range_count; i++) {
 		params.e820_table[i].addr = plan->ranges[i].start;
 		params.e820_table[i].size = plan->ranges[i].size;
@@ -149,6 +160,16 @@ static int write_multiboot_command_line(const struct boot_plan *plan, struct err
 	return put(plan, BOOT_COMMAND_LINE, line, strlen(line) + 1, err);
 }
 
+/* What a BIOS would have noted: kernels that look where low memory ends (Xen) look here, too. */
+static int write_bios_data(const struct boot_plan *plan, struct error *err)
+{
+	enum { EXTENDED_AREA_SEGMENT = 0x40e, BASE_MEMORY_KIB = 0x413 };
+	const uint16_t segment = BOOT_LOW_END >> 4, kib = BOOT_LOW_END >> 10;
+	int rc = put(plan, EXTENDED_AREA_SEGMENT, &segment, sizeof(segment), err);
+
+	return rc < 0 ? rc : put(plan, BASE_MEMORY_KIB, &kib, sizeof(kib), err);
+}
+
 int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 {
 	struct multiboot_start start = {
@@ -176,5 +197,7 @@ int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 						 .size = plan->ranges[i].size,
 						 .type = plan->ranges[i].type};
 	rc = put(plan, BOOT_START_INFO, &start, sizeof(start), err);
+	if (rc == 0)
+		rc = write_bios_data(plan, err);
 	return rc < 0 ? rc : write_multiboot_command_line(plan, err);
 }

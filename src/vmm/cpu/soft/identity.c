@@ -33,14 +33,19 @@ static void basic(uint32_t r[4])
 	memcpy(r + 1, host + 1, 3 * sizeof(*r));
 }
 
-/* Family 15, model 107, stepping 1 of AMD and family 6, model 94 of Intel say "64-bit, nothing to work
- * round" to guests; real models would make them look for that model's errata and MSRs. */
-static uint32_t signature(void)
+bool identity_is_amd(void)
 {
 	uint32_t a, b, c, d;
 
 	__cpuid(0, a, b, c, d);
-	return b == signature_AMD_ebx ? 0x00060fb1 : 0x000506e3;
+	return b == signature_AMD_ebx;
+}
+
+/* Family 15, model 107, stepping 1 of AMD and family 6, model 94 of Intel say "64-bit, nothing to work
+ * round" to guests; real models would make them look for that model's errata and MSRs. */
+static uint32_t signature(void)
+{
+	return identity_is_amd() ? 0x00060fb1 : 0x000506e3;
 }
 
 static void features(const struct soft *c, uint32_t r[4])

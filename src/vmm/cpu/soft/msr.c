@@ -4,6 +4,7 @@
 #include <x86intrin.h>
 
 #include "base/mem.h"
+#include "vmm/cpu/soft/identity.h"
 #include "vmm/cpu/soft/kvmclock.h"
 #include "vmm/cpu/soft/machine.h"
 #include "vmm/cpu/soft/mmu.h"
@@ -117,8 +118,41 @@ static bool read_variable_mtrr(const struct soft *c, uint32_t index, uint64_t *r
 	return true;
 }
 
+/* Configuration of AMD's processors that kernels adjust without asking whether it is there, since the
+ * family always has it: reads as zero, writes have no effect. */
+static bool is_amd_configuration(uint32_t index)
+{
+	static const uint32_t registers[] = {
+		0xc0010010, /* SYSCFG */
+		0xc0010015, /* HWCR */
+		0xc001001f, /* NB_CFG */
+		0xc0010055, /* interrupt pending and C1E */
+		0xc0010112, /* TSEG base */
+		0xc0010113, /* TSEG mask */
+		0xc0011020, /* LS_CFG */
+		0xc0011021, /* IC_CFG */
+		0xc0011022, /* DC_CFG */
+		0xc0011023, /* BU_CFG */
+		0xc0011029, /* DE_CFG */
+	};
+
+	if (index >> 16 != 0xc001 || !identity_is_amd())
+		return false;
+	if (index <= 0xc0010007) /* four performance counters: they do not count */
+		return true;
+	for (unsigned int i = 0; i < array_size(registers); i++) {
+		if (registers[i] == index)
+			return true;
+	}
+	return false;
+}
+
 static bool read_constant(uint32_t index, uint64_t *ret)
 {
+	if (is_amd_configuration(index)) {
+		*ret = 0;
+		return true;
+	}
 	switch (index) {
 	case MSR_PLATFORM_ID:
 	case MSR_MCG_CAP:
@@ -270,7 +304,7 @@ bool msr_write(struct soft *c, uint32_t index, uint64_t value)
 	case MSR_MICROCODE:
 		return true;
 	default:
-		return kvmclock_write(c, index, value);
+		return is_amd_configuration(index) || kvmclock_write(c, index, value);
 	}
 }
 
