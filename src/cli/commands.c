@@ -12,6 +12,8 @@ static const struct option_spec global_options[] = {
 	 "Remove images that nothing has used for so long (720h)"},
 	{"image-max-size", 0, OPTION_SIZE, 0, "BYTES", "",
 	 "Remove unused images, the longest unused first, beyond this size of all (20g)"},
+	{"keep-blobs", 0, OPTION_FLAG, 0, "", "true",
+	 "Keep layers compressed, too, as they came; without, push compresses them anew"},
 	{"log-format", 0, OPTION_ENUM, 0, "plain|text|json", "plain", "How messages are written"},
 	{"log-level", 'l', OPTION_ENUM, 0, "error|warn|info|debug", "warn",
 	 "The least important messages that are written"},

@@ -15,6 +15,7 @@ int open_engine(const struct args *args, struct engine **ret, struct error *err)
 		.policy = args_string(args, "signature-policy"),
 		.image_max_age_ns = args_duration(args, "image-max-age"),
 		.image_max_bytes = args_size(args, "image-max-size"),
+		.drops_blobs = !args_flag(args, "keep-blobs"),
 	};
 
 	return engine_open(&options, ret, err);

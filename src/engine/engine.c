@@ -114,6 +114,7 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
 		engine->policy = str_copy(options->policy);
 		engine->image_max_age_ns = options->image_max_age_ns;
 		engine->image_max_bytes = options->image_max_bytes;
+		engine->drops_blobs = options->drops_blobs;
 	}
 	if (rc == 0 && faccessat(engine->state_fd, checked_mark, F_OK, 0) < 0)
 		rc = first_look(engine, err);
@@ -179,6 +180,7 @@ int engine_images(struct engine *engine, struct image_store **ret, struct error 
 		if (rc < 0)
 			return rc;
 		image_store_set_policy(engine->images, engine->policy);
+		image_store_set_keep_blobs(engine->images, !engine->drops_blobs);
 		image_store_set_limits(engine->images,
 				       &(struct image_limits){
 					       .max_age_ns = engine->image_max_age_ns,

@@ -38,6 +38,7 @@ struct engine_options {
 	const char *state; /* NULL: $BERTH_STATE, /run/berth, rootless $XDG_RUNTIME_DIR/berth */
 	int64_t image_max_age_ns; /* what images may stay (image/store.h); 0: all */
 	uint64_t image_max_bytes;
+	bool drops_blobs;   /* layers are not kept compressed (image_store_set_keep_blobs) */
 	const char *policy; /* which images may come (image/policy.h); NULL: the usual files */
 };
 

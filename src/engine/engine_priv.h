@@ -16,6 +16,7 @@ struct engine {
 	struct image_store *images; /* NULL until engine_images */
 	int64_t image_max_age_ns;
 	uint64_t image_max_bytes;
+	bool drops_blobs;
 	char *policy; /* path; NULL: the usual files */
 };
 

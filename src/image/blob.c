@@ -62,26 +62,28 @@ int image_blob_read(struct image_store *store, const struct digest *digest, size
 	return 0;
 }
 
-int image_blob_stream(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
-		      void *context, struct error *err)
+int image_fd_stream(int fd, image_bytes_fn *out, void *context, struct error *err)
 {
 	own_mem char *chunk = mem_new(READ_SIZE);
-	own_fd int fd = -1;
-	uint64_t size;
 
-	fd = image_blob_open(store, blob, &size, err);
-	if (fd < 0)
-		return fd;
 	for (;;) {
 		ssize_t n = fd_read_full(fd, chunk, READ_SIZE);
 		int rc;
 
-		if (n < 0)
-			return fail(err, (int)n, "read the blob %s", blob->text);
-		if (n == 0)
-			return 0;
+		if (n <= 0)
+			return n < 0 ? fail(err, (int)n, "read a blob") : 0;
 		rc = out(chunk, (size_t)n, context, err);
 		if (rc < 0)
 			return rc;
 	}
+}
+
+int image_blob_stream(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
+		      void *context, struct error *err)
+{
+	own_fd int fd = -1;
+	uint64_t size;
+
+	fd = image_blob_open(store, blob, &size, err);
+	return fd < 0 ? fd : image_fd_stream(fd, out, context, err);
 }

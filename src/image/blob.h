@@ -12,6 +12,8 @@ int image_blob_open(struct image_store *store, const struct digest *digest, uint
 /* Reads a small blob whole and verifies its digest. */
 int image_blob_read(struct image_store *store, const struct digest *digest, size_t max,
 		    char **ret_text, size_t *ret_len, struct error *err) must_check;
+/* Pushes what a descriptor holds from its position on. */
+int image_fd_stream(int fd, image_bytes_fn *out, void *context, struct error *err) must_check;
 /* Pushes the bytes of a blob. */
 int image_blob_stream(struct image_store *store, const struct digest *blob, image_bytes_fn *out,
 		      void *context, struct error *err) must_check;

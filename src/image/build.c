@@ -168,9 +168,17 @@ static struct descriptor oci_layer(const struct descriptor *layer)
 		    zstd[] = MEDIA_OCI_LAYER "+zstd";
 	struct descriptor d = {.digest = layer->digest, .size_bytes = layer->size_bytes};
 
-	d.media_type = str_ends_with(layer->media_type, "gzip")   ? gzip
-		       : str_ends_with(layer->media_type, "zstd") ? zstd
-								  : plain;
+	switch (manifest_layer_compression(layer->media_type)) {
+	case COMPRESSION_GZIP:
+		d.media_type = gzip;
+		break;
+	case COMPRESSION_ZSTD:
+		d.media_type = zstd;
+		break;
+	case COMPRESSION_NONE:
+	case COMPRESSION_UNKNOWN:
+		d.media_type = plain;
+	}
 	return d;
 }
 

@@ -5,7 +5,8 @@
  *       from manifest and configuration (check_tables.c)
  *     what a killed command left                  removed, without being asked to
  *     a file that no row speaks of                removed
- *     a layer file that is missing or differs     made again from its blob, else as below
+ *     a layer file that is missing or differs     made again from its blob, or from itself if the tar
+ *                                                 that it holds is right; else as below
  *     a manifest or configuration that is         the images that need it are removed, unless they
  *       missing or differs                        are in use
  *     another blob that is missing or differs     forgotten: the image still runs, and the next pull
@@ -208,23 +209,41 @@ static char *layer_fault(struct check *c, const struct row *row)
 	return rc < 0 ? str_format("is damaged: %s", why.text) : NULL;
 }
 
-/* Makes a layer again from its blob: 1, or 0 if there is no blob. */
+static int remake(struct image_session *session, int layer_fd, const struct ingest_expect *expect,
+		  struct ingest_result *ret, struct error *err)
+{
+	const struct layer_format *format = layer_format_best(session->store->layers_fd);
+
+	return layer_fd < 0 ? ingest_kept_blob(session, format, expect, ret, err)
+			    : ingest_again(session, format, layer_fd, expect, ret, err);
+}
+
+/* Makes a layer again from its blob, or, if it holds its tar, from itself: 1, or 0 if neither is there. */
 static int rebuild_layer(struct check *c, const struct digest *diffid, struct error *err)
 {
 	own_image_session struct image_session session = {0};
 	struct ingest_result result;
 	struct ingest_expect expect = INGEST_EXPECT_NOTHING;
-	int rc = image_blob_of_layer(c->store, diffid, &expect.blob, &expect.blob_size, err);
+	struct image_origin origin;
+	own_fd int layer_fd = -1;
+	uint64_t tar_bytes;
+	int rc = image_layer_origin(c->store, diffid, &origin, err);
 
 	if (rc <= 0)
 		return rc;
+	if (!origin.blob_here)
+		layer_fd = layer_again_open(c->store->layers_fd, diffid, &tar_bytes, NULL);
+	if (!origin.blob_here && layer_fd < 0)
+		return 0;
 	expect.diffid = *diffid;
+	expect.blob = origin.blob;
+	expect.blob_size = origin.size;
+	expect.compression = origin.compression;
 	rc = layer_remove(c->store->layers_fd, c->store->state_fd, diffid, err);
 	if (rc == 0)
 		rc = image_session_begin(c->store, &session, err);
 	if (rc == 0)
-		rc = ingest_kept_blob(&session, layer_format_best(c->store->layers_fd), &expect,
-				      &result, err);
+		rc = remake(&session, layer_fd, &expect, &result, err);
 	if (rc == 0)
 		rc = image_record_layer(&session, &result, err);
 	return rc < 0 ? rc : 1;

@@ -132,12 +132,15 @@ static int rewrite_stack(struct check *c, const struct expected *e, struct error
 		rc = db_run(c->store->db, err, "DELETE FROM image_stack WHERE image = ?", "t",
 			    e->id.text);
 	for (size_t i = 0; rc >= 0 && i < e->document.diffids_count; i++) {
+		const struct descriptor *layer = &e->manifest.layers[i];
+
 		rc = db_run(c->store->db, err,
 			    "INSERT OR IGNORE INTO image_layer (diffid, format, digest, size, "
-			    "unpacked, entries, whiteouts, added_ns, blob) "
-			    "VALUES (?, '', '', 0, 0, 0, 0, ?, ?)",
-			    "tit", e->document.diffids[i].text, clock_now_ns(),
-			    e->manifest.layers[i].digest.text);
+			    "unpacked, entries, whiteouts, added_ns, blob, blob_size, "
+			    "blob_packing) VALUES (?, '', '', 0, 0, 0, 0, ?, ?, ?, ?)",
+			    "titit", e->document.diffids[i].text, clock_now_ns(),
+			    layer->digest.text, (int64_t)layer->size_bytes,
+			    compression_name(manifest_layer_compression(layer->media_type)));
 		if (rc >= 0)
 			rc = db_run(c->store->db, err,
 				    "INSERT INTO image_stack (image, position, diffid) "

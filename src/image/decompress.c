@@ -30,11 +30,19 @@ struct decompressor {
 	decompress_room_fn *room; /* instead of that one */
 };
 
+static const char *const names[] = {"unknown", "none", "gzip", "zstd"};
+
 const char *compression_name(enum compression compression)
 {
-	static const char *const names[] = {"unknown", "none", "gzip", "zstd"};
-
 	return names[compression];
+}
+
+enum compression compression_find(const char *name)
+{
+	for (size_t i = 0; i < array_size(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return (enum compression)i;
+	return COMPRESSION_UNKNOWN;
 }
 
 enum compression compression_sniff(const void *data, size_t len)

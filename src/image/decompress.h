@@ -25,6 +25,8 @@ enum {
 
 enum compression { COMPRESSION_UNKNOWN, COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD };
 const char *compression_name(enum compression compression);
+/* COMPRESSION_UNKNOWN if it is none's name. */
+enum compression compression_find(const char *name);
 /* What the first bytes of a stream (at least 4 of them, or all) say. */
 enum compression compression_sniff(const void *data, size_t len);
 

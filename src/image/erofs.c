@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "image/layer_recipe.h"
 
 enum {
 	CHUNKS_MAX = 1 << 18, /* in the table of one sparse file */
@@ -501,6 +502,12 @@ int erofs_complete(struct layer_body *base, const struct digest *diffid, struct 
 	if (rc < 0)
 		return rc;
 	put_super(b, first_block, diffid, inodes);
+	/* Behind what the superblock says is the file system. */
+	if (base->recipe != NULL) {
+		rc = recipe_put(base->recipe, base->tree, &b->meta, &b->out, err);
+		if (rc < 0)
+			return rc;
+	}
 	return out_end(&b->out, first_block, &ret->size_bytes, &ret->digest, err);
 }
 
@@ -558,6 +565,7 @@ static int erofs_unlink(int layers_fd, const char *name, struct error *err)
 const struct layer_format layer_erofs = {
 	.name = "erofs",
 	.suffix = ".erofs",
+	.keeps_recipe = true,
 	.begin = erofs_begin,
 	.file_begin = erofs_file_begin,
 	.file_data = erofs_file_data,

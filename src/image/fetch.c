@@ -96,6 +96,9 @@ static int has_arrived(const struct image_fetch *fetch, size_t layer, struct err
 
 	if (blobs_fd < 0 || fetch->manifest == NULL)
 		return blobs_fd < 0 ? blobs_fd : 0;
+	rc = image_layer_holds_tar(store, &fetch->document->diffids[layer], err);
+	if (rc != 0)
+		return rc;
 	if (fstatat(blobs_fd, digest_hex(&fetch->manifest->layers[layer].digest), &st,
 		    AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
@@ -148,19 +151,24 @@ static int run(size_t i, struct image_job_meter *meter, void *result, void *cont
 }
 
 /* Its files are in their places; usually the one who fetched it has recorded it as well. If he died
- * before he could, the layer is made again from the blob: then it is certain what it is. */
+ * before he could, the layer is made again, from the blob or from itself: then it is certain what it is. */
 static int adopt(struct fetching *f, size_t layer, struct ingest_result *ret, struct error *err)
 {
 	const struct image_fetch *fetch = f->fetch;
 	struct ingest_expect expect = expect_of(fetch, layer);
 	uint64_t size;
-	int rc = image_have_layer(fetch->session->store, &expect.diffid, err);
+	struct image_store *store = fetch->session->store;
+	own_fd int layer_fd = -1;
+	int rc = image_have_layer(store, &expect.diffid, err);
 
-	if (rc > 0)
-		rc = image_have_blob(fetch->session->store, &expect.blob, &size, err);
+	layer_fd = layer_again_open(store->layers_fd, &expect.diffid, &size, NULL);
+	if (rc > 0 && layer_fd < 0)
+		rc = image_have_blob(store, &expect.blob, &size, err);
 	if (rc != 0)
 		return rc;
-	return ingest_kept_blob(fetch->session, f->format, &expect, ret, err);
+	expect.compression = manifest_layer_compression(fetch->manifest->layers[layer].media_type);
+	return layer_fd < 0 ? ingest_kept_blob(fetch->session, f->format, &expect, ret, err)
+			    : ingest_again(fetch->session, f->format, layer_fd, &expect, ret, err);
 }
 
 static int done(size_t i, const void *result, void *context, struct error *err)
@@ -177,6 +185,7 @@ static int done(size_t i, const void *result, void *context, struct error *err)
 	if (rc == 0) {
 		layer->blob = outcome.result.blob;
 		layer->blob_size = outcome.result.blob_size;
+		layer->compression = outcome.result.compression;
 		rc = image_record_layer(f->fetch->session, &outcome.result, err);
 	}
 	turn_release(f->fetch->session->store, name_of(f->fetch, work->layer), &work->turn_fd);
@@ -214,28 +223,46 @@ static bool stands_before(const struct image_document *document, size_t layer)
 	return false;
 }
 
+/* The same for a layer that is here, of which the source has the tar only: what it was made of once will
+ * stand in the manifest. */
+static int decide_by_origin(struct image_store *store, const struct digest *diffid, bool holds_tar,
+			    struct fetched_layer *known, struct error *err)
+{
+	struct image_origin origin;
+	int rc = image_layer_origin(store, diffid, &origin, err);
+
+	if (rc <= 0)
+		return rc < 0 ? rc : 1;
+	if (!origin.blob_here && (!holds_tar || origin.size == 0))
+		return 1;
+	known->blob = origin.blob;
+	known->blob_size = origin.size;
+	known->compression = origin.compression;
+	return 0;
+}
+
 /* Decides what is to be done for a layer. 1 if there is something, with its mode. */
 static int decide(struct fetching *f, size_t layer, enum ingest_mode *ret_mode, struct error *err)
 {
 	const struct image_fetch *fetch = f->fetch;
 	struct image_store *store = fetch->session->store;
+	const struct digest *diffid = &fetch->document->diffids[layer];
 	struct fetched_layer *known = &f->layers[layer];
-	int here = image_have_layer(store, &fetch->document->diffids[layer], err), blob;
+	int here = image_have_layer(store, diffid, err), holds_tar = 0, blob;
 
-	if (here < 0)
-		return here;
+	if (here > 0)
+		holds_tar = image_layer_holds_tar(store, diffid, err);
+	if (here < 0 || holds_tar < 0)
+		return here < 0 ? here : holds_tar;
 	if (fetch->manifest == NULL) {
-		blob = here ? image_blob_of_layer(store, &fetch->document->diffids[layer],
-						  &known->blob, &known->blob_size, err)
-			    : 0;
 		*ret_mode = INGEST_TAR;
-		return blob < 0 ? blob : !blob;
+		return here ? decide_by_origin(store, diffid, holds_tar, known, err) : 1;
 	}
 	known->blob = fetch->manifest->layers[layer].digest;
 	known->blob_size = fetch->manifest->layers[layer].size_bytes;
 	blob = image_have_blob(store, &known->blob, &known->blob_size, err);
 	*ret_mode = blob > 0 ? INGEST_KEPT : INGEST_BLOB;
-	return blob < 0 ? blob : !(blob && here);
+	return blob < 0 ? blob : !(here && (blob || holds_tar));
 }
 
 static uint64_t size_of(const struct fetching *f, const struct work *work)
@@ -361,8 +388,10 @@ static int make_manifest(struct image_store *store, const struct image_arrival *
 	own_strv char **types = NULL;
 
 	for (size_t i = 0; i < count; i++) {
-		const char *type;
-		int rc = layer_type(store, &layers[i].blob, &type, err);
+		const char *type = manifest_layer_type(layers[i].compression);
+		int rc = layers[i].compression == COMPRESSION_UNKNOWN
+				 ? layer_type(store, &layers[i].blob, &type, err)
+				 : 0;
 
 		if (rc < 0)
 			return rc;

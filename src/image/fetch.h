@@ -25,6 +25,7 @@ struct image_fetch {
 struct fetched_layer {
 	struct digest blob;
 	uint64_t blob_size;
+	enum compression compression; /* COMPRESSION_UNKNOWN: what the blob in the store is */
 };
 /* Fills `ret` (one for each layer of the document, the caller's). */
 int image_fetch_layers(const struct image_fetch *fetch, struct fetched_layer *ret,

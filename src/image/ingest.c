@@ -26,6 +26,7 @@ struct ingest {
 	struct image_session *session;
 	enum ingest_mode mode;
 	struct ingest_expect expect;
+	bool keeps_blob; /* writes it into a file */
 	struct decompressor *decompressor;
 	struct compressor *compressor; /* INGEST_TAR */
 	struct digest_state blob_state;
@@ -41,6 +42,12 @@ struct ingest {
 	struct digest_state diffid_state;
 };
 
+/* What comes is the blob itself. */
+static bool brings_blob(const struct ingest *ingest)
+{
+	return ingest->mode == INGEST_BLOB || ingest->mode == INGEST_KEPT;
+}
+
 /* A piece of the blob, large if it can be. */
 static int write_blob(struct ingest *ingest, const void *data, size_t len, struct error *err)
 {
@@ -48,7 +55,7 @@ static int write_blob(struct ingest *ingest, const void *data, size_t len, struc
 
 	digest_add(&ingest->blob_state, data, len);
 	ingest->blob_size += len;
-	if (ingest->mode == INGEST_KEPT)
+	if (!ingest->keeps_blob)
 		return 0;
 	rc = fd_write_full(ingest->blob_fd, data, len);
 	if (rc < 0)
@@ -107,6 +114,25 @@ static int pass_tar(const void *data, size_t len, void *context, struct error *e
 	return rc;
 }
 
+/* The layer, and the file of the blob if there is to be one. */
+static int begin_layer(struct ingest *ingest, int layers_fd, const struct layer_format *format,
+		       struct error *err)
+{
+	bool drops = ingest->session->store->drops_blobs || ingest->mode == INGEST_AGAIN;
+	int rc = layer_writer_begin(layers_fd, format, &ingest->layer, err);
+
+	if (rc < 0 || ingest->mode == INGEST_KEPT)
+		return rc;
+	if (drops && layer_writer_keep_tar(ingest->layer))
+		return 0;
+	/* It will be in the way of nobody, but its tar could not be had again. */
+	if (ingest->mode == INGEST_AGAIN)
+		return refuse(err, -ENOTSUP, "layers of this host's format do not hold their tar");
+	ingest->keeps_blob = true;
+	ingest->blob_fd = image_session_file(ingest->session, ingest->blob_name, err);
+	return ingest->blob_fd < 0 ? ingest->blob_fd : 0;
+}
+
 int ingest_begin(struct image_session *session, const struct layer_format *format,
 		 enum ingest_mode mode, const struct ingest_expect *expect, struct ingest **ret,
 		 struct error *err)
@@ -122,11 +148,6 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 	ingest->expect = *expect;
 	digest_begin(&ingest->blob_state);
 	digest_begin(&ingest->diffid_state);
-	if (mode != INGEST_KEPT) {
-		ingest->blob_fd = image_session_file(session, ingest->blob_name, err);
-		if (ingest->blob_fd < 0)
-			return ingest->blob_fd;
-	}
 	ingest->buffer = mem_new(BUFFER);
 	decompressor_create(pass_tar, ingest, &ingest->decompressor);
 	decompressor_set_room(ingest->decompressor, tar_room);
@@ -135,7 +156,7 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 		if (rc < 0)
 			return rc;
 	}
-	rc = layer_writer_begin(layers_fd, format, &ingest->layer, err);
+	rc = begin_layer(ingest, layers_fd, format, err);
 	if (rc == 0)
 		rc = stage_create(take_tar, ingest, &ingest->stage, err);
 	if (rc < 0)
@@ -152,7 +173,7 @@ static int work_off(struct ingest *ingest, struct error *err)
 	int rc = 0, rc_before;
 
 	ingest->buffered = 0;
-	if (ingest->mode != INGEST_TAR)
+	if (brings_blob(ingest))
 		rc = write_blob(ingest, ingest->buffer, len, err);
 	if (rc == 0)
 		rc = decompressor_add(ingest->decompressor, ingest->buffer, len, err);
@@ -172,7 +193,7 @@ int ingest_add(struct ingest *ingest, const void *data, size_t len, struct error
 	const unsigned char *p = data;
 
 	/* Before it is written: a server that does not stop must not fill the disk. */
-	if (ingest->mode != INGEST_TAR &&
+	if (brings_blob(ingest) &&
 	    len > ingest->expect.blob_size - ingest->blob_size - ingest->buffered)
 		return refuse(err, -EBADMSG, "more bytes came than the %llu that were promised",
 			      (unsigned long long)ingest->expect.blob_size);
@@ -220,7 +241,7 @@ int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error
 	int rc = 0;
 
 	/* The blob first: if its digest is wrong, that is the reason, not what unpacking found. */
-	if (ingest->mode != INGEST_TAR)
+	if (brings_blob(ingest))
 		rc = check_blob(ingest, &result.blob, err);
 	if (rc == 0 && worked < 0) {
 		if (err != NULL)
@@ -243,14 +264,20 @@ int ingest_finish(struct ingest *ingest, struct ingest_result *ret, struct error
 	if (rc < 0)
 		return rc;
 	rc = layer_writer_finish(ingest->layer, &result.diffid, &result.layer, err);
-	if (rc == 0 && ingest->mode != INGEST_KEPT)
+	if (rc == 0 && ingest->keeps_blob)
 		rc = image_session_keep(ingest->session, ingest->blob_fd, ingest->blob_name,
 					&result.blob, err);
 	if (rc < 0)
 		return rc;
 	result.blob_size = ingest->blob_size;
+	result.blob_here = ingest->keeps_blob || ingest->mode == INGEST_KEPT;
 	result.compression = ingest->mode == INGEST_TAR ? COMPRESSION_GZIP
 							: decompressor_kind(ingest->decompressor);
+	if (ingest->mode == INGEST_AGAIN) {
+		result.blob = ingest->expect.blob;
+		result.blob_size = ingest->expect.blob_size;
+		result.compression = ingest->expect.compression;
+	}
 	*ret = result;
 	return 0;
 }
@@ -283,5 +310,16 @@ int ingest_kept_blob(struct image_session *session, const struct layer_format *f
 
 	if (rc == 0)
 		rc = image_blob_stream(session->store, &expect->blob, add_piece, ingest, err);
+	return rc < 0 ? rc : ingest_finish(ingest, ret, err);
+}
+
+int ingest_again(struct image_session *session, const struct layer_format *format, int layer_fd,
+		 const struct ingest_expect *expect, struct ingest_result *ret, struct error *err)
+{
+	own_ingest struct ingest *ingest = NULL;
+	int rc = ingest_begin(session, format, INGEST_AGAIN, expect, &ingest, err);
+
+	if (rc == 0)
+		rc = layer_again(layer_fd, &expect->diffid, add_piece, ingest, err);
 	return rc < 0 ? rc : ingest_finish(ingest, ret, err);
 }

@@ -3,6 +3,7 @@
  * them is in layer_use.c.
  */
 #include "image/layer_priv.h"
+#include "image/layer_recipe.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -131,9 +132,25 @@ int layer_writer_begin(int layers_fd, const struct layer_format *format, struct 
 	return 0;
 }
 
+bool layer_writer_keep_tar(struct layer_writer *w)
+{
+	if (!w->build.format->keeps_recipe)
+		return false;
+	w->build.recipe = recipe_create();
+	w->build.body->recipe = w->build.recipe;
+	return true;
+}
+
 int layer_writer_add(struct layer_writer *w, const void *data, size_t len, struct error *err)
 {
-	return tar_reader_add(w->reader, data, len, err);
+	int rc;
+
+	if (w->build.recipe != NULL)
+		recipe_come(w->build.recipe, data, len);
+	rc = tar_reader_add(w->reader, data, len, err);
+	if (w->build.recipe != NULL && rc == 0)
+		recipe_pass(w->build.recipe);
+	return rc;
 }
 
 static void count_entries(const struct layer_tree *t, struct layer_info *info)

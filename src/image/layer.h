@@ -73,6 +73,9 @@ struct layer_writer;
 /* Starts a layer in the directory `layers_fd` (stays the caller's). `format` from the table. */
 int layer_writer_begin(int layers_fd, const struct layer_format *format, struct layer_writer **ret,
 		       struct error *err) must_check;
+/* Before the first byte: the layer shall hold what its tar can be made from again, byte for byte. False:
+ * layers of this format cannot. */
+bool layer_writer_keep_tar(struct layer_writer *w) must_check;
 /* Takes the next bytes of the uncompressed tar. After an error the writer can only be closed.
  * -EBADMSG: the tar is malformed, truncated, or hostile; -EFBIG: it exceeds a limit above; -ENOSPC
  * and others from the disk. */
@@ -137,3 +140,15 @@ struct layer_leftovers {
 /* Takes away what killed processes left. Safe at any time beside running ones. */
 int layer_recover(int layers_fd, int state_fd, enum layer_recover_flags flags,
 		  struct layer_leftovers *ret, struct error *err) must_check;
+
+/* Receives tar bytes. 0, or -errno with a reason, which ends the production. */
+typedef int layer_tar_fn(const void *data, size_t len, void *context, struct error *err);
+
+/* Opens a layer that holds its tar (layer_writer_keep_tar) and returns a descriptor, which the layer's
+ * removal does not disturb. Sets the tar's length. -ENOENT, without text: there is no such layer, or it
+ * does not hold its tar. */
+int layer_again_open(int layers_fd, const struct digest *diffid, uint64_t *ret_tar_bytes,
+		     struct error *err) must_check;
+/* Produces that tar. -EBADMSG: the file is damaged; what has been produced before that is worth nothing. */
+int layer_again(int fd, const struct digest *diffid, layer_tar_fn *fn, void *data,
+		struct error *err) must_check;

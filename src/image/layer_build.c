@@ -15,6 +15,7 @@
  * between, which overlayfs takes off again when it shows them (Linux 6.7; before, they are hidden).
  */
 #include "image/layer_priv.h"
+#include "image/layer_recipe.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -432,7 +433,11 @@ static int on_data(struct tar_sink *sink, uint64_t offset, const void *data, siz
 	struct layer_build *b = container_of(sink, struct layer_build, sink);
 
 	/* A whiteout with contents: nobody will ever see them. */
-	return b->in_file ? b->format->file_data(b->body, offset, data, len, err) : 0;
+	if (!b->in_file)
+		return 0;
+	if (b->recipe != NULL)
+		recipe_contents(b->recipe, offset, data, len);
+	return b->format->file_data(b->body, offset, data, len, err);
 }
 
 static int on_end(struct tar_sink *sink, struct error *err)
@@ -447,6 +452,8 @@ static int on_end(struct tar_sink *sink, struct error *err)
 	rc = b->format->file_end(b->body, &object, err);
 	if (rc < 0)
 		return rc;
+	if (b->recipe != NULL)
+		recipe_file_end(b->recipe, object);
 	return tree_add(&b->tree, b->parent, b->file_name, b->name_len, NODE_FILE, object, &node,
 			err);
 }
@@ -470,6 +477,7 @@ void build_init(struct layer_build *b, const struct layer_format *format)
 void build_release(struct layer_build *b)
 {
 	tree_release(&b->tree);
+	recipe_destroy(b->recipe);
 	free(b->target);
 	buf_release(&b->rest);
 }

@@ -21,12 +21,14 @@ struct layer_body {
 	int layers_fd;                  /* borrowed */
 	char name[LAYER_FILE_NAME_MAX]; /* of the unfinished thing in it */
 	struct layer_tree *tree;        /* borrowed; complete when finish() is called */
+	struct recipe *recipe;          /* borrowed: to be kept with the layer; or NULL */
 	int fd;                         /* of the unfinished thing; locked */
 };
 
 struct layer_format {
 	const char *name;
 	const char *suffix; /* of the layer's name */
+	bool keeps_recipe;
 
 	/* Writing. `parent` is the node of a directory; `name` is not terminated; `object` is what
 	 * the format wants to be known by later. */
@@ -75,6 +77,7 @@ struct layer_build {
 	struct layer_tree tree;
 	struct layer_body *body;
 	const struct layer_format *format;
+	struct recipe *recipe; /* NULL: nobody wants the tar again */
 
 	/* The file whose data is coming. */
 	bool in_file;

@@ -282,6 +282,13 @@ int manifest_select(const struct manifest *index, const struct platform *wanted,
 		    "it is made for: %s", str_empty(list) ? "nothing that can be run" : list);
 }
 
+enum compression manifest_layer_compression(const char *media_type)
+{
+	if (str_ends_with(media_type, "gzip"))
+		return COMPRESSION_GZIP;
+	return str_ends_with(media_type, "zstd") ? COMPRESSION_ZSTD : COMPRESSION_NONE;
+}
+
 const char *manifest_layer_type(enum compression compression)
 {
 	switch (compression) {

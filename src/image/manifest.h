@@ -67,6 +67,8 @@ int manifest_select(const struct manifest *index, const struct platform *wanted,
 
 /* The media type of a layer blob of this compression. */
 const char *manifest_layer_type(enum compression compression);
+/* The compression that a layer's media type speaks of. */
+enum compression manifest_layer_compression(const char *media_type);
 
 /* An image configuration as a document. */
 struct image_document {

@@ -1,6 +1,7 @@
 /*
  * push: an image to a registry, byte for byte as it came: what the registry lacks is sent, several blobs
- * at once, and the manifest last.
+ * at once, and the manifest last. Layers of which no blob is here, and none there, are packed anew (repack.h);
+ * the manifest then names what they have become.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,11 +11,13 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
 #include "image/jobs.h"
 #include "image/manifest.h"
+#include "image/repack.h"
 #include "image/registries.h"
 #include "image/registry.h"
 #include "image/store_priv.h"
@@ -27,44 +30,85 @@ struct push {
 	const char *registry_name; /* as in references */
 	struct registry *registry;
 	struct manifest manifest;
-	struct digest *blobs; /* the configuration last */
-	char **others;        /* repositories of that registry which know this image */
+	struct digest *blobs;         /* the configuration last */
+	const struct digest *diffids; /* of the image's layers, borrowed */
+	struct packed_layer *packed;  /* what the layers have become; without descriptors */
+	char **others;                /* repositories of that registry which know this image */
 };
 
-/* A job: one blob. */
+/* 1 if the registry has the blob already, or gets it from another of its repositories. */
+static int is_there(struct push *push, const struct digest *digest, struct error *err)
+{
+	int rc = registry_has_blob(push->registry, digest, err);
+
+	for (size_t k = 0; rc == 0 && push->others != NULL && push->others[k] != NULL; k++)
+		rc = registry_mount(push->registry, digest, push->others[k], NULL) > 0;
+	return rc;
+}
+
+/* The place in the manifest of a layer with this blob; layers_count: it is the configuration's. */
+static size_t layer_of(const struct push *push, const struct digest *blob)
+{
+	size_t i = 0;
+
+	while (i < push->manifest.layers_count &&
+	       !digest_eq(&push->manifest.layers[i].digest, blob))
+		i++;
+	return i;
+}
+
+/* The blob to be sent for `digest`. */
+static int open_packed(struct push *push, const struct digest *digest, struct packed_layer *ret,
+		       struct error *err)
+{
+	size_t layer = layer_of(push, digest);
+
+	if (layer < push->manifest.layers_count)
+		return image_pack_layer(push->store, push->store->root_fd,
+					&push->manifest.layers[layer], &push->diffids[layer], ret,
+					err);
+	ret->digest = *digest;
+	ret->fd = image_blob_open(push->store, digest, &ret->size_bytes, err);
+	return ret->fd < 0 ? ret->fd : 0;
+}
+
+/* A job: one blob. The result is what it has become. */
 static int send_blob(size_t i, struct image_job_meter *meter, void *result, void *context,
 		     struct error *err)
 {
 	struct push *push = context;
-	const struct digest *digest = &push->blobs[i];
-	own_fd int fd = -1;
-	uint64_t size;
+	own_packed_layer struct packed_layer packed = {.fd = -1};
 	int rc = registry_reconnect(push->registry, err);
 
-	(void)result;
 	if (rc == 0)
-		rc = registry_has_blob(push->registry, digest, err);
+		rc = is_there(push, &push->blobs[i], err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	for (size_t k = 0; push->others != NULL && push->others[k] != NULL; k++) {
-		rc = registry_mount(push->registry, digest, push->others[k], NULL);
-		if (rc > 0)
-			return 0;
-	}
-	fd = image_blob_open(push->store, digest, &size, err);
-	if (fd < 0)
-		return fd;
-	meter->total_bytes = size;
-	rc = registry_upload(push->registry, digest, fd, size, &meter->done_bytes, err);
-	return rc < 0 ? refuse(err, rc, "send %s", digest->text) : 0;
+	rc = open_packed(push, &push->blobs[i], &packed, err);
+	/* What it has become was perhaps sent before. */
+	if (rc == 0 && packed.changed)
+		rc = is_there(push, &packed.digest, err);
+	meter->total_bytes = packed.size_bytes;
+	if (rc == 0)
+		rc = registry_upload(push->registry, &packed.digest, packed.fd, packed.size_bytes,
+				     &meter->done_bytes, err);
+	if (rc < 0)
+		return refuse(err, rc, "send %s", push->blobs[i].text);
+	memcpy(result, &packed, sizeof(packed));
+	return 0;
 }
 
+/* Notes it for all layers that have this blob. */
 static int sent(size_t i, const void *result, void *context, struct error *err)
 {
-	(void)i;
-	(void)result;
-	(void)context;
+	struct push *push = context;
+
 	(void)err;
+	for (size_t k = 0; k < push->manifest.layers_count; k++)
+		if (digest_eq(&push->manifest.layers[k].digest, &push->blobs[i])) {
+			memcpy(&push->packed[k], result, sizeof(push->packed[k]));
+			push->packed[k].fd = -1;
+		}
 	return 0;
 }
 
@@ -116,11 +160,33 @@ static size_t list_blobs(struct push *push)
 	return count;
 }
 
+/* The manifest as it is to be put: the image's own if all layers are as it says. */
+static int final_manifest(const struct push *push, char **text, size_t *len, struct error *err)
+{
+	char *packed;
+	bool changed = false;
+	int rc;
+
+	for (size_t i = 0; i < push->manifest.layers_count; i++)
+		changed = changed || push->packed[i].changed;
+	if (!changed)
+		return 0;
+	rc = image_pack_manifest(*text, *len, push->packed, push->manifest.layers_count, &packed,
+				 err);
+	if (rc < 0)
+		return rc;
+	free(*text);
+	*text = packed;
+	*len = strlen(packed);
+	return 0;
+}
+
 static int push_image(struct push *push, const struct image *image, const char *tag,
-		      struct error *err)
+		      struct digest *ret, struct error *err)
 {
 	own_mem char *text = NULL;
 	struct image_jobs jobs = {
+		.result_size = sizeof(struct packed_layer),
 		.context = push,
 		.run = send_blob,
 		.done = sent,
@@ -134,20 +200,31 @@ static int push_image(struct push *push, const struct image *image, const char *
 
 	if (rc == 0)
 		rc = manifest_parse(text, len, NULL, &push->manifest, err);
+	if (rc == 0 && push->manifest.layers_count != image->layers_count)
+		rc = refuse(err, -EBADMSG, "its manifest has %zu layers, its configuration %zu",
+			    push->manifest.layers_count, image->layers_count);
 	/* The processes inherit the authorization that this gets. */
 	if (rc == 0)
 		rc = registry_has_blob(push->registry, &push->manifest.config.digest, err);
 	if (rc < 0)
 		return rc;
 	jobs.count = list_blobs(push);
+	push->diffids = image->layers;
+	push->packed = mem_new_array(image->layers_count, sizeof(*push->packed));
 	rc = image_jobs_run(&jobs, err);
-	return rc < 0 ? rc
-		      : registry_put_manifest(push->registry, tag, push->manifest.media_type, text,
-					      len, err);
+	if (rc == 0)
+		rc = final_manifest(push, &text, &len, err);
+	if (rc == 0)
+		rc = registry_put_manifest(push->registry, tag, push->manifest.media_type, text,
+					   len, err);
+	if (rc == 0)
+		*ret = digest_of(text, len);
+	return rc;
 }
 
 static int record_digest(struct image_store *store, const struct reference *target,
-			 const struct image *image, struct error *err)
+			 const struct image *image, const struct digest *manifest,
+			 struct error *err)
 {
 	char repository[REFERENCE_TEXT_MAX];
 	int rc;
@@ -156,12 +233,12 @@ static int record_digest(struct image_store *store, const struct reference *targ
 	rc = db_run(store->db, err,
 		    "INSERT OR IGNORE INTO image_digest (repository, digest, image) "
 		    "VALUES (?, ?, ?)",
-		    "ttt", repository, image->manifest.text, image->id.text);
+		    "ttt", repository, manifest->text, image->id.text);
 	return rc < 0 ? rc : 0;
 }
 
 static int push_to(struct push *push, const struct image *image, const struct reference *target,
-		   struct error *err)
+		   struct digest *ret, struct error *err)
 {
 	own_registry_candidates struct registry_candidates places = {0};
 	struct reference full = *target;
@@ -180,8 +257,8 @@ static int push_to(struct push *push, const struct image *image, const struct re
 	if (rc == 0)
 		rc = find_others(push, &image->id, e->repository, err);
 	if (rc == 0)
-		rc = push_image(push, image, target->tag, err);
-	return rc < 0 ? rc : record_digest(push->store, target, image, err);
+		rc = push_image(push, image, target->tag, ret, err);
+	return rc < 0 ? rc : record_digest(push->store, target, image, ret, err);
 }
 
 int image_push(struct image_store *store, const char *name, const char *target,
@@ -191,6 +268,7 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	own_image struct image *image = NULL;
 	own_fd int lock_fd = -1;
 	struct reference reference;
+	struct digest manifest;
 	int rc = image_find(store, name, &image, err);
 
 	if (rc == 0 && target == NULL && image->name == NULL)
@@ -207,13 +285,18 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	lock_fd = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
 	if (lock_fd < 0)
 		return fail(err, lock_fd, "lock the image store");
-	rc = push_to(&push, image, &reference, err);
+	rc = push_to(&push, image, &reference, &manifest, err);
 	registry_close(push.registry);
 	manifest_release(&push.manifest);
 	free(push.blobs);
+	free(push.packed);
 	strv_free(push.others);
 	if (rc < 0)
 		return rc;
-	*ret_manifest = image->manifest;
+	if (!digest_eq(&manifest, &image->manifest))
+		log_warn("layers of %s had to be compressed anew: it has the digest %s there, "
+			 "instead of %s",
+			 name, manifest.text, image->manifest.text);
+	*ret_manifest = manifest;
 	return 0;
 }

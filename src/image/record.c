@@ -31,16 +31,19 @@ static int insert_layer(struct image_store *store, const struct ingest_result *r
 	const struct layer_info *info = &result->layer;
 	int rc = db_run(store->db, err,
 			"INSERT INTO image_layer (diffid, format, digest, size, unpacked, entries, "
-			"whiteouts, added_ns, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+			"whiteouts, added_ns, blob, blob_size, blob_packing) "
+			"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
 			"ON CONFLICT (diffid) DO UPDATE SET format = excluded.format, "
 			"digest = excluded.digest, size = excluded.size, "
 			"unpacked = excluded.unpacked, entries = excluded.entries, "
 			"whiteouts = excluded.whiteouts, added_ns = excluded.added_ns, "
-			"blob = excluded.blob",
-			"tttiiiiit", result->diffid.text, layer_format_name(info->format),
+			"blob = excluded.blob, blob_size = excluded.blob_size, "
+			"blob_packing = excluded.blob_packing",
+			"tttiiiiitit", result->diffid.text, layer_format_name(info->format),
 			info->digest.text, (int64_t)info->size_bytes, (int64_t)info->unpacked_bytes,
 			(int64_t)info->entries, (int64_t)info->whiteouts, clock_now_ns(),
-			result->blob.text);
+			result->blob.text, (int64_t)result->blob_size,
+			compression_name(result->compression));
 
 	return rc < 0 ? rc : 0;
 }
@@ -90,7 +93,7 @@ int image_record_layer(struct image_session *session, const struct ingest_result
 	own_db_tx struct db_tx tx = {0};
 	int rc = db_begin(session->store->db, DB_DURABLE, &tx, err);
 
-	if (rc == 0)
+	if (rc == 0 && result->blob_here)
 		rc = insert_blob(session->store, &result->blob, result->blob_size, err);
 	if (rc == 0)
 		rc = insert_layer(session->store, result, err);
@@ -147,22 +150,39 @@ int image_have_layer(struct image_store *store, const struct digest *diffid, str
 	return rc <= 0 ? rc : info.size_bytes == (uint64_t)size;
 }
 
-int image_blob_of_layer(struct image_store *store, const struct digest *diffid, struct digest *ret,
-			uint64_t *ret_size, struct error *err)
+int image_layer_origin(struct image_store *store, const struct digest *diffid,
+		       struct image_origin *ret, struct error *err)
 {
 	own_db_query struct db_query *q = NULL;
-	struct digest blob;
-	int rc = db_query(store->db, &q, err, "SELECT blob FROM image_layer WHERE diffid = ?", "t",
-			  diffid->text);
+	struct image_origin origin = {0};
+	int rc = db_query(store->db, &q, err,
+			  "SELECT blob, blob_size, blob_packing FROM image_layer WHERE diffid = ?",
+			  "t", diffid->text);
 
 	if (rc == 0)
 		rc = db_next(q, err);
-	if (rc <= 0 || digest_parse(db_text(q, 0), &blob, NULL) < 0)
+	if (rc <= 0 || digest_parse(db_text(q, 0), &origin.blob, NULL) < 0)
 		return rc < 0 ? rc : 0;
-	rc = image_have_blob(store, &blob, ret_size, err);
-	if (rc > 0)
-		*ret = blob;
-	return rc;
+	origin.size = (uint64_t)db_int(q, 1);
+	origin.compression = compression_find(db_text(q, 2));
+	rc = image_have_blob(store, &origin.blob, &origin.size, err);
+	origin.blob_here = rc > 0;
+	if (rc >= 0)
+		*ret = origin;
+	return rc < 0 ? rc : 1;
+}
+
+int image_layer_holds_tar(struct image_store *store, const struct digest *diffid, struct error *err)
+{
+	uint64_t bytes;
+	own_fd int fd = -1;
+	int layers_fd = image_store_layers_fd(store, err);
+
+	if (layers_fd < 0)
+		return layers_fd;
+	/* A damaged one does not hold it. */
+	fd = layer_again_open(layers_fd, diffid, &bytes, NULL);
+	return fd >= 0;
 }
 
 static int insert_image(struct image_store *store, const struct image_record *r, struct error *err)
@@ -196,8 +216,9 @@ static int insert_image(struct image_store *store, const struct image_record *r,
 			    "tit", r->id->text, (int64_t)i, d->diffids[i].text);
 	for (size_t i = 0; rc >= 0 && i < r->blobs_count; i++)
 		rc = db_run(store->db, err,
-			    "INSERT OR IGNORE INTO image_part (image, blob) VALUES (?, ?)", "tt",
-			    r->id->text, r->blobs[i].text);
+			    "INSERT OR IGNORE INTO image_part (image, blob) "
+			    "SELECT ?, digest FROM image_blob WHERE digest = ?",
+			    "tt", r->id->text, r->blobs[i].text);
 	return rc < 0 ? rc : 0;
 }
 

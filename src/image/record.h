@@ -23,14 +23,25 @@ int image_have_blob(struct image_store *store, const struct digest *digest, uint
 int image_have_layer(struct image_store *store, const struct digest *diffid,
 		     struct error *err) must_check;
 
-/* The blob that the layer was made of: 1 if it is here. */
-int image_blob_of_layer(struct image_store *store, const struct digest *diffid, struct digest *ret,
-			uint64_t *ret_size, struct error *err) must_check;
+/* The blob that a layer was made of. */
+struct image_origin {
+	struct digest blob;
+	uint64_t size;                /* 0: not known */
+	enum compression compression; /* COMPRESSION_UNKNOWN: its first bytes say */
+	bool blob_here;
+};
+/* 1 if the layer has one on record; else 0. */
+int image_layer_origin(struct image_store *store, const struct digest *diffid,
+		       struct image_origin *ret, struct error *err) must_check;
+/* 1 if the layer file holds the layer's tar. */
+int image_layer_holds_tar(struct image_store *store, const struct digest *diffid,
+			  struct error *err) must_check;
 
 struct image_record {
 	const struct digest *id, *manifest;
 	const struct image_document *document;
-	const struct digest *blobs; /* all that belong to it; manifest and configuration too */
+	const struct digest *blobs; /* all that belong to it, manifest and configuration too;
+				     * those that are not here are passed over */
 	size_t blobs_count;
 	const char *name;                  /* full; NULL: none */
 	const char *repository;            /* full, under which ... */

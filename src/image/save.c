@@ -1,8 +1,9 @@
 /*
  * save: images as archives and layout directories.
  *
- * An OCI archive holds the blobs as they are. A docker archive holds plain tars: the blobs are unpacked
- * on their way out, once to learn the length (which a tar says first) if it is not known.
+ * An OCI archive holds the blobs as they are; what is not here is packed anew (repack.h). A docker archive
+ * holds plain tars: the layer's own if it holds it, else the blobs are unpacked on their way out, once to
+ * learn the length (which a tar says first).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,9 @@
 #include "base/str.h"
 #include "image/archive.h"
 #include "image/blob.h"
+#include "image/layer.h"
 #include "image/manifest.h"
+#include "image/repack.h"
 #include "image/session.h"
 #include "image/store_priv.h"
 #include "tar/write.h"
@@ -120,33 +123,88 @@ static int put_text(struct target *t, const char *name, const char *text, struct
 	return rc;
 }
 
-static int put_blob(struct save *s, const struct digest *digest, struct error *err)
+/* `size` bytes of a descriptor, which are the blob `digest`. */
+static int put_blob_from(struct save *s, const struct digest *digest, int fd, uint64_t size,
+			 struct error *err)
 {
 	own_mem char *name = str_format("blobs/sha256/%s", digest_hex(digest));
-	own_fd int from = -1;
-	uint64_t size;
 	int rc;
 
 	if (written(&s->target, name))
 		return 0;
-	from = image_blob_open(s->store, digest, &size, err);
-	if (from < 0)
-		return from;
 	rc = begin_file(&s->target, name, size, err);
 	if (rc == 0)
-		rc = image_blob_stream(s->store, digest, put_data, &s->target, err);
+		rc = image_fd_stream(fd, put_data, &s->target, err);
+	end_file(&s->target);
+	return rc;
+}
+
+static int put_blob(struct save *s, const struct digest *digest, struct error *err)
+{
+	own_fd int from = -1;
+	uint64_t size;
+
+	from = image_blob_open(s->store, digest, &size, err);
+	return from < 0 ? from : put_blob_from(s, digest, from, size, err);
+}
+
+static int put_layer(struct save *s, const struct descriptor *named, const struct digest *diffid,
+		     struct packed_layer *ret, struct error *err)
+{
+	own_packed_layer struct packed_layer packed = {.fd = -1};
+	int rc = image_pack_layer(s->store, s->store->root_fd, named, diffid, &packed, err);
+
+	if (rc == 0)
+		rc = put_blob_from(s, &packed.digest, packed.fd, packed.size_bytes, err);
+	if (rc < 0)
+		return rc;
+	*ret = packed;
+	ret->fd = -1;
+	return 0;
+}
+
+/* A manifest, and in *ret its digest. */
+static int put_manifest(struct save *s, const char *text, struct digest *ret, struct error *err)
+{
+	own_mem char *name = NULL;
+
+	*ret = digest_of(text, strlen(text));
+	name = str_format("blobs/sha256/%s", digest_hex(ret));
+	return put_text(&s->target, name, text, err);
+}
+
+/* The tar that a layer holds. -ENOENT, without text: it holds none. */
+static int put_held_tar(struct save *s, const struct digest *diffid, const char *name,
+			struct error *err)
+{
+	own_fd int fd = -1;
+	uint64_t size;
+	int rc = image_store_layers_fd(s->store, err);
+
+	if (rc < 0)
+		return rc;
+	fd = layer_again_open(rc, diffid, &size, err);
+	if (fd < 0)
+		return fd;
+	rc = begin_file(&s->target, name, size, err);
+	if (rc == 0)
+		rc = layer_again(fd, diffid, put_data, &s->target, err);
 	end_file(&s->target);
 	return rc;
 }
 
 /* A layer as a plain tar, <diffid>.tar. */
-static int put_tar(struct save *s, const struct digest *blob, const char *name, struct error *err)
+static int put_tar(struct save *s, const struct digest *blob, const struct digest *diffid,
+		   const char *name, struct error *err)
 {
 	uint64_t unpacked = 0;
 	int rc;
 
 	if (written(&s->target, name))
 		return 0;
+	rc = put_held_tar(s, diffid, name, err);
+	if (rc != -ENOENT)
+		return rc;
 	rc = unpack_blob(s->store, blob, count_bytes, &unpacked, err);
 	if (rc == 0)
 		rc = begin_file(&s->target, name, unpacked, err);
@@ -158,34 +216,68 @@ static int put_tar(struct save *s, const struct digest *blob, const char *name, 
 
 /* Reads the image's manifest from its blob. */
 static int read_manifest(struct image_store *store, const struct image *image, struct manifest *ret,
-			 size_t *ret_size, struct error *err)
+			 char **ret_text, struct error *err)
 {
 	own_mem char *text = NULL;
-	int rc = image_blob_read(store, &image->manifest, MANIFEST_SIZE_MAX, &text, ret_size, err);
+	size_t len;
+	int rc = image_blob_read(store, &image->manifest, MANIFEST_SIZE_MAX, &text, &len, err);
 
-	return rc < 0 ? rc : manifest_parse(text, *ret_size, NULL, ret, err);
+	if (rc == 0)
+		rc = manifest_parse(text, len, NULL, ret, err);
+	if (rc == 0 && ret->layers_count != image->layers_count)
+		rc = refuse(err, -EBADMSG, "its manifest has %zu layers, its configuration %zu",
+			    ret->layers_count, image->layers_count);
+	if (rc == 0)
+		*ret_text = take(text);
+	return rc;
+}
+
+/* The layers of an image; the manifest's text is replaced if one of them became another blob. */
+static int put_layers(struct save *s, const struct manifest *manifest, const struct image *image,
+		      char **text, struct error *err)
+{
+	own_mem struct packed_layer *layers =
+		mem_new_array(manifest->layers_count, sizeof(*layers));
+	bool changed = false;
+	char *packed;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < manifest->layers_count; i++) {
+		rc = put_layer(s, &manifest->layers[i], &image->layers[i], &layers[i], err);
+		changed = changed || layers[i].changed;
+	}
+	if (rc < 0 || !changed)
+		return rc;
+	rc = image_pack_manifest(*text, strlen(*text), layers, manifest->layers_count, &packed,
+				 err);
+	if (rc < 0)
+		return rc;
+	free(*text);
+	*text = packed;
+	return 0;
 }
 
 /* One image into an OCI layout. */
 static int save_oci(struct save *s, const struct image *image, struct error *err)
 {
 	own_manifest struct manifest manifest = {0};
+	own_mem char *text = NULL;
 	json_t *descriptor, *annotations;
-	size_t size;
-	int rc = read_manifest(s->store, image, &manifest, &size, err);
+	struct digest digest;
+	int rc = read_manifest(s->store, image, &manifest, &text, err);
 
 	if (rc == 0)
-		rc = put_blob(s, &image->manifest, err);
-	if (rc == 0)
 		rc = put_blob(s, &manifest.config.digest, err);
-	for (size_t i = 0; rc == 0 && i < manifest.layers_count; i++)
-		rc = put_blob(s, &manifest.layers[i].digest, err);
+	if (rc == 0)
+		rc = put_layers(s, &manifest, image, &text, err);
+	if (rc == 0)
+		rc = put_manifest(s, text, &digest, err);
 	if (rc < 0)
 		return rc;
 	descriptor = json_object();
 	json_set_string(descriptor, "mediaType", manifest.media_type);
-	json_set_string(descriptor, "digest", image->manifest.text);
-	json_object_set_new(descriptor, "size", json_integer((json_int_t)size));
+	json_set_string(descriptor, "digest", digest.text);
+	json_object_set_new(descriptor, "size", json_integer((json_int_t)strlen(text)));
 	if (image->name != NULL) {
 		annotations = json_object();
 		json_set_string(annotations, "io.containerd.image.name", image->name);
@@ -201,9 +293,10 @@ static int save_docker(struct save *s, const struct image *image, struct error *
 {
 	own_manifest struct manifest manifest = {0};
 	own_mem char *config_name = str_format("%s.json", digest_hex(&image->id)), *config = NULL;
+	own_mem char *text = NULL;
 	json_t *entry, *tags, *layers;
 	size_t len;
-	int rc = read_manifest(s->store, image, &manifest, &len, err);
+	int rc = read_manifest(s->store, image, &manifest, &text, err);
 
 	if (rc == 0)
 		rc = image_blob_read(s->store, &image->id, CONFIG_SIZE_MAX, &config, &len, err);
@@ -211,10 +304,10 @@ static int save_docker(struct save *s, const struct image *image, struct error *
 		return rc;
 	rc = put_text(&s->target, config_name, config, err);
 	layers = json_array();
-	for (size_t i = 0; rc == 0 && i < manifest.layers_count && i < image->layers_count; i++) {
+	for (size_t i = 0; rc == 0 && i < manifest.layers_count; i++) {
 		own_mem char *name = str_format("%s.tar", digest_hex(&image->layers[i]));
 
-		rc = put_tar(s, &manifest.layers[i].digest, name, err);
+		rc = put_tar(s, &manifest.layers[i].digest, &image->layers[i], name, err);
 		json_array_append_new(layers, json_string(name));
 	}
 	entry = json_object();

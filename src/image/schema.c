@@ -57,10 +57,13 @@ static const char *const steps[] = {
 	"  PRIMARY KEY (user, image)"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE INDEX image_use_image ON image_use (image);",
-	/* 2: the blob that a layer was made of, from which it can be made again. */
+	/* 2: the blob that a layer was made of, from which it can be made again if it is here. */
 	"ALTER TABLE image_layer ADD COLUMN blob TEXT NOT NULL DEFAULT ''",
 	/* 3: when it came or was last used by somebody; 0: before this was noted. */
 	"ALTER TABLE image_image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0",
+	/* 4: of that blob, which need not be here: its size, and how it is packed ("gzip"). */
+	"ALTER TABLE image_layer ADD COLUMN blob_size INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE image_layer ADD COLUMN blob_packing TEXT NOT NULL DEFAULT ''",
 };
 
 int image_schema_migrate(struct db *db, struct error *err)

@@ -59,6 +59,11 @@ void image_store_set_limits(struct image_store *store, const struct image_limits
 	store->limits = *limits;
 }
 
+void image_store_set_keep_blobs(struct image_store *store, bool keep)
+{
+	store->drops_blobs = !keep;
+}
+
 void image_store_set_policy(struct image_store *store, const char *path)
 {
 	free(store->policy_path);

@@ -2,7 +2,7 @@
  * store: the images of this host: names -> images -> manifest, configuration, layers.
  *
  *     <root>/blobs/sha256/<hex>     blobs exactly as a registry serves them (manifests, configurations,
- *                                   compressed layers)
+ *                                   compressed layers unless they are not to be kept)
  *     <root>/layers/<hex>.erofs     layers ready to be mounted (layer.h)
  *     <root>/ingest/<session>       what is being written, with the writer's lock beside it
  *     tables image_* in berth.db    everything else
@@ -53,6 +53,11 @@ struct image_limits {
 };
 /* From now on every command that adds images keeps to them; see image_trim. */
 void image_store_set_limits(struct image_store *store, const struct image_limits *limits);
+
+/* Whether layers that come from now on are also kept compressed, as they came (the default). Without, a
+ * layer file holds what its tar is made from again (layer_again); formats that cannot are kept all the
+ * same. */
+void image_store_set_keep_blobs(struct image_store *store, bool keep);
 
 /* The directory of the layer files, for layer_use(). Borrowed. -ENOENT before the first layer. */
 int image_store_layers_fd(struct image_store *store, struct error *err) must_check;
@@ -113,7 +118,9 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 /* image_find or image_pull, as the policy says. `remote` may be NULL. */
 int image_get(struct image_store *store, const char *name, enum image_pull_policy policy,
 	      const struct image_remote *remote, struct image **ret, struct error *err) must_check;
-/* Sends an image to the registry under the name `target` (NULL: its own). */
+/* Sends an image to the registry under the name `target` (NULL: its own). A layer that neither the
+ * registry nor the store has compressed is compressed anew; if that gives another digest the manifest
+ * is another one, too, and *ret_manifest not the image's. */
 int image_push(struct image_store *store, const char *name, const char *target,
 	       const struct image_remote *remote, struct digest *ret_manifest,
 	       struct error *err) must_check;

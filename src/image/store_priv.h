@@ -10,6 +10,7 @@ struct image_store {
 	int layers_fd;         /* <root>/layers; -1 until needed */
 	char *policy_path;     /* NULL: the usual places */
 	struct image_limits limits;
+	bool drops_blobs; /* of layers that can be made into a tar again */
 };
 
 /* The columns of an image row, in the order in which image_from_row reads them. */

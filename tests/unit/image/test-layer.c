@@ -511,6 +511,89 @@ static void make_one(struct buf *ball)
 	ball_end(ball);
 }
 
+static int gather(const void *data, size_t len, void *context, struct error *err)
+{
+	(void)err;
+	buf_add(context, data, len);
+	return 0;
+}
+
+/* With the parts of a tar that no file system shows: what is replaced, filling that is not zeros, data
+ * behind a whiteout, bytes behind the end. */
+static void a_layer_gives_its_tar_back(void **state)
+{
+	own_buf struct buf ball = {0}, block = {0};
+	struct digest first = {0};
+
+	(void)state;
+	for (int i = 0; i < 9000; i++)
+		buf_add_char(&block, (char)(i * i >> 5));
+	ball_pax(&ball, "comment", "nobody reads this", 17);
+	ball_add(&ball, &(struct ball_entry){.name = "a", .data = block.data, .len = 9000});
+	ball_add(&ball, &(struct ball_entry){.name = ".wh.b", .data = "contents"});
+	ball_add(&ball, &(struct ball_entry){.name = "a", .data = block.data, .len = 4096});
+	ball_add(&ball, &(struct ball_entry){.name = "c", .type = '1', .link = "a"});
+	ball_add(&ball, &(struct ball_entry){.name = "small", .data = "x"});
+	ball.data[ball.len - 1] = 'f';
+	ball_pax(&ball, "GNU.sparse.map", "4090,10,9000,1", 14);
+	ball_pax(&ball, "GNU.sparse.size", "100000", 6);
+	ball_add(&ball, &(struct ball_entry){.name = "sparse", .data = "0123456789x"});
+	ball_add(&ball, &(struct ball_entry){.name = "empty"});
+	ball_end(&ball);
+	buf_add(&ball, block.data, block.len);
+	for (size_t piece = 1; piece < 100000; piece = piece * 17 + 3) {
+		own_layer_writer struct layer_writer *w = NULL;
+		own_buf struct buf again = {0};
+		own_fd int fd = -1;
+		struct layer_info info = {0};
+		struct error err = {0};
+		const struct digest diffid = digest_of(ball.data, ball.len);
+		uint64_t bytes = 0;
+
+		assert_int_equal(
+			layer_writer_begin(layers_fd, layer_format_find("erofs"), &w, &err), 0);
+		assert_true(layer_writer_keep_tar(w));
+		for (size_t at = 0; at < ball.len; at += piece)
+			assert_int_equal(
+				layer_writer_add(w, ball.data + at,
+						 ball.len - at < piece ? ball.len - at : piece,
+						 &err),
+				0);
+		assert_int_equal(layer_writer_finish(w, &diffid, &info, &err), 0);
+		fd = layer_again_open(layers_fd, &diffid, &bytes, &err);
+		assert_true(fd >= 0);
+		assert_int_equal(bytes, ball.len);
+		assert_int_equal(layer_again(fd, &diffid, gather, &again, &err), 0);
+		assert_int_equal(again.len, ball.len);
+		assert_memory_equal(again.data, ball.data, ball.len);
+		if (first.text[0] == '\0')
+			first = info.digest;
+		assert_string_equal(first.text, info.digest.text);
+		assert_int_equal(layer_remove(layers_fd, state_fd, &diffid, &err), 0);
+	}
+}
+
+static void only_layers_that_hold_their_tar_give_it(void **state)
+{
+	own_layer_writer struct layer_writer *w = NULL;
+	own_buf struct buf ball = {0};
+	struct layer_info info;
+	struct error err = {0};
+	struct digest diffid;
+	uint64_t bytes;
+
+	(void)state;
+	ball_add(&ball, &(struct ball_entry){.name = "a", .data = "x"});
+	ball_end(&ball);
+	assert_int_equal(write_layer(&ball, "erofs", 100, &diffid, &info, &err), 0);
+	assert_int_equal(layer_again_open(layers_fd, &diffid, &bytes, &err), -ENOENT);
+	assert_int_equal(layer_remove(layers_fd, state_fd, &diffid, &err), 0);
+	assert_int_equal(layer_again_open(layers_fd, &diffid, &bytes, &err), -ENOENT);
+	assert_int_equal(layer_writer_begin(layers_fd, layer_format_find("directory"), &w, &err),
+			 0);
+	assert_false(layer_writer_keep_tar(w));
+}
+
 static void verify_sees_any_change(void **state)
 {
 	own_buf struct buf ball = {0};
@@ -724,6 +807,8 @@ int main(void)
 		cmocka_unit_test(tars_become_the_same_tree_in_both_formats),
 		cmocka_unit_test(hostile_tars_are_refused_and_leave_nothing),
 		cmocka_unit_test(one_tar_gives_one_file_however_it_is_cut),
+		cmocka_unit_test(a_layer_gives_its_tar_back),
+		cmocka_unit_test(only_layers_that_hold_their_tar_give_it),
 		cmocka_unit_test(verify_sees_any_change),
 		cmocka_unit_test(the_last_user_unmounts),
 		cmocka_unit_test(recovery_takes_what_the_dead_left_and_nothing_else),
