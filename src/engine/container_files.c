@@ -16,10 +16,9 @@
 #include "engine/overlay.h"
 #include "tar/extract.h"
 #include "tar/pack.h"
+#include "tar/path.h"
 
-/* Places where the runtime mounts something: it makes them if the image has none, and they are nothing
- * that the workload did. */
-static const char *const stubs[] = {
+const char *const container_stubs[] = {
 	"dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", NULL,
 };
 
@@ -28,7 +27,8 @@ int container_read_changes(struct engine *engine, const struct workload *workloa
 			   struct error *err)
 {
 	static const char nothing[1024]; /* the end of a tar */
-	const struct pack_options options = {.kind = PACK_OVERLAY, .flags = flags, .stubs = stubs};
+	const struct pack_options options = {
+		.kind = PACK_OVERLAY, .flags = flags, .stubs = container_stubs};
 	own_fd int upper = overlay_open_upper(engine, workload, err);
 
 	if (upper == -ENOENT)
@@ -68,8 +68,7 @@ static void root_close(struct root *root)
 }
 #define own_root __attribute__((cleanup(root_close)))
 
-/* What is mounted in a container is only there while it runs. */
-static int check_mounts(const struct workload *w, const char *path, struct error *err)
+int container_check_mounts(const struct workload *w, const char *path, struct error *err)
 {
 	for (size_t i = 0; i < w->config.mounts_count; i++) {
 		const char *target = w->config.mounts[i].target;
@@ -98,7 +97,7 @@ static int root_open(struct engine *engine, const struct workload *w, const char
 		ret->fd = isolation_of(w->config.isolation)->open_root(engine, w, err);
 		return ret->fd < 0 ? ret->fd : 0;
 	}
-	rc = check_mounts(w, path, err);
+	rc = container_check_mounts(w, path, err);
 	if (rc == 0)
 		rc = overlay_prepare(engine, w, &ret->plan, err);
 	if (rc < 0)
@@ -107,73 +106,31 @@ static int root_open(struct engine *engine, const struct workload *w, const char
 	return ret->fd < 0 ? fail(err, -errno, "open the root directory") : 0;
 }
 
-/* Without slashes at its end; "/" becomes "". */
-static char *trimmed(const char *path)
-{
-	size_t len = strlen(path);
-
-	while (len > 0 && path[len - 1] == '/')
-		len--;
-	return str_copy_n(path, len);
-}
-
 int container_stat_path(struct engine *engine, const struct workload *workload, const char *path,
 			struct workload_path *ret, struct error *err)
 {
 	own_root struct root root;
-	own_mem char *plain = trimmed(path);
-	own_fd int fd = -1;
-	char target[PATH_MAX];
-	struct stat st;
-	ssize_t len = 0;
+	struct tar_path found;
 	int rc = root_open(engine, workload, path, &root, err);
 
+	if (rc == 0)
+		rc = tar_path_stat(root.fd, path, &found, err);
 	if (rc < 0)
 		return rc;
-	fd = beneath_open(root.fd, plain, O_PATH | O_NOFOLLOW, 0);
-	if (fd == -ENOENT || fd == -ENOTDIR)
-		return refuse(err, -ENOENT, "there is no %s in the container", path);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(err, fd < 0 ? fd : -errno, "look at %s", path);
-	if (S_ISLNK(st.st_mode))
-		len = readlinkat(fd, "", target, sizeof(target) - 1);
-	if (len < 0)
-		return fail(err, -errno, "read the link %s", path);
-	*ret = (struct workload_path){
-		.mode = st.st_mode,
-		.size_bytes = (uint64_t)st.st_size,
-		.mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
-		.target = S_ISLNK(st.st_mode) ? str_copy_n(target, (size_t)len) : NULL,
-	};
+	*ret = (struct workload_path){.mode = found.mode,
+				      .size_bytes = found.size_bytes,
+				      .mtime_ns = found.mtime_ns,
+				      .target = found.target};
 	return 0;
 }
 
 int container_read_path(struct engine *engine, const struct workload *workload, const char *path,
 			const char *as, workload_bytes_fn *out, void *context, struct error *err)
 {
-	const struct pack_options options = {.kind = PACK_PLAIN, .flags = PACK_MOUNTS};
 	own_root struct root root;
-	own_mem char *plain = trimmed(path);
-	own_fd int fd = -1;
-	const char *name = NULL;
 	int rc = root_open(engine, workload, path, &root, err);
 
-	if (rc < 0)
-		return rc;
-	if (str_eq(as, ".")) {
-		fd = beneath_open(root.fd, plain, O_RDONLY | O_DIRECTORY, 0);
-		return fd < 0 ? fail(err, fd, "open the directory %s", path)
-			      : pack_tree(fd, &options, out, context, err);
-	}
-	/* The root has no name; "x/." and "x/.." have none of their own either. */
-	fd = beneath_parent(root.fd, plain, false, 0, &name);
-	if (fd == -EINVAL) {
-		fd = beneath_open(root.fd, plain, O_PATH | O_DIRECTORY, 0);
-		name = ".";
-	}
-	if (fd < 0)
-		return fail(err, fd, "open %s", path);
-	return pack_one(fd, name, as, &options, out, context, err);
+	return rc < 0 ? rc : tar_path_pack(root.fd, path, as, out, context, err);
 }
 
 static int extract_bytes_in(const void *data, size_t len, void *context, struct error *err)

@@ -7,6 +7,13 @@
 
 #include "engine/isolation.h"
 
+/* Places where the runtime mounts something: it makes them if the image has none, and if there is nothing
+ * in them they are nothing that the workload did. Ends with NULL. */
+extern const char *const container_stubs[];
+/* Refuses a path on a mount, which is not there while the container does not run. */
+int container_check_mounts(const struct workload *workload, const char *path,
+			   struct error *err) must_check;
+
 int container_read_changes(struct engine *engine, const struct workload *workload,
 			   unsigned int flags, workload_bytes_fn *out, void *context,
 			   struct error *err) must_check;

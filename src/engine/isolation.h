@@ -83,6 +83,8 @@ struct isolation {
 		     const int stdio[3], struct isolation_child *ret, struct error *err);
 	int (*exec)(struct engine *engine, const char *id, const struct isolation_exec *options,
 		    struct isolation_child *ret, struct error *err);
+	/* From the monitor, to the process that start has made. NULL: an ordinary signal. */
+	int (*pass_signal)(pid_t pid, int signal);
 	/* To the first process; SIGKILL to all of them. */
 	int (*signal)(struct engine *engine, const char *id, int signal, struct error *err);
 	int (*pause)(struct engine *engine, const char *id, struct error *err);

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "engine/overlay.h"
 #include "engine/vm.h"
+#include "engine/vm_files.h"
 
 enum { END_ATTEMPTS = 1000 };
 
@@ -162,60 +163,6 @@ static int top(struct engine *engine, const char *id, workload_process_fn *fn, v
 	return rc;
 }
 
-/* --- files ------------------------------------------------------------------------------------------ */
-
-static int refuse_files(struct error *err)
-{
-	return hint(err,
-		    refuse(err, -ENOTSUP,
-			   "the files of a virtual machine cannot be read from outside yet"),
-		    "berth exec NAME tar c PATH writes them to its output");
-}
-
-static int read_changes(struct engine *engine, const struct workload *workload, unsigned int flags,
-			workload_bytes_fn *out, void *context, struct error *err)
-{
-	(void)engine;
-	(void)workload;
-	(void)flags;
-	(void)out;
-	(void)context;
-	return refuse_files(err);
-}
-
-static int read_tree(struct engine *engine, const struct workload *workload, workload_bytes_fn *out,
-		     void *context, struct error *err)
-{
-	return read_changes(engine, workload, 0, out, context, err);
-}
-
-static int stat_path(struct engine *engine, const struct workload *workload, const char *path,
-		     struct workload_path *ret, struct error *err)
-{
-	(void)engine;
-	(void)workload;
-	(void)path;
-	(void)ret;
-	return refuse_files(err);
-}
-
-static int read_path(struct engine *engine, const struct workload *workload, const char *path,
-		     const char *as, workload_bytes_fn *out, void *context, struct error *err)
-{
-	(void)path;
-	(void)as;
-	return read_changes(engine, workload, 0, out, context, err);
-}
-
-static int write_path(struct engine *engine, const struct workload *workload, const char *dir,
-		      unsigned int flags, workload_produce_fn *produce, void *context,
-		      struct error *err)
-{
-	(void)dir;
-	(void)produce;
-	return read_changes(engine, workload, flags, NULL, context, err);
-}
-
 static int unlock(struct engine *engine, struct plan_lock *locks, size_t count, struct error *err)
 {
 	return overlay_unlock(engine, locks, count, err);
@@ -285,16 +232,17 @@ const struct isolation isolation_vm = {
 	.prepare = vm_prepare,
 	.start = start,
 	.exec = exec,
+	.pass_signal = vm_pass_signal,
 	.signal = signal_workload,
 	.pause = pause_workload,
 	.resume = resume_workload,
 	.stats = stats,
 	.top = top,
-	.read_changes = read_changes,
-	.read_tree = read_tree,
-	.stat_path = stat_path,
-	.read_path = read_path,
-	.write_path = write_path,
+	.read_changes = vm_read_changes,
+	.read_tree = vm_read_tree,
+	.stat_path = vm_stat_path,
+	.read_path = vm_read_path,
+	.write_path = vm_write_path,
 	.unlock = unlock,
 	.explain = explain,
 	.destroy = vm_destroy,

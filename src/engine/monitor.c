@@ -188,11 +188,15 @@ void monitor_session_ended(struct session *s)
 
 int monitor_signal(struct monitor *m, int signal)
 {
+	const struct isolation *wall = isolation_of(m->handover.order.isolation);
+
 	if (m->phase != PHASE_RUNNING || m->main->pid <= 0)
 		return -ESRCH;
 	if (signal == SIGKILL || signal == m->handover.order.stop_signal)
 		m->stop_requested = true;
 	/* Our own child, not reaped yet: the number is its. */
+	if (wall->pass_signal != NULL)
+		return wall->pass_signal(m->main->pid, signal);
 	return kill(m->main->pid, signal) < 0 ? -errno : 0;
 }
 

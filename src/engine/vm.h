@@ -5,6 +5,7 @@
  *     vm_plan.c        prepare: everything that can be done before there is a machine
  *     vm_disk.c        the writable layer's disk
  *     vm_template.c    snapshots of booted machines
+ *     vm_files.c       its files as tars
  *     vm_agent.c       talking with the agent in the machine (guest/protocol.h)
  *     vm_start.c       from nothing to a running process in a machine
  *     vm_attend.c      the process that stands for one in the machine
@@ -59,6 +60,11 @@ int vm_check(const struct workload_config *config, struct error *err) must_check
 int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
 	       struct error *err) must_check;
 
+/* The same for looking at its files while it does not run: "command", "boots" and "prepare", with nothing
+ * in it but the root file system. */
+int vm_prepare_files(struct engine *engine, const struct workload *workload, struct plan *ret,
+		     struct error *err) must_check;
+
 /* --- vm_disk.c ------------------------------------------------------------------------------------- */
 
 /* Makes the workload's disk unless it is there: an empty ext4 file system of `size` bytes. */
@@ -82,6 +88,8 @@ struct vm_dial {
 };
 int vm_agent_answered(struct vm_dial *dial, struct error *err) must_check;
 
+/* A connection for requests to a machine that runs; non-blocking. -ESRCH: it does not run. */
+int vm_agent_connect(struct engine *engine, const char *id, struct error *err) must_check;
 /* Blocking, for a machine that runs: one request. `request` is consumed; *ret_answer may be NULL.
  * -ESRCH: it does not run; -ETIMEDOUT. */
 int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
@@ -91,6 +99,8 @@ int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t 
 
 /* A terminal of ours that changes nothing of what goes through it. 0 or -errno. */
 int vm_open_terminal(int *ret_master, int *ret_slave) must_check;
+/* Has an attendant pass on a signal, also one that it could not take itself (SIGKILL, SIGSTOP). */
+int vm_pass_signal(pid_t attendant, int signal) must_check;
 /* Makes the attendant, as a child of the caller's parent, and waits until the process it stands for runs
  * or could not be started. With `plan` it starts the machine and the first process, else it is an exec of
  * `exec`. */

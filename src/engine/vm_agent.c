@@ -135,13 +135,22 @@ static int exchange(int fd, const json_t *request, int64_t deadline_ns, json_t *
 	return rc;
 }
 
-int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
-		 struct error *err)
+static int refuse_answer(int rc, const struct error *why, struct error *err)
+{
+	if (why->text[0] != '\0') {
+		rc = refuse(err, rc, "%s", why->text);
+		return why->exit_status ? exit_with(err, rc, why->exit_status) : rc;
+	}
+	if (rc == -ETIMEDOUT)
+		return refuse(err, rc, "its virtual machine does not answer");
+	return refuse(err, -ESRCH, "its virtual machine has ended");
+}
+
+int vm_agent_connect(struct engine *engine, const char *id, struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
 	own_fd int state_fd = open(engine->state, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	own_fd int fd = -1;
-	own_json json_t *owned = request;
 	struct error why = {0};
 	int rc;
 
@@ -152,15 +161,20 @@ int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t 
 		return refuse(err, -ESRCH, "container not running");
 	if (rc >= 0)
 		rc = finish_dial(fd, deadline, &why);
-	if (rc >= 0)
-		rc = exchange(fd, owned, deadline, ret_answer, &why);
-	if (rc >= 0)
-		return 0;
-	if (why.text[0] != '\0') {
-		rc = refuse(err, rc, "%s", why.text);
-		return why.exit_status ? exit_with(err, rc, why.exit_status) : rc;
-	}
-	if (rc == -ETIMEDOUT)
-		return refuse(err, rc, "its virtual machine does not answer");
-	return refuse(err, -ESRCH, "its virtual machine has ended");
+	return rc < 0 ? refuse_answer(rc, &why, err) : take(fd);
+}
+
+int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
+		 struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
+	own_json json_t *owned = request;
+	own_fd int fd = vm_agent_connect(engine, id, err);
+	struct error why = {0};
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = exchange(fd, owned, deadline, ret_answer, &why);
+	return rc < 0 ? refuse_answer(rc, &why, err) : 0;
 }

@@ -36,7 +36,17 @@
 #include "base/tty.h"
 #include "engine/vm_attend.h"
 
-enum { FAILED_CODE = 125, KILLED_CODE = 137, LAST_WORDS_MS = 3000 };
+enum {
+	FAILED_CODE = 125,
+	KILLED_CODE = 137,
+	LAST_WORDS_MS = 3000,
+	/* So long may a workload take to be killed: until the agent says that it has heard, and from then
+	 * on, while what was written goes to its disk. */
+	HEAR_KILL_MS = 10000,
+	KILL_MS = 120000,
+};
+/* What the monitor sends; its value is the signal that is meant. */
+#define PASSED_SIGNAL SIGRTMIN
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
@@ -129,6 +139,20 @@ static void machine_ended(struct attendant *a)
 	set_exit(a, FAILED_CODE);
 }
 
+/* A guest that does not answer is not asked again. */
+static void kill_late(struct loop *loop, struct loop_source *source, void *data)
+{
+	struct attendant *a = data;
+
+	(void)loop;
+	(void)source;
+	if (a->exited)
+		return;
+	if (a->is_first)
+		attendant_note_end(a, "its virtual machine did not answer, and was killed", 0);
+	set_exit(a, KILLED_CODE);
+}
+
 /* --- the agent --------------------------------------------------------------------------------------------- */
 
 static void flush(struct attendant *a)
@@ -158,7 +182,9 @@ static void take_event(struct attendant *a, json_t *message)
 	json_int_t code = json_integer_value(json_object_get(message, "code"));
 	json_int_t oom = json_integer_value(json_object_get(message, "oom"));
 
-	/* Answers to signals and sizes tell nothing that matters. */
+	/* Of answers only one matters: that the agent has heard of the end that it is to make. */
+	if (event == NULL && a->deadline != NULL && json_object_get(message, "id") != NULL)
+		loop_set_timer(a->deadline, KILL_MS);
 	if (!str_eq(event, "exit"))
 		return;
 	if (a->is_first && oom > 0)
@@ -203,12 +229,31 @@ static void send_size(struct attendant *a)
 	request(a, "resize", o);
 }
 
+/* To the workload. All of it is killed by the agent, which writes to the disk what the workload wrote; the
+ * machine alone would be as one whose power is cut. */
+static void pass_on(struct attendant *a, int signal)
+{
+	const bool kill_all = signal == SIGKILL && a->is_first;
+	json_t *o = json_object();
+
+	json_object_set_new(o, "signal", json_integer(signal));
+	json_object_set_new(o, "all", json_boolean(kill_all));
+	if (kill_all && a->deadline == NULL) {
+		json_object_set_new(o, "id", json_integer(signal));
+		if (loop_add_timer(a->loop, HEAR_KILL_MS, kill_late, a, &a->deadline) < 0) {
+			json_decref(o);
+			kill_late(a->loop, NULL, a);
+			return;
+		}
+	}
+	request(a, "signal", o);
+}
+
 static void signal_ready(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
 			 void *data)
 {
 	struct attendant *a = data;
 	struct signalfd_siginfo info;
-	json_t *o;
 
 	(void)loop;
 	(void)source;
@@ -219,9 +264,20 @@ static void signal_ready(struct loop *loop, struct loop_source *source, int fd, 
 		send_size(a);
 		return;
 	}
-	o = json_object();
-	json_object_set_new(o, "signal", json_integer(info.ssi_signo));
-	request(a, "signal", o);
+	if (info.ssi_signo == (uint32_t)PASSED_SIGNAL && info.ssi_code == SI_QUEUE)
+		pass_on(a, info.ssi_int);
+	else
+		pass_on(a, (int)info.ssi_signo);
+}
+
+int vm_pass_signal(pid_t attendant, int signal)
+{
+	const union sigval value = {.sival_int = signal};
+
+	if (sigqueue(attendant, PASSED_SIGNAL, value) == 0)
+		return 0;
+	/* Too many wait already: better the plain one than none. */
+	return errno == EAGAIN && kill(attendant, signal) == 0 ? 0 : -errno;
 }
 
 static void vmm_ready(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
@@ -255,17 +311,22 @@ static void console_ready(struct loop *loop, struct loop_source *source, int fd,
 	console_read(&a->console);
 }
 
-/* All that can be passed on. */
+/* All that can be passed on wait until they are. */
+static void hold_signals(sigset_t *ret)
+{
+	sigfillset(ret);
+	sigdelset(ret, SIGCHLD);
+	sigdelset(ret, SIGPIPE);
+	sigprocmask(SIG_SETMASK, ret, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
 static int watch_signals(struct attendant *a)
 {
 	sigset_t set;
 	int fd;
 
-	sigfillset(&set);
-	sigdelset(&set, SIGCHLD);
-	sigdelset(&set, SIGPIPE);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	hold_signals(&set);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? -errno : loop_add_io(a->loop, fd, EPOLLIN, signal_ready, a, NULL);
 }
@@ -362,11 +423,12 @@ static void close_others(const struct birth *b)
 static int begin(const struct birth *b, struct error *err)
 {
 	struct attendant *a = b->attendant;
+	sigset_t held;
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != b->parent)
 		return fail(err, -ESRCH, "stay with the monitor");
 	close_others(b);
-	signal(SIGPIPE, SIG_IGN);
+	hold_signals(&held);
 	if (setsid() < 0)
 		return fail(err, -errno, "create a session");
 	if (a->terminal && ioctl(a->stdio[0], TIOCSCTTY, 0) < 0)

@@ -37,17 +37,25 @@ struct attendant {
 	/* from the start on */
 	struct loop *loop;
 	struct loop_source *control_source, *console_source;
+	struct loop_source *deadline; /* a timer: the workload was to be killed, and is not yet */
 	struct pump input, output[2];
 	bool exited;
 	int exit_code;
 };
 
+/* One that stands for nothing yet, for the machine of `id`, which stays the caller's. */
+struct attendant *attendant_new(const char *id);
+/* Frees; closes its connection and the console, but for state_fd and stdio. */
+void attendant_free(struct attendant *a);
 /* Starts the VMM with the plan's "command", which is given the agent as the file initrd. */
 int attendant_spawn(struct attendant *a, json_t *plan, struct error *err) must_check;
 /* Waits until the agent answers: control_fd. */
 int attendant_await_agent(struct attendant *a, struct error *err) must_check;
 /* One more request on that connection, and its answer. */
-int attendant_ask(struct attendant *a, json_t *request, struct error *err) must_check;
+int attendant_ask(struct attendant *a, json_t *request, int64_t timeout_ms,
+		  struct error *err) must_check;
+/* The request "prepare", completed with who the machine is as of now. */
+int attendant_prepare(struct attendant *a, json_t *prepare, struct error *err) must_check;
 /* In the attendant: starts the machine and the first process of it, or an exec's. */
 int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err) must_check;
 int attendant_start_exec(struct attendant *a, json_t *exec, struct error *err) must_check;

@@ -10,7 +10,9 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -20,7 +22,7 @@
 #include "base/str.h"
 #include "engine/vm.h"
 
-enum { BLOCK = 4096, COPY_MAX = 1 << 20 };
+enum { BLOCK = 4096, COPY_MAX = 1 << 20, FREE_PAUSE_MS = 2, FREE_ATTEMPTS = 1000 };
 
 /* Runs mke2fs on a file that has its size. */
 static int format(const char *path, bool with_journal, struct error *err)
@@ -146,6 +148,20 @@ static int open_empty(struct engine *engine, int64_t size, bool with_journal, st
 	return fd < 0 ? fail(err, -errno, "open %s", name) : fd;
 }
 
+/* A machine that was killed may not have let go of its disk yet. Who has it longer than this is told of by
+ * the machine that wants it. */
+static void await_free(int dirfd, const char *path)
+{
+	const struct timespec pause = {.tv_nsec = FREE_PAUSE_MS * 1000000L};
+	own_fd int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	for (int i = 0; i < FREE_ATTEMPTS && fd >= 0; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_journal,
 		 struct error *err)
 {
@@ -154,8 +170,10 @@ int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_
 	own_fd int empty = -1, to = -1;
 	int rc;
 
-	if (faccessat(engine->root_fd, path, F_OK, 0) == 0)
+	if (faccessat(engine->root_fd, path, F_OK, 0) == 0) {
+		await_free(engine->root_fd, path);
 		return 0;
+	}
 	rc = empty = open_empty(engine, size, with_journal, err);
 	if (rc < 0)
 		return rc;

@@ -99,7 +99,8 @@ struct work {
 	json_t *layers;  /* [[offset, size], ...] */
 	uint64_t disk_at;
 	int64_t upper_bytes;
-	bool boots; /* it does not go on from a template */
+	bool boots;      /* it does not go on from a template */
+	bool files_only; /* nothing of the workload will run */
 	char *placeholder;
 };
 
@@ -260,7 +261,7 @@ static int add_machine(struct work *w, struct error *err)
 		return rc;
 	shape.kernel = kernel;
 	/* A template has no devices for directories of the host. */
-	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0 || has_shares(c);
+	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0 || (has_shares(c) && !w->files_only);
 	if (!w->boots)
 		rc = vm_template_get(w->engine, &shape, &template, err);
 	if (rc < 0)
@@ -400,7 +401,9 @@ static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct err
 
 static json_t *root_json(struct work *w)
 {
-	const bool removed = (w->workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0;
+	/* Nothing of one that is removed at its end needs to be on the disk. */
+	const bool removed =
+		(w->workload->config.flags & WORKLOAD_AUTO_REMOVE) != 0 && !w->files_only;
 	json_t *root = json_object();
 
 	json_object_set(root, "layers", w->layers);
@@ -465,26 +468,33 @@ static int fill(struct work *w, const struct image_config *image, struct error *
 		rc = add_layers(w, err);
 	if (rc == 0)
 		rc = add_disk(w, err);
-	if (rc == 0)
+	if (rc == 0 && !w->files_only)
 		rc = make_requests(w, image, &prepare, &run, err);
 	if (rc < 0)
 		return rc;
+	if (w->files_only) {
+		prepare = json_object();
+		json_set_string(prepare, "do", "prepare");
+		json_object_set_new(prepare, "root", root_json(w));
+	}
 	plan = json_object();
 	json_object_set(plan, "command", w->command);
 	json_object_set_new(plan, "boots", json_boolean(w->boots));
 	json_object_set_new(plan, "prepare", prepare);
-	json_object_set_new(plan, "run", run);
+	if (run != NULL)
+		json_object_set_new(plan, "run", run);
 	w->plan.text = json_text(plan);
 	json_decref(plan);
 	return 0;
 }
 
-int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
-	       struct error *err)
+static int make_plan(struct engine *engine, const struct workload *workload, bool files_only,
+		     struct plan *ret, struct error *err)
 {
 	own_plan_work struct work w = {.engine = engine,
 				       .workload = workload,
 				       .plan = PLAN_EMPTY,
+				       .files_only = files_only,
 				       .command = json_array(),
 				       .layers = json_array()};
 	own_image_config struct image_config image = {0};
@@ -501,4 +511,16 @@ int vm_prepare(struct engine *engine, const struct workload *workload, struct pl
 	*ret = w.plan;
 	w.plan = PLAN_EMPTY;
 	return 0;
+}
+
+int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
+	       struct error *err)
+{
+	return make_plan(engine, workload, false, ret, err);
+}
+
+int vm_prepare_files(struct engine *engine, const struct workload *workload, struct plan *ret,
+		     struct error *err)
+{
+	return make_plan(engine, workload, true, ret, err);
 }

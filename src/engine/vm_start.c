@@ -262,6 +262,33 @@ static void add_identity(json_t *prepare)
 	json_object_set_new(prepare, "time", json_integer(clock_now_ns()));
 }
 
+/* --- the attendant -------------------------------------------------------------------------------------- */
+
+struct attendant *attendant_new(const char *id)
+{
+	struct attendant *a = mem_new(sizeof(*a));
+
+	*a = (struct attendant){.id = id,
+				.state_fd = -1,
+				.is_first = true,
+				.stdio = {-1, -1, -1},
+				.streams = {-1, -1, -1},
+				.control_fd = -1,
+				.vmm_fd = -1,
+				.console.fd = -1};
+	return a;
+}
+
+void attendant_free(struct attendant *a)
+{
+	fd_close(&a->control_fd);
+	fd_close(&a->vmm_fd);
+	fd_close(&a->console.fd);
+	frame_in_release(&a->in);
+	frame_out_release(&a->out);
+	free(a);
+}
+
 /* --- the machine -------------------------------------------------------------------------------------------- */
 
 /* What destroy (isolation_vm.c) looks for, should we be killed before the kernel has killed the VMM. */
@@ -337,9 +364,9 @@ int attendant_await_agent(struct attendant *a, struct error *err)
 	return why.text[0] ? refuse(err, rc, "%s", why.text) : refuse_start(a, rc, err);
 }
 
-int attendant_ask(struct attendant *a, json_t *request, struct error *err)
+int attendant_ask(struct attendant *a, json_t *request, int64_t timeout_ms, struct error *err)
 {
-	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
+	const int64_t deadline = clock_monotonic_ns() + timeout_ms * 1000000;
 	struct error why = {0};
 	int rc;
 
@@ -350,6 +377,12 @@ int attendant_ask(struct attendant *a, json_t *request, struct error *err)
 	if (rc >= 0)
 		return 0;
 	return why.text[0] ? refuse(err, rc, "%s", why.text) : refuse_start(a, rc, err);
+}
+
+int attendant_prepare(struct attendant *a, json_t *prepare, struct error *err)
+{
+	add_identity(prepare);
+	return attendant_ask(a, prepare, START_MS, err);
 }
 
 int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err)

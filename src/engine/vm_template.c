@@ -168,7 +168,7 @@ static int warm(struct attendant *a, struct error *err)
 	json_set_string(part, "cgroupsPath", "/warm");
 	json_object_set(spec, "process", process);
 	json_object_set(spec, "linux", part);
-	return attendant_ask(a, request, err);
+	return attendant_ask(a, request, VM_ANSWER_MS, err);
 }
 
 static int save(const char *dir, struct error *err)
@@ -184,28 +184,21 @@ static int save(const char *dir, struct error *err)
 static int boot_and_save(int templates, const char *name, const char *dir, json_t *plan,
 			 struct error *err)
 {
-	own_mem struct attendant *a = mem_new(sizeof(*a));
+	struct attendant *a = attendant_new(name);
 	int rc;
 
-	*a = (struct attendant){.id = name,
-				.state_fd = templates,
-				.is_first = true,
-				.streams = {-1, -1, -1},
-				.control_fd = -1,
-				.vmm_fd = -1,
-				.console.fd = -1};
+	a->state_fd = templates;
 	rc = attendant_spawn(a, plan, err);
 	if (rc == 0)
 		rc = attendant_await_agent(a, err);
 	if (rc == 0)
 		rc = warm(a, err);
+	/* It must not be connected when it is saved. */
 	fd_close(&a->control_fd);
-	frame_in_release(&a->in);
-	frame_out_release(&a->out);
 	if (rc == 0)
 		rc = save(dir, err);
 	attendant_end_machine(a);
-	fd_close(&a->console.fd);
+	attendant_free(a);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
  *     requests.c    what the engine can ask for
  *     process.c     the workload's processes
  *     root.c        the workload's root file system
+ *     files.c       its files as tars
  *     network.c     addresses and routes
  *
  * Invariants
@@ -33,6 +34,7 @@
 struct agent;
 struct connection;
 struct process;
+struct worker;
 
 struct agent {
 	struct loop *loop;
@@ -46,6 +48,7 @@ struct agent {
 	int next_process;
 	struct connection *connections, *dead;
 	struct process *processes;
+	struct worker *workers;
 };
 #define WORKLOAD_ID "workload" /* the name of the only container here */
 
@@ -56,6 +59,10 @@ int agent_listen(struct agent *agent, int listen_fd) must_check;
 void connection_send(struct connection *connection, const json_t *message);
 /* The stream that was opened by this name, whose descriptor is the caller's; -ENOENT. */
 int agent_take_stream(struct agent *agent, const char *name, struct error *err) must_check;
+/* Its descriptor, which stays its own; -1: it is closed. */
+int connection_fd(const struct connection *connection);
+/* Lets go of it, without a word. */
+void connection_close(struct connection *connection);
 /* Frees what was closed. */
 void agent_sweep(struct agent *agent);
 
@@ -81,8 +88,21 @@ int process_resize(struct agent *agent, int number, unsigned int rows, unsigned 
 void process_disown(struct agent *agent, const struct connection *owner);
 /* Collects children that have ended. */
 void process_reap(struct agent *agent);
+/* The root directory as the workload's first process sees it; that of the workload if it has not been
+ * started. -ESRCH: it has ended. */
+int process_open_root(struct agent *agent, struct error *err) must_check;
 /* "<directory>/oci"; the caller frees it. */
 char *agent_runtime_root(const struct agent *agent);
+
+/* --- files.c --------------------------------------------------------------------------------------- */
+
+/* Starts a process that carries out the request and has the connection from now on. */
+int files_start(struct agent *agent, struct connection *from, const struct json_at *request,
+		struct error *err) must_check;
+/* A child has ended, which may have been one of these. */
+void files_reaped(struct agent *agent, pid_t pid);
+/* Ends all of them: their files are about to be unmounted. */
+void files_end(struct agent *agent);
 
 /* --- root.c ---------------------------------------------------------------------------------------- */
 

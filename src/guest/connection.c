@@ -59,6 +59,16 @@ void agent_sweep(struct agent *agent)
 	}
 }
 
+int connection_fd(const struct connection *c)
+{
+	return c->fd;
+}
+
+void connection_close(struct connection *c)
+{
+	close_connection(c);
+}
+
 static void flush(struct connection *c)
 {
 	int rc = frame_flush(&c->out, c->fd);

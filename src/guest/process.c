@@ -62,6 +62,24 @@ static struct process *find(const struct agent *agent, int number)
 	return NULL;
 }
 
+int process_open_root(struct agent *agent, struct error *err)
+{
+	const struct process *first = find(agent, 0);
+	char path[32];
+	int fd;
+
+	if (agent->next_process == 0) {
+		fd = fcntl(agent->root_fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? fail(err, -errno, "open the root directory") : fd;
+	}
+	/* It is our child and not collected yet: its number is nobody else's. */
+	if (first == NULL || first->pid == 0)
+		return refuse(err, -ESRCH, "container not running");
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)first->pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? refuse(err, -ESRCH, "container not running") : fd;
+}
+
 /* --- the end ---------------------------------------------------------------------------------------- */
 
 static void destroy(struct process *p)
@@ -146,8 +164,10 @@ static void exited(struct process *p, int status)
 {
 	p->pid = 0;
 	p->code = proc_exit_code(status);
-	if (p->number == 0)
+	if (p->number == 0) {
+		files_end(p->agent);
 		end_workload(p);
+	}
 	pump_end(&p->output[0]);
 	pump_end(&p->output[1]);
 	pump_release(&p->input);
@@ -159,12 +179,14 @@ void process_reap(struct agent *agent)
 	pid_t pid;
 
 	/* Also those that nobody waits for: we are the first process. */
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		files_reaped(agent, pid);
 		for (struct process *p = agent->processes; p != NULL; p = p->next)
 			if (p->pid == pid) {
 				exited(p, status);
 				break;
 			}
+	}
 	tell_ended(agent);
 }
 
@@ -307,6 +329,7 @@ static int set_user(struct agent *agent, const struct json_at *request, json_t *
 {
 	own_strv char **groups = NULL, **env = NULL;
 	own_user struct user user = {0};
+	own_fd int root = -1;
 	const struct json_at at = json_root(process);
 	struct json_at who;
 	const char *name = "";
@@ -320,7 +343,9 @@ static int set_user(struct agent *agent, const struct json_at *request, json_t *
 	if (rc >= 0)
 		rc = json_get_strv(&at, "env", JSON_OPTIONAL, &env, err);
 	if (rc >= 0)
-		rc = user_resolve(agent->root_fd, name, groups, &user, err);
+		rc = root = process_open_root(agent, err);
+	if (rc >= 0)
+		rc = user_resolve(root, name, groups, &user, err);
 	if (rc < 0)
 		return rc;
 	json_object_set_new(process, "user", user_to_json(&user));

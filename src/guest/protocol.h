@@ -24,12 +24,25 @@
  *     {"id":4,"do":"signal","process":n,"signal":s,"all":bool}
  *     {"id":5,"do":"resize","process":n,"rows":r,"columns":c}
  *     {"id":6,"do":"pause"} {"do":"resume"} {"do":"stats"} {"do":"top"} {"do":"sync"}
- *     {"id":7,"do":"read","path":p,"max":n}     -> {"data":base16 text} of a file of the workload
+ *     {"id":7,"do":"finish"}                    instead of "run": unmount the file systems
  *
  *     answer   {"id":n, ...} or {"id":n,"error":{"code":-errno,"status":exit status or 0,
  *              "text":..., "hint":...}}
  *     event    {"event":"exit","process":n,"code":0-255,"oom":number of processes killed}
  *              to the connection that made the process, after all of its output is in its streams
+ *
+ * One request takes its connection over, which is not for requests any more:
+ *
+ *     {"do":"files","verb":v,"path":bytes, ...}     the workload's files, for one that runs as it sees
+ *                                                   them; bytes in base 16
+ *         stat                                      -> {"mode","size","mtime_ns","target":bytes}
+ *         changes  "stubs":[paths],"names":bool     -> what it wrote, as a layer's tar (tar/pack.h)
+ *         tree                                      -> all of it but for mounts, as a tar
+ *         read     "as":bytes                       -> the path under that name, as a tar
+ *         write    "archive":bool                   <- a tar, which goes into the directory
+ *
+ * A tar is pieces (chunk.h); one that is to be received is asked for with a first {}. Behind it, and before the end of one that is received if it fails, the agent
+ * sends {} or {"error":{...}}, and the connection ends.
  *
  * A process ends with the connection that made it. When process 0 has ended, all others are killed and
  * the file systems are unmounted before the event is sent: the machine may be switched off then.

@@ -5,9 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/beneath.h"
-#include "base/file.h"
-#include "base/hex.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/proc_info.h"
@@ -15,7 +12,7 @@
 #include "guest/agent.h"
 #include "oci/runtime.h"
 
-enum { READ_FILE_MAX = 4 << 20, SIGNAL_LAST = 64 };
+enum { SIGNAL_LAST = 64 };
 
 struct request {
 	struct agent *agent;
@@ -194,23 +191,18 @@ static int do_sync(struct request *r, struct error *err)
 	return 0;
 }
 
-static int do_read(struct request *r, struct error *err)
+static int do_files(struct request *r, struct error *err)
 {
-	const char *path = NULL;
-	own_mem char *data = NULL, *text = NULL;
-	own_fd int fd = -1;
-	size_t len = 0;
-	int rc = json_get_string(&r->at, "path", JSON_REQUIRED, &path, err);
+	return files_start(r->agent, r->from, &r->at, err);
+}
 
-	if (rc < 0)
-		return rc;
-	fd = beneath_open(r->agent->root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	rc = fd < 0 ? fd : fd_read_all(fd, READ_FILE_MAX, &data, &len);
-	if (rc < 0)
-		return fail(err, rc, "read %s", path);
-	text = mem_new(2 * len + 1);
-	hex_format(data, len, text);
-	json_set_string(r->answer, "data", text);
+static int do_finish(struct request *r, struct error *err)
+{
+	if (r->agent->next_process > 0)
+		return refuse(err, -EINVAL, "the workload has been started");
+	files_end(r->agent);
+	root_release(r->agent);
+	(void)err;
 	return 0;
 }
 
@@ -221,7 +213,7 @@ static const struct {
 	{"prepare", do_prepare}, {"run", do_run},       {"warm", do_warm},   {"exec", do_exec},
 	{"signal", do_signal},   {"resize", do_resize}, {"pause", do_pause}, {"resume", do_resume},
 	{"update", do_update},   {"stats", do_stats},   {"top", do_top},     {"sync", do_sync},
-	{"read", do_read},
+	{"files", do_files},     {"finish", do_finish},
 };
 
 static int dispatch(struct request *r, struct error *err)

@@ -13,6 +13,10 @@ vmm_of() {
 	awk '{ print $1 }' "$TEST_DIR/state/$(berth inspect -f '{{.Id}}' "$1")/vmm"
 }
 
+no_machine() {
+	! grep -l -a -s -F -e "$TEST_DIR/root/workloads" /proc/[0-9]*/cmdline
+}
+
 @test "an image runs behind a kernel of its own, confined as a container is" {
 	run berth run --rm -i busybox sh -c 'cat; uname -r; grep -E "^(CapBnd|Seccomp):" /proc/self/status; exit 7' <<< input
 	[ "$status" -eq 7 ]
@@ -57,6 +61,33 @@ vmm_of() {
 	expect "$(berth start -a w)" kept
 	berth rm w again
 	[ ! -e "$TEST_DIR/root/workloads/$id" ]
+}
+
+@test "what it wrote is kept when it is killed, and none of its processes is left out" {
+	berth run -d --name k busybox sh -c 'echo 1 > /kept; sleep 1000 & wait' > /dev/null
+	eventually berth exec k test -e /kept
+	berth kill --signal STOP k
+	expect "$(berth top k | tail -n +2 | wc -l)" 2
+	berth kill k
+	expect "$(berth wait k)" 137
+	expect "$(berth cp k:/kept - | tar -xO)" 1
+	expect_in "$(berth diff k)" "A /kept"
+}
+
+@test "a command that looks at files of a stopped machine leaves nothing when it is killed" {
+	berth run --name s busybox sh -c 'echo 1 > /file'
+	local i
+	for i in 0.02 0.1 0.2; do
+		timeout -s KILL "$i" "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" export -o "$TEST_DIR/x" s || true
+		eventually no_machine
+	done
+	echo 2 | tar -cf "$TEST_DIR/t.tar" -C "$TEST_DIR" state
+	berth cp - s:/ < "$TEST_DIR/t.tar"
+	expect "$(berth cp s:/file - | tar -xO)" 1
+	berth run --name r --read-only busybox true
+	run berth cp "$TEST_DIR/t.tar" r:/
+	[ "$status" -eq 125 ]
+	expect_in "$output" "read-only"
 }
 
 @test "two machines have nothing in common that should be a secret or a name" {

@@ -17,8 +17,10 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/sock.h"
+#include "guest/chunk.h"
 #include "guest/frame.h"
 #include "guest/protocol.h"
+#include "tar/tar.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -322,6 +324,107 @@ static void a_process_ends_with_its_connection(void **state)
 	control = dial("{\"version\":1}");
 }
 
+/* A connection for files, after this request. */
+static int files(const char *request)
+{
+	int fd = dial("{\"version\":1}");
+	own_json json_t *message = json_loads(request, 0, NULL), *answer = answer_of(fd);
+
+	assert_non_null(message);
+	assert_null(json_object_get(answer, "error"));
+	assert_int_equal(frame_send(fd, message), 0);
+	return fd;
+}
+
+static void expect_answer(int fd, const char *error)
+{
+	own_json json_t *answer = answer_of(fd);
+	const char *text =
+		json_string_value(json_object_get(json_object_get(answer, "error"), "text"));
+
+	if ((text == NULL) != (error == NULL) || (text != NULL && strstr(text, error) == NULL))
+		fail_msg("%s instead of %s", text ? text : "success", error ? error : "success");
+}
+
+static void files_are_looked_at_read_and_written(void **state)
+{
+	char data[CHUNK_MAX];
+	ssize_t n;
+	int fd, back;
+
+	(void)state;
+	fd = files("{\"do\":\"files\",\"verb\":\"stat\",\"path\":\"2f\"}");
+	expect_answer(fd, "not running");
+	close(fd);
+	prepare();
+	/* /etc/passwd, /etc/none, and a path that is no bytes */
+	fd = files("{\"do\":\"files\",\"verb\":\"stat\",\"path\":\"2f6574632f706173737764\"}");
+	expect_answer(fd, NULL);
+	close(fd);
+	fd = files("{\"do\":\"files\",\"verb\":\"stat\",\"path\":\"2f6574632f6e6f6e65\"}");
+	expect_answer(fd, "there is no /etc/none");
+	close(fd);
+	fd = files("{\"do\":\"files\",\"verb\":\"stat\",\"path\":\"2\"}");
+	expect_answer(fd, "hexadecimal");
+	close(fd);
+	/* /etc/passwd as "p", which is then put into /. */
+	fd = files("{\"do\":\"files\",\"verb\":\"read\",\"as\":\"70\","
+		   "\"path\":\"2f6574632f706173737764\"}");
+	back = files("{\"do\":\"files\",\"verb\":\"write\",\"path\":\"2f\"}");
+	expect_answer(back, NULL);
+	while ((n = chunk_receive(fd, data)) > 0)
+		assert_int_equal(chunk_send(back, data, (size_t)n), 0);
+	assert_int_equal(n, 0);
+	expect_answer(fd, NULL);
+	assert_int_equal(chunk_end(back), 0);
+	expect_answer(back, NULL);
+	close(fd);
+	close(back);
+	assert_int_equal(faccessat(directory_fd, "root/p", F_OK, 0), 0);
+	assert_int_equal(unlinkat(directory_fd, "root/p", 0), 0);
+}
+
+static void what_cannot_be_taken_is_told_before_its_end(void **state)
+{
+	char data[TAR_BLOCK];
+	int fd;
+
+	(void)state;
+	prepare();
+	fd = files("{\"do\":\"files\",\"verb\":\"write\",\"path\":\"2f\"}");
+	expect_answer(fd, NULL);
+	memset(data, 'x', sizeof(data));
+	assert_int_equal(chunk_send(fd, data, sizeof(data)), 0);
+	expect_answer(fd, "header");
+	close(fd);
+	fd = files("{\"do\":\"files\",\"verb\":\"write\",\"path\":\"2f6e6f\"}");
+	expect_answer(fd, "open the directory /no");
+	close(fd);
+}
+
+static void requests_for_files_end_with_the_workload(void **state)
+{
+	own_mem char *request = run_request("sleep", "[null,\"o\",null]", false, "");
+	char data[16] = "";
+	int o, fd;
+
+	(void)state;
+	prepare();
+	o = stream("o");
+	expect_ok(request);
+	assert_int_equal(read(o, data, 9), 9);
+	fd = files("{\"do\":\"files\",\"verb\":\"write\",\"path\":\"2f\"}");
+	expect_answer(fd, NULL);
+	expect_ok("{\"id\":6,\"do\":\"signal\",\"process\":0,\"signal\":9}");
+	expect_exit(0, 137);
+	assert_int_equal(read(fd, data, sizeof(data)), 0);
+	close(fd);
+	fd = files("{\"do\":\"files\",\"verb\":\"stat\",\"path\":\"2f\"}");
+	expect_answer(fd, "not running");
+	close(fd);
+	expect_text(o, "");
+}
+
 static void make_root(void)
 {
 	own_mem char *text = NULL;
@@ -353,6 +456,9 @@ int main(int argc, char **argv)
 		TEST(user_names_are_those_of_the_workload),
 		TEST(exec_runs_beside_and_ends_with_the_first_process),
 		TEST(a_process_ends_with_its_connection),
+		TEST(files_are_looked_at_read_and_written),
+		TEST(what_cannot_be_taken_is_told_before_its_end),
+		TEST(requests_for_files_end_with_the_workload),
 	};
 	int rc;
 
