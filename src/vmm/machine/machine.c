@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -369,7 +370,15 @@ static int watch_signals(struct machine *machine, struct error *err)
 /* Everything is open; what follows needs no file, and after the threads have started no other thread. */
 static int shut_in(struct machine *machine, struct error *err)
 {
-	return machine->config.jail ? jail_enter(machine->users_fd, err) : 0;
+	struct pollfd parent = {.fd = machine->config.parent_fd};
+	int rc = machine->config.jail ? jail_enter(machine->users_fd, err) : 0;
+
+	if (rc < 0 || !machine->config.jail)
+		return rc;
+	/* It ends us from now on (jail_enter), unless it has ended itself before. */
+	if (poll(&parent, 1, 0) > 0 && (parent.revents & POLLERR))
+		return refuse(err, -ECHILD, "the parent has ended");
+	return 0;
 }
 
 int machine_run(struct machine *machine, struct error *err)

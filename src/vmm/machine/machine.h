@@ -90,7 +90,8 @@ struct machine_config {
 	const char *restore;
 	/* The process was made by jail_fork (jail/jail.h): machine_run shuts it in before the guest runs. */
 	bool jail;
-	bool paused;    /* wait for a request to resume */
+	int parent_fd; /* with jail: the writing end of a pipe whose other end only the parent has */
+	bool paused;   /* wait for a request to resume */
 	int control_fd; /* a listening Unix socket, which stays the caller's (control.h); -1: none */
 };
 

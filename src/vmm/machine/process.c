@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,14 +84,6 @@ static void keep_only(const struct machine_config *config, int pipe)
 	close_others(keep, count);
 }
 
-/* Whether the parent is still there, which is to end us from now on (jail_enter). */
-static bool is_orphan(int pipe)
-{
-	struct pollfd poller = {.fd = pipe};
-
-	return poll(&poller, 1, 0) > 0 && (poller.revents & POLLERR);
-}
-
 static _Noreturn void run_child(const struct machine_config *given, int pipe)
 {
 	struct machine_config config = *given;
@@ -101,10 +92,9 @@ static _Noreturn void run_child(const struct machine_config *given, int pipe)
 	int rc;
 
 	config.jail = true;
+	config.parent_fd = pipe;
 	keep_only(&config, pipe);
 	rc = machine_create(&config, &machine, &err);
-	if (rc == 0 && is_orphan(pipe))
-		rc = -ECHILD;
 	if (rc == 0)
 		rc = machine_run(machine, &err);
 	if (rc < 0 && write(pipe, &err, sizeof(err)) < 0)
