@@ -126,12 +126,18 @@ static void extended(struct buf *out, const struct tar_entry *e, uint64_t size)
 	}
 }
 
+/* A hole at the end ends in a piece of no length: without it GNU tar cuts the file off there. */
 static void sparse_map(struct buf *out, const struct tar_entry *e)
 {
-	buf_format(out, "%zu\n", e->extent_count);
+	const struct tar_extent *last = e->extent_count ? &e->extents[e->extent_count - 1] : NULL;
+	bool hole = last == NULL || last->offset + last->len < e->size;
+
+	buf_format(out, "%zu\n", e->extent_count + hole);
 	for (size_t i = 0; i < e->extent_count; i++)
 		buf_format(out, "%llu\n%llu\n", (unsigned long long)e->extents[i].offset,
 			   (unsigned long long)e->extents[i].len);
+	if (hole)
+		buf_format(out, "%llu\n0\n", (unsigned long long)e->size);
 	while (out->len % TAR_BLOCK != 0)
 		buf_add_char(out, '\0');
 }
