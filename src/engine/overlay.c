@@ -14,24 +14,6 @@
 #include "image/layer.h"
 #include "image/store.h"
 
-/* The layers of one start, from the bottom to the top. */
-struct layers {
-	struct layer_use *uses;
-	struct digest *diffids;
-	size_t count;
-};
-
-static void layers_close(struct layers *layers)
-{
-	for (size_t i = 0; i < layers->count; i++) {
-		fd_close(&layers->uses[i].root_fd);
-		fd_close(&layers->uses[i].lock_fd);
-	}
-	free(layers->uses);
-	free(layers->diffids);
-}
-#define own_layers __attribute__((cleanup(layers_close)))
-
 static int find_image(struct engine *engine, const struct workload *workload,
 		      struct image_store **ret_store, struct image **ret, struct error *err)
 {
@@ -42,17 +24,8 @@ static int find_image(struct engine *engine, const struct workload *workload,
 	return rc;
 }
 
-/* A layer that comes again higher up has no effect below, and overlayfs refuses to see one twice. */
-static bool comes_again(const struct image *image, size_t i)
-{
-	for (size_t j = i + 1; j < image->layers_count; j++)
-		if (digest_eq(&image->layers[i], &image->layers[j]))
-			return true;
-	return false;
-}
-
 static int use_layers(struct engine *engine, struct image_store *store, const struct image *image,
-		      struct layers *ret, struct error *err)
+		      struct layer_stack *ret, struct error *err)
 {
 	int layers_fd = image->layers_count ? image_store_layers_fd(store, err) : 0;
 
@@ -61,20 +34,8 @@ static int use_layers(struct engine *engine, struct image_store *store, const st
 	if (image->layers_count > PLAN_LAYERS_MAX)
 		return refuse(err, -E2BIG, "the image has %zu layers, more than %d",
 			      image->layers_count, PLAN_LAYERS_MAX);
-	ret->uses = mem_new_array(image->layers_count + 1, sizeof(*ret->uses));
-	ret->diffids = mem_new_array(image->layers_count + 1, sizeof(*ret->diffids));
-	for (size_t i = 0; i < image->layers_count; i++) {
-		int rc;
-
-		if (comes_again(image, i))
-			continue;
-		rc = layer_use(layers_fd, engine->state_fd, &image->layers[i],
-			       &ret->uses[ret->count], err);
-		if (rc < 0)
-			return rc;
-		ret->diffids[ret->count++] = image->layers[i];
-	}
-	return 0;
+	return layer_stack_use(layers_fd, engine->state_fd, image->layers, image->layers_count, ret,
+			       err);
 }
 
 /* A directory that is new, or empty again after a crash (overlayfs marks the work directory of a
@@ -93,32 +54,11 @@ static int fresh_directory(int dirfd, const char *name, struct error *err)
 	return openat(dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* What the image's root directory is: as the topmost layer says that says anything. One whose tar has no
- * entry for it has a root without a time. */
-static int stat_image_root(const struct layers *layers, struct stat *ret, struct error *err)
-{
-	struct stat st = {.st_mode = 0755};
-	bool first = true;
-
-	for (size_t i = layers->count; i-- > 0 && (first || st.st_mtim.tv_sec == 0);) {
-		struct stat below;
-
-		if (fstat(layers->uses[i].root_fd, &below) < 0)
-			return fail(err, -errno, "look at the image's root directory");
-		if (first || below.st_mtim.tv_sec != 0)
-			st = below;
-		first = false;
-	}
-	*ret = st;
-	return 0;
-}
-
-/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner
- * and mode that the image's has. */
-static int open_upper(int dirfd, const struct layers *layers, struct error *err)
+/* The upper directory is the root directory as the workload sees it: when it is made, it becomes
+ * what the image's is. */
+static int open_upper(int dirfd, const struct layer_stack *layers, struct error *err)
 {
 	const bool fresh = mkdirat(dirfd, "upper", 0700) == 0;
-	struct stat st;
 	own_fd int fd = -1;
 	int rc;
 
@@ -129,12 +69,8 @@ static int open_upper(int dirfd, const struct layers *layers, struct error *err)
 		return fail(err, -errno, "open directory upper");
 	if (!fresh)
 		return take(fd);
-	rc = stat_image_root(layers, &st, err);
-	if (rc < 0)
-		return rc;
-	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
-		return fail(err, -errno, "set up directory upper");
-	return take(fd);
+	rc = layer_stack_copy_root(layers, fd, err);
+	return rc < 0 ? rc : take(fd);
 }
 
 static int stack_either(const struct overlay_stack *stack, struct error *err)
@@ -149,7 +85,7 @@ static int stack_either(const struct overlay_stack *stack, struct error *err)
 }
 
 static int stack_layers(struct engine *engine, const struct workload *workload,
-			const struct layers *layers, struct error *err)
+			const struct layer_stack *layers, struct error *err)
 {
 	own_fd int dir = openat(engine->root_fd, workload_dir(workload->id).path,
 				O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -169,7 +105,7 @@ static int stack_layers(struct engine *engine, const struct workload *workload,
 	work = stack.work = fresh_directory(dir, "work", err);
 	if (work < 0)
 		return work;
-	for (size_t i = layers->count; i-- > 0;)
+	for (size_t i = layers->count; i-- > layers->bottom;)
 		lower[stack.lower_count++] = layers->uses[i].root_fd;
 	if (stack.lower_count == 0) {
 		/* An image without layers: overlayfs wants at least one directory below. */
@@ -181,7 +117,7 @@ static int stack_layers(struct engine *engine, const struct workload *workload,
 	return stack_either(&stack, err);
 }
 
-static struct plan_lock *take_locks(struct layers *layers)
+static struct plan_lock *take_locks(struct layer_stack *layers)
 {
 	struct plan_lock *locks = mem_new_array(layers->count + 1, sizeof(*locks));
 
@@ -196,7 +132,7 @@ int overlay_prepare(struct engine *engine, const struct workload *workload, stru
 		    struct error *err)
 {
 	own_image struct image *image = NULL;
-	own_layers struct layers layers = {0};
+	own_layer_stack struct layer_stack layers = {0};
 	struct image_store *store;
 	int rc = find_image(engine, workload, &store, &image, err);
 
@@ -226,11 +162,10 @@ int overlay_open_upper(struct engine *engine, const struct workload *workload, s
 /* What the workload wrote, an empty directory if that is nothing, or is not wanted: overlayfs does not
  * stack a single layer, and what a lone one says about the layers below it must not be seen. */
 static int open_top(struct engine *engine, const struct workload *workload,
-		    const struct layers *layers, enum overlay_what what, struct error *err)
+		    const struct layer_stack *layers, enum overlay_what what, struct error *err)
 {
 	own_mem char *path = str_format("%s/empty", workload_dir(workload->id).path);
 	own_fd int fd = what == OVERLAY_ALL ? overlay_open_upper(engine, workload, err) : -ENOENT;
-	struct stat st;
 	int rc;
 
 	if (fd != -ENOENT)
@@ -239,20 +174,15 @@ static int open_top(struct engine *engine, const struct workload *workload,
 	if (fd < 0 || layers->count == 0)
 		return take(fd);
 	/* The top's root directory is the whole's. */
-	rc = stat_image_root(layers, &st, err);
-	if (rc < 0)
-		return rc;
-	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0 ||
-	    futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}) < 0)
-		return fail(err, -errno, "set up %s", path);
-	return take(fd);
+	rc = layer_stack_copy_root(layers, fd, err);
+	return rc < 0 ? rc : take(fd);
 }
 
 int overlay_view_open(struct engine *engine, const struct workload *workload,
 		      enum overlay_what what, struct overlay_view *ret, struct error *err)
 {
 	own_image struct image *image = NULL;
-	own_layers struct layers layers = {0};
+	own_layer_stack struct layer_stack layers = {0};
 	own_fd int top = -1;
 	own_mem int *lower = NULL;
 	struct overlay_stack stack = {.upper = -1, .work = -1, .user_xattrs = engine->rootless};
@@ -267,7 +197,7 @@ int overlay_view_open(struct engine *engine, const struct workload *workload,
 		return rc;
 	lower = mem_new_array(layers.count + 1, sizeof(int));
 	lower[stack.lower_count++] = top;
-	for (size_t i = layers.count; i-- > 0;)
+	for (size_t i = layers.count; i-- > layers.bottom;)
 		lower[stack.lower_count++] = layers.uses[i].root_fd;
 	stack.lower = lower;
 	/* An image without layers. */

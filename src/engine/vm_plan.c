@@ -124,18 +124,9 @@ static void add_argument(struct work *w, const char *option, char *value)
 	free(value);
 }
 
-/* A layer that comes again higher up has no effect below. */
-static bool comes_again(const struct image *image, size_t i)
+static int add_layer(struct work *w, int layers_fd, const struct digest *diffid,
+		     struct layer_use *use, struct error *err)
 {
-	for (size_t j = i + 1; j < image->layers_count; j++)
-		if (digest_eq(&image->layers[i], &image->layers[j]))
-			return true;
-	return false;
-}
-
-static int add_layer(struct work *w, int layers_fd, const struct digest *diffid, struct error *err)
-{
-	struct layer_use use = LAYER_USE_NONE;
 	struct layer_info info = {0};
 	struct plan_lock *lock = &w->plan.locks[w->plan.lock_count];
 	json_t *bounds;
@@ -152,11 +143,7 @@ static int add_layer(struct work *w, int layers_fd, const struct digest *diffid,
 				   "cannot have as a disk",
 				   diffid->text),
 			    "a kernel that mounts EROFS files is needed when the image is pulled");
-	rc = layer_use(layers_fd, w->engine->state_fd, diffid, &use, err);
-	if (rc < 0)
-		return rc;
-	fd_close(&use.root_fd);
-	lock->fd = use.lock_fd;
+	lock->fd = take(use->lock_fd);
 	memcpy(lock->name, diffid->text, DIGEST_TEXT_MAX);
 	w->plan.lock_count++;
 	add_argument(w, "--layer",
@@ -172,13 +159,16 @@ static int add_layer(struct work *w, int layers_fd, const struct digest *diffid,
 static int add_layers(struct work *w, struct error *err)
 {
 	const struct image *image = w->image;
+	own_layer_stack struct layer_stack stack = {0};
 	int layers_fd = image->layers_count ? image_store_layers_fd(w->store, err) : 0;
 	int rc = layers_fd < 0 ? layers_fd : 0;
 
 	w->plan.locks = mem_new_array(image->layers_count + 1, sizeof(*w->plan.locks));
-	for (size_t i = 0; rc == 0 && i < image->layers_count; i++)
-		if (!comes_again(image, i))
-			rc = add_layer(w, layers_fd, &image->layers[i], err);
+	if (rc == 0)
+		rc = layer_stack_use(layers_fd, w->engine->state_fd, image->layers,
+				     image->layers_count, &stack, err);
+	for (size_t i = stack.bottom; rc == 0 && i < stack.count; i++)
+		rc = add_layer(w, layers_fd, &stack.diffids[i], &stack.uses[i], err);
 	if (rc == 0 && w->plan.lock_count == 0)
 		add_argument(w, "--layer", str_copy(w->placeholder));
 	return rc;

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -153,20 +154,42 @@ static int mount_upper(struct agent *agent, bool on_disk, int64_t bytes, const c
 	return 0;
 }
 
-/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner
- * and mode that the image's has. */
+/* What the image's root directory is: as the topmost layer says whose tar has an entry for it (the others
+ * have a mark that the layer's writer made). */
+static int stat_image_root(struct agent *agent, size_t layers, struct stat *ret, struct error *err)
+{
+	struct stat st = {.st_mode = 0755};
+
+	while (layers > 0) {
+		own_mem char *path = str_format("%s/layers/%zu", agent->directory, --layers);
+
+		if (stat(path, &st) < 0)
+			return fail(err, -errno, "look at the image's root directory");
+		if (getxattr(path, "trusted.overlay.implied", NULL, 0) < 0)
+			break;
+	}
+	*ret = st;
+	return 0;
+}
+
+/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner,
+ * mode and time that the image's has. */
 static int make_directories(struct agent *agent, size_t layers, struct error *err)
 {
 	own_mem char *upper = str_format("%s/disk/upper", agent->directory);
 	own_mem char *work = str_format("%s/disk/work", agent->directory);
-	own_mem char *top = str_format("%s/layers/%zu", agent->directory, layers - 1);
 	own_mem char *root = str_format("%s/root", agent->directory);
 	struct stat st = {.st_mode = 0755};
 
 	if (mkdir(upper, 0755) == 0) {
-		if (layers > 0 && stat(top, &st) < 0)
-			return fail(err, -errno, "look at the image's root directory");
-		if (chown(upper, st.st_uid, st.st_gid) < 0 || chmod(upper, st.st_mode & 07777) < 0)
+		int rc = stat_image_root(agent, layers, &st, err);
+
+		if (rc < 0)
+			return rc;
+		if (chown(upper, st.st_uid, st.st_gid) < 0 ||
+		    chmod(upper, st.st_mode & 07777) < 0 ||
+		    (layers > 0 && utimensat(AT_FDCWD, upper,
+					     (struct timespec[]){st.st_atim, st.st_mtim}, 0) < 0))
 			return fail(err, -errno, "set up the writable layer");
 	} else if (errno != EEXIST) {
 		return fail(err, -errno, "create the writable layer");

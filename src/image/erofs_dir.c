@@ -170,20 +170,28 @@ static struct erofs_inode dir_inode(const struct dirs *d, uint32_t dir)
 	};
 }
 
-static void put_dir_xattrs(struct buf *out, const char *prefix, const struct tree_dir *dir,
+static void put_dir_xattrs(struct buf *out, const struct layer_tree *t, const struct tree_dir *dir,
 			   struct erofs_shared *shared)
 {
 	size_t count = dir->xattr_count;
-	own_mem struct tar_xattr *all = mem_new_array(count + 1, sizeof(*all));
-	own_mem char *name = NULL;
+	own_mem struct tar_xattr *all = mem_new_array(count + 3, sizeof(*all));
+	own_mem char *opaque = NULL, *origin = NULL, *implied = NULL;
 	char yes[] = "y";
 
 	if (count > 0)
 		memcpy(all, dir->xattrs, count * sizeof(*all));
-	/* No tar can have brought an attribute of that name: see layer_build.c. */
+	/* No tar can have brought attributes of these names: see layer_build.c. */
 	if (dir->opaque) {
-		name = str_format("%sopaque", prefix);
-		all[count++] = (struct tar_xattr){.name = name, .value = yes, .len = 1};
+		opaque = str_format("%sopaque", t->overlay_prefix);
+		all[count++] = (struct tar_xattr){.name = opaque, .value = yes, .len = 1};
+	}
+	if (tree_has_whiteouts(t, dir->node)) {
+		origin = str_format("%sorigin", t->overlay_prefix);
+		all[count++] = (struct tar_xattr){.name = origin, .value = yes, .len = 0};
+	}
+	if (dir->implicit && dir->node == 0) {
+		implied = str_format("%simplied", t->overlay_prefix);
+		all[count++] = (struct tar_xattr){.name = implied, .value = yes, .len = 0};
 	}
 	erofs_put_xattrs(out, all, count, shared);
 }
@@ -206,7 +214,7 @@ static void make_plan(struct dirs *d, uint32_t dir, struct erofs_shared *shared)
 		plan->blocks++;
 	}
 	plan->size = (plan->blocks - 1) * EROFS_BLOCK + last;
-	put_dir_xattrs(&plan->xattrs, d->t->overlay_prefix, td, shared);
+	put_dir_xattrs(&plan->xattrs, d->t, td, shared);
 	inode = dir_inode(d, dir);
 	/* The root's inode has a place of its own, without room for entries. */
 	plan->tail = dir != 0 && last < EROFS_BLOCK &&

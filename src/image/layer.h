@@ -129,6 +129,27 @@ int layer_release(int state_fd, const struct digest *diffid, struct layer_use *u
 int layer_release_lock(int state_fd, const struct digest *diffid, int *lock_fd,
 		       struct error *err) must_check;
 
+/* The layers of an image in use, from the lowest up. Those before `bottom` must not be mounted: what is in
+ * them is hidden. */
+struct layer_stack {
+	struct layer_use *uses;
+	struct digest *diffids;
+	size_t bottom, count;
+};
+/* Uses the layers, without one that comes again higher up: it has no effect, and overlayfs refuses to see
+ * it twice. One that hides everything below is the bottom: overlayfs does not see that of a root
+ * directory. On failure *ret has what was taken so far. */
+int layer_stack_use(int layers_fd, int state_fd, const struct digest *diffids, size_t count,
+		    struct layer_stack *ret, struct error *err) must_check;
+/* Lets go of all of them (layer_release); what fails of it is tidied up by the next command. */
+void layer_stack_release(int state_fd, struct layer_stack *stack);
+/* Closes the descriptors and frees the rest: for who has handed the locks on. */
+void layer_stack_close(struct layer_stack *stack);
+#define own_layer_stack __attribute__((cleanup(layer_stack_close)))
+/* Gives the directory `fd` what the root directory of the stack is: owner, mode, attributes, time, as the
+ * topmost layer has them that has an entry for it. Of a stack without layers: mode 0755. */
+int layer_stack_copy_root(const struct layer_stack *stack, int fd, struct error *err) must_check;
+
 enum layer_recover_flags {
 	LAYER_RECOVER_REPORT = 1, /* change nothing, only count */
 };

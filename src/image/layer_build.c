@@ -11,6 +11,10 @@
  * in either order, NAME is new: a directory is opaque then. Other names starting ".wh..wh." are aufs's
  * own and left out.
  *
+ * overlayfs only looks for whiteouts where directories are merged, or where the attribute overlay.origin
+ * says that they once were: elsewhere it lists them, as names that do not exist. So a directory with
+ * whiteouts in it has that attribute, empty ("origin unknown").
+ *
  * Attributes named like overlayfs's own would be obeyed by it. They get another "overlay." put in
  * between, which overlayfs takes off again when it shows them (Linux 6.7; before, they are hidden).
  */
@@ -36,10 +40,12 @@ static bool starts(const char *name, size_t len, const char *prefix)
 	return len >= n && memcmp(name, prefix, n) == 0;
 }
 
-/* Refuses names that we would not know how to keep, or that want to lead out. */
-static int check_path(const char *path, const char *what, const char *of, struct error *err)
+/* Refuses names that we would not know how to keep, or that want to lead out. *ret_dots: there are ".."
+ * in it that do not. */
+static int check_path(const char *path, const char *what, const char *of, bool *ret_dots,
+		      struct error *err)
 {
-	size_t len = strlen(path);
+	size_t len = strlen(path), depth = 0;
 
 	if (len > LAYER_PATH_MAX)
 		return refuse(err, -EBADMSG, "%.200s...: %s of %zu bytes (at most %d)", of, what,
@@ -47,8 +53,14 @@ static int check_path(const char *path, const char *what, const char *of, struct
 	for (const char *p = path; *p != '\0';) {
 		const char *end = strchrnul(p, '/');
 
-		if (end - p == 2 && p[0] == '.' && p[1] == '.')
-			return refuse(err, -EBADMSG, "%.300s: %s contains \"..\"", of, what);
+		if (end - p == 2 && p[0] == '.' && p[1] == '.') {
+			if (depth-- == 0)
+				return refuse(err, -EBADMSG, "%.300s: %s leads out with \"..\"", of,
+					      what);
+			*ret_dots = true;
+		} else if (end > p && !(end - p == 1 && p[0] == '.')) {
+			depth++;
+		}
 		if (end - p > LAYER_NAME_MAX)
 			return refuse(err, -EBADMSG,
 				      "%.300s: a component of %zu bytes (at most %d)", of,
@@ -56,6 +68,29 @@ static int check_path(const char *path, const char *what, const char *of, struct
 		p = *end != '\0' ? end + 1 : end;
 	}
 	return 0;
+}
+
+/* The path without "..", each taken together with the component in front of it, as the container engines
+ * do: what that component is, a link perhaps, does not matter. */
+static char *clean_path(const char *path)
+{
+	struct buf out = {0};
+
+	for (const char *p = path; *p != '\0';) {
+		const char *end = strchrnul(p, '/');
+
+		if (end - p == 2 && p[0] == '.' && p[1] == '.') {
+			while (out.len > 0 && out.data[out.len - 1] != '/')
+				out.len--;
+			out.len -= out.len > 0;
+		} else if (end > p && !(end - p == 1 && p[0] == '.')) {
+			buf_add_char(&out, '/');
+			buf_add(&out, p, (size_t)(end - p));
+		}
+		p = *end != '\0' ? end + 1 : end;
+	}
+	buf_add_char(&out, '\0');
+	return out.data;
 }
 
 static void default_meta(struct tree_dir *dir, const struct tar_entry *e)
@@ -364,14 +399,20 @@ static int guard_xattrs(const char *prefix, const struct tar_entry *e, struct ta
 	return 0;
 }
 
-static int check_entry(const struct tar_entry *e, struct error *err)
+/* Names that have to be cleaned are replaced: *ret_path and *ret_link own the new ones. */
+static int check_entry(struct tar_entry *e, char **ret_path, char **ret_link, struct error *err)
 {
-	int rc = check_path(e->path, "its name", e->path, err);
+	bool path_dots = false, link_dots = false;
+	int rc = check_path(e->path, "its name", e->path, &path_dots, err);
 
 	if (rc >= 0 && e->type == TAR_HARD_LINK)
-		rc = check_path(e->link, "the name it links to", e->path, err);
+		rc = check_path(e->link, "the name it links to", e->path, &link_dots, err);
 	if (rc < 0)
 		return rc;
+	if (path_dots)
+		e->path = *ret_path = clean_path(e->path);
+	if (link_dots)
+		e->link = *ret_link = clean_path(e->link);
 	if (e->type == TAR_SYMLINK && strlen(e->link) > LAYER_PATH_MAX)
 		return refuse(err, -EBADMSG, "%s: a link of %zu bytes (at most %d)", e->path,
 			      strlen(e->link), LAYER_PATH_MAX);
@@ -416,8 +457,9 @@ static int on_entry(struct tar_sink *sink, const struct tar_entry *e, struct err
 	struct layer_build *b = container_of(sink, struct layer_build, sink);
 	own_mem struct tar_xattr *xattrs = NULL;
 	own_strv char **names = NULL;
+	own_mem char *path = NULL, *link = NULL;
 	struct tar_entry guarded = *e;
-	int rc = check_entry(e, err);
+	int rc = check_entry(&guarded, &path, &link, err);
 
 	b->in_file = false;
 	if (rc >= 0 && e->xattr_count > 0) {

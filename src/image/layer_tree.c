@@ -320,6 +320,15 @@ size_t tree_children(const struct layer_tree *t, uint32_t dir_node, uint32_t **r
 	return count;
 }
 
+bool tree_has_whiteouts(const struct layer_tree *t, uint32_t dir_node)
+{
+	uint32_t at = t->dirs[t->nodes[dir_node].thing].first;
+
+	while (at != TREE_NONE && tree_kind(t, at) != NODE_WHITEOUT)
+		at = t->nodes[at].next;
+	return at != TREE_NONE;
+}
+
 char *tree_path(const struct layer_tree *t, uint32_t node)
 {
 	size_t len = 0;

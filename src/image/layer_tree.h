@@ -114,5 +114,7 @@ int tree_set_xattrs(struct layer_tree *t, uint32_t dir_node, const struct tar_xa
 		    size_t count, struct error *err) must_check;
 /* The live children of a directory, ordered by the bytes of their names. The caller frees *ret. */
 size_t tree_children(const struct layer_tree *t, uint32_t dir_node, uint32_t **ret);
+/* Whether the directory has live whiteouts in it. */
+bool tree_has_whiteouts(const struct layer_tree *t, uint32_t dir_node);
 /* The path of a node ("a/b", "." for the root), for messages and for names below a descriptor. */
 char *tree_path(const struct layer_tree *t, uint32_t node);

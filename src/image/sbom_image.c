@@ -18,60 +18,23 @@
 #include "image/sbom.h"
 #include "image/store_priv.h"
 
-/* The layers of an image in use, the lowest first. */
-struct stack {
-	struct image_store *store;
-	const struct image *image;
-	struct layer_use *uses;
-	size_t count;
-};
-
-static int stack_open(struct stack *stack, struct error *err)
-{
-	const struct image *image = stack->image;
-	int layers_fd = image_store_layers_fd(stack->store, err);
-
-	if (layers_fd < 0)
-		return layers_fd;
-	stack->uses = mem_new_array(image->layers_count, sizeof(*stack->uses));
-	for (size_t i = 0; i < image->layers_count; i++) {
-		int rc = layer_use(layers_fd, stack->store->state_fd, &image->layers[i],
-				   &stack->uses[i], err);
-
-		if (rc < 0)
-			return rc;
-		stack->count++;
-	}
-	return 0;
-}
-
-/* After the mount over them is gone. What fails here is tidied up by the next command. */
-static void stack_close(struct stack *stack)
-{
-	for (size_t i = 0; i < stack->count; i++)
-		if (layer_release(stack->store->state_fd, &stack->image->layers[i], &stack->uses[i],
-				  NULL) < 0)
-			continue;
-	free(stack->uses);
-}
-
 static int configure(int fs, const char *key, const char *value)
 {
 	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) < 0 ? -errno : 0;
 }
 
 /* Kernels before 6.5 take all lower directories as one value of at most 255 bytes. */
-static int configure_joined(int fs, const struct stack *stack)
+static int configure_joined(int fs, const struct layer_stack *stack)
 {
 	own_buf struct buf all = {0};
 
-	for (size_t i = stack->count; i-- > 0;)
+	for (size_t i = stack->count; i-- > stack->bottom;)
 		buf_format(&all, "%s%s", all.len ? ":" : "", fd_path(stack->uses[i].root_fd).text);
 	return configure(fs, "lowerdir", all.data);
 }
 
 /* The layers as one tree, the last above. Returns the mount. */
-static int stack_mount(const struct stack *stack, bool rootless, struct error *err)
+static int stack_mount(const struct layer_stack *stack, bool rootless, struct error *err)
 {
 	own_fd int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
 	int rc = fs < 0 ? -errno : 0, fd;
@@ -82,7 +45,7 @@ static int stack_mount(const struct stack *stack, bool rootless, struct error *e
 	if (rc == -EINVAL)
 		rc = configure_joined(fs, stack);
 	else
-		for (size_t i = stack->count - 1; rc == 0 && i-- > 0;)
+		for (size_t i = stack->count - 1; rc == 0 && i-- > stack->bottom;)
 			rc = configure(fs, "lowerdir+", fd_path(stack->uses[i].root_fd).text);
 	if (rc == 0 && rootless &&
 	    syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
@@ -97,18 +60,16 @@ static int stack_mount(const struct stack *stack, bool rootless, struct error *e
 	return fd < 0 ? fail(err, -errno, "stack the layers") : fd;
 }
 
-static int scan(struct stack *stack, bool rootless, struct packages *list, struct error *err)
+static int scan(const struct layer_stack *stack, bool rootless, struct packages *list,
+		struct error *err)
 {
 	own_fd int mount_fd = -1;
-	int rc = stack_open(stack, err);
 
-	if (rc < 0)
-		return rc;
 	if (stack->count == 0)
 		return 0;
 	/* One layer is its own tree, and overlayfs does not stack a single one. */
-	if (stack->count == 1)
-		return packages_scan(stack->uses[0].root_fd, list, err);
+	if (stack->count - stack->bottom == 1)
+		return packages_scan(stack->uses[stack->bottom].root_fd, list, err);
 	mount_fd = stack_mount(stack, rootless, err);
 	return mount_fd < 0 ? mount_fd : packages_scan(mount_fd, list, err);
 }
@@ -118,14 +79,20 @@ int image_sbom(struct image_store *store, const char *name, enum sbom_format for
 {
 	own_image struct image *image = NULL;
 	struct sbom_subject subject;
-	struct stack stack = {.store = store};
-	int rc = image_find(store, name, &image, err);
+	struct layer_stack stack = {0};
+	int layers_fd, rc = image_find(store, name, &image, err);
 
 	if (rc < 0)
 		return rc;
-	stack.image = image;
-	rc = scan(&stack, rootless, ret_list, err);
-	stack_close(&stack);
+	layers_fd = image_store_layers_fd(store, err);
+	if (layers_fd < 0)
+		return layers_fd;
+	rc = layer_stack_use(layers_fd, store->state_fd, image->layers, image->layers_count, &stack,
+			     err);
+	if (rc == 0)
+		rc = scan(&stack, rootless, ret_list, err);
+	/* After the mount over them is gone. */
+	layer_stack_release(store->state_fd, &stack);
 	if (rc < 0)
 		return rc;
 	subject = (struct sbom_subject){

@@ -330,12 +330,24 @@ static int finish_dir(struct layer_body *b, const struct tree_dir *dir, struct e
 	own_mem char *path = tree_path(b->tree, dir->node);
 	own_fd int fd = beneath_open(b->fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	struct fd_path self = fd_path(fd);
-	own_mem char *opaque = str_format("%sopaque", b->tree->overlay_prefix);
+	const struct {
+		const char *name, *value;
+		bool wanted;
+	} marks[] = {
+		{"opaque", "y", dir->opaque},
+		{"origin", "", tree_has_whiteouts(b->tree, dir->node)},
+		{"implied", "", dir->implicit && dir->node == 0},
+	};
 
 	if (fd < 0)
 		return fail(err, fd, "open %s in the layer", path);
-	if (dir->opaque && setxattr(self.text, opaque, "y", 1, 0) < 0)
-		return fail(err, -errno, "set the attribute %s of %s", opaque, path);
+	for (size_t i = 0; i < array_size(marks); i++) {
+		own_mem char *name = str_format("%s%s", b->tree->overlay_prefix, marks[i].name);
+
+		if (marks[i].wanted &&
+		    setxattr(self.text, name, marks[i].value, strlen(marks[i].value), 0) < 0)
+			return fail(err, -errno, "set the attribute %s of %s", name, path);
+	}
 	return set_meta(fd, ".", false, &dir->meta, dir->xattrs, dir->xattr_count, path, err);
 }
 

@@ -135,3 +135,33 @@ purls() {
 	run_split berth sbom --format csv nothing:1
 	expect_in "$stderr" "csv"
 }
+
+@test "an image that has the same layer twice, and one that hides what is below" {
+	mkdir -p "$TEST_DIR/1/etc" "$TEST_DIR/1/lib/apk/db" "$TEST_DIR/2/x" "$TEST_DIR/3"
+	printf 'P:below\nV:1-r0\nA:x86_64\n\n' >"$TEST_DIR/1/lib/apk/db/installed"
+	echo 'ID=alpine' >"$TEST_DIR/1/etc/os-release"
+	touch "$TEST_DIR/3/.wh..wh..opq"
+	for n in 1 2 3; do tar -C "$TEST_DIR/$n" -cf "$TEST_DIR/$n.tar" .; done
+	python3 - "$TEST_DIR" <<-'END'
+		import hashlib, json, sys, tarfile
+		d = sys.argv[1]
+		def image(name, *layers):
+		    ids = ["sha256:" + hashlib.sha256(open(f"{d}/{n}.tar", "rb").read()).hexdigest() for n in layers]
+		    json.dump({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/x"]},
+		               "rootfs": {"type": "layers", "diff_ids": ids}}, open(f"{d}/config.json", "w"))
+		    json.dump([{"Config": "config.json", "RepoTags": [name], "Layers": [f"{n}.tar" for n in layers]}],
+		              open(f"{d}/manifest.json", "w"))
+		    with tarfile.open(f"{d}/{name[:-2]}.archive", "w") as t:
+		        for f in ["manifest.json", "config.json"] + [f"{n}.tar" for n in sorted(set(layers))]:
+		            t.add(f"{d}/{f}", f)
+		image("twice:1", 2, 1, 2)
+		image("hides:1", 1, 2, 3)
+	END
+	for name in twice hides; do berth load -q -i "$TEST_DIR/$name.archive" >/dev/null; done
+	berth sbom twice:1 >"$TEST_DIR/twice.json"
+	expect_in "$(cat "$TEST_DIR/twice.json")" below
+	berth sbom hides:1 >"$TEST_DIR/hides.json"
+	! grep below "$TEST_DIR/hides.json"
+	expect "$(berth export "$(berth create twice:1)" | tar -t)" "$(printf './\netc/\netc/os-release\nlib/\nlib/apk/\nlib/apk/db/\nlib/apk/db/installed\nx/')"
+	expect "$(berth export "$(berth create hides:1)" | tar -t)" ./
+}
