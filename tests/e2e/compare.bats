@@ -1,6 +1,9 @@
 #!/usr/bin/env bats
 # Images with every dialect of tar, and images built by buildah and podman, have the same files here as what
 # umoci and podman unpack: names, contents, owners, modes, times, links, devices and attributes.
+#
+# BERTH_LAYERS is how many random images are made (6), BERTH_LAYERS_PEERS how many of them are also unpacked by
+# umoci and podman (2), BERTH_SEED which.
 load helpers
 
 setup() {
@@ -15,13 +18,17 @@ teardown() {
 	if [ -d "$TEST_DIR/podman" ]; then
 		storage podman image unmount --all >/dev/null 2>&1 || true
 		storage podman unshare true 2>/dev/null || true
-		mountpoint -q "$TEST_DIR/podman/vfs" && umount "$TEST_DIR/podman/vfs"
+		for driver in vfs overlay; do
+			if mountpoint -q "$TEST_DIR/podman/$driver"; then umount -R "$TEST_DIR/podman/$driver"; fi
+		done
 	fi
 	berth_teardown
 }
 
 # The containers/storage tools, each with a storage of the test's own.
-storage() { "$1" --root "$TEST_DIR/podman" --runroot "$TEST_DIR/podman-run" --storage-driver vfs "${@:2}"; }
+storage() {
+	"$1" --root "$TEST_DIR/podman" --runroot "$TEST_DIR/podman-run" --storage-driver "${DRIVER:-vfs}" "${@:2}"
+}
 
 # make_layout TAR...: an OCI layout of these layers, the lowest first, with the tag x.
 make_layout() {
@@ -202,5 +209,66 @@ for_format() {
 		storage podman save -q -o "$TEST_DIR/$format.tar" localhost/x:$format
 		expect_in "$(berth load -q -i "$TEST_DIR/$format.tar")" "localhost/x:$format"
 		berth rmi -f "localhost/x:$format" >/dev/null 2>&1 || true
+	done
+}
+
+# What layers.py makes of a seed: loaded, and its files described in $dir/ours.
+random_image() {
+	local seed=$1 id file
+	shift
+	dir=$TEST_DIR/$seed
+	mkdir "$dir" "$dir/tree"
+	python3 "$BATS_TEST_DIRNAME/layers.py" make "$dir" "$seed" "$@"
+	berth load -q -i "$dir/layout" >/dev/null
+	for file in "$TEST_DIR"/root/layers/*.erofs; do
+		[ ! -f "$file" ] || fsck.erofs "$file" >"$dir/fsck" 2>&1 || {
+			cat "$dir/fsck"
+			return 1
+		}
+	done
+	id=$(berth create "$(berth images -aq)" /x)
+	berth export "$id" | tar --warning=no-timestamp --xattrs --xattrs-include='*' --numeric-owner -C "$dir/tree" -xpf -
+	berth rm "$id" >/dev/null
+	python3 "$BATS_TEST_DIRNAME/layers.py" describe "$dir/tree" >"$dir/ours"
+	rm -rf "$dir/tree"
+}
+
+as_expected() {
+	python3 "$BATS_TEST_DIRNAME/layers.py" compare "$dir/expected" "$dir/$1" "${@:2}" || {
+		echo "seed ${dir##*/}: $1"
+		return 1
+	}
+}
+
+@test "random layers in every dialect are what the specification says" {
+	local i seed=${BERTH_SEED:-7}
+	for ((i = 0; i < ${BERTH_LAYERS:-6}; i++)); do
+		random_image $((seed * 1000 + i))
+		as_expected ours
+		berth rmi -f "$(berth images -aq)" >/dev/null
+		rm -r "$dir"
+	done
+}
+
+# What the words leave out is known of them: a directory that only the names in a layer imply has the owner
+# and mode of the one below with umoci (and times of their own with both), podman knows no time before 1970.
+@test "random layers are what umoci and podman unpack" {
+	# vfs loses hard links and attributes when it copies a layer for the next one.
+	local i seed=${BERTH_SEED:-7} mounted DRIVER=overlay
+	storage podman info >/dev/null || skip "podman has no overlay here"
+	for ((i = 0; i < ${BERTH_LAYERS_PEERS:-2}; i++)); do
+		random_image $((seed * 1000 + i)) peers
+		as_expected ours
+		umoci unpack --image "$dir/layout:x" "$dir/bundle" 2>"$dir/log"
+		python3 "$BATS_TEST_DIRNAME/layers.py" describe "$dir/bundle/rootfs" >"$dir/umoci"
+		as_expected umoci implied dir-times
+		skopeo copy -q "oci:$dir/layout:x" \
+			"containers-storage:[overlay@$TEST_DIR/podman+$TEST_DIR/podman-run]localhost/x:$i"
+		mounted=$(storage podman image mount "localhost/x:$i")
+		python3 "$BATS_TEST_DIRNAME/layers.py" describe "$mounted" >"$dir/podman"
+		as_expected podman implied before-1970 implied-time root
+		storage podman image unmount "localhost/x:$i" >/dev/null
+		berth rmi -f "$(berth images -aq)" >/dev/null
+		rm -r "$dir"
 	done
 }
