@@ -15,6 +15,7 @@
 #include "base/own.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "image/registries.h"
 
 enum { AUTH_FILE_MAX = 4 << 20, HELPER_ANSWER_MAX = 1 << 20, HELPER_NAME_MAX = 64 };
 
@@ -361,14 +362,30 @@ static int search_file(const char *file, const char *registry, const char *repos
 	return str_empty(store) ? 0 : ask_helper(store, helper_key(registry), ret, err);
 }
 
-int credentials_find(const char *auth_file, const char *registry, const char *repository,
-		     struct credentials *ret, struct error *err)
+static int search_files(const char *auth_file, const char *registry, const char *repository,
+			struct credentials *ret, struct error *err)
 {
 	own_strv char **files = auth_files(auth_file);
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && files != NULL && files[i] != NULL; i++)
 		rc = search_file(files[i], registry, repository, ret, err);
+	return rc;
+}
+
+int credentials_find(const char *auth_file, const char *registry, const char *repository,
+		     struct credentials *ret, struct error *err)
+{
+	own_strv char **helpers = NULL;
+	int rc;
+
+	if (!str_empty(auth_file))
+		return search_files(auth_file, registry, repository, ret, err);
+	rc = registries_helpers(&helpers, err);
+	for (size_t i = 0; rc == 0 && helpers != NULL && helpers[i] != NULL; i++)
+		rc = str_eq(helpers[i], REGISTRIES_AUTH_FILES)
+			     ? search_files(NULL, registry, repository, ret, err)
+			     : ask_helper(helpers[i], helper_key(registry), ret, err);
 	return rc;
 }
 

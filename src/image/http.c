@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/http_proxy.h"
 
 enum { CA_BUNDLE_MAX = 16 << 20, RETRY_AFTER_MAX_S = 3600, RECEIVE_SIZE = 256 << 10 };
 
@@ -280,8 +281,14 @@ static int on_seek(void *context, curl_off_t offset, int origin)
 static int map_error(struct http *http, CURLcode code, const char *url, struct error *err)
 {
 	const char *why = http->reason[0] ? http->reason : http->api.easy_strerror(code);
+	long proxy_status = 0;
 	int rc = -EPROTO;
 
+	/* What a proxy refuses it will refuse again. */
+	http->api.easy_getinfo(http->curl, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+	if (code == CURLE_RECV_ERROR && proxy_status >= 400)
+		return refuse(err, -EACCES, "%.*s: the proxy answered %ld", (int)strcspn(url, "?"),
+			      url, proxy_status);
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_RESOLVE_PROXY:
@@ -388,22 +395,13 @@ static void set_method(struct http *http, const struct http_request *q)
 	set(http->curl, CURLOPT_CUSTOMREQUEST, q->method);
 }
 
-/* Loopback is never reached through a proxy. */
-static bool is_loopback(const char *url)
-{
-	const char *host = strstr(url, "://");
-
-	host = host ? host + 3 : url;
-	return str_after(host, "127.") || str_after(host, "[::1]") ||
-	       (str_after(host, "localhost") && strchr(":/", host[strlen("localhost")]) != NULL);
-}
-
 static int exchange(struct http *http, const struct http_request *q, const char *url,
 		    struct http_response *response, struct error *err)
 {
 	CURLcode (*set)(CURL *, CURLoption, ...) = http->api.easy_setopt;
 	struct exchange x = {.request = q, .response = response, .err = err};
 	struct curl_slist *headers = make_headers(http, q);
+	own_mem char *proxy = http_proxy_for(url);
 	CURLcode code;
 
 	http->api.easy_reset(http->curl);
@@ -425,8 +423,9 @@ static int exchange(struct http *http, const struct http_request *q, const char 
 	set(http->curl, CURLOPT_READDATA, &x);
 	set(http->curl, CURLOPT_SEEKFUNCTION, on_seek);
 	set(http->curl, CURLOPT_SEEKDATA, &x);
-	if (is_loopback(url))
-		set(http->curl, CURLOPT_NOPROXY, "*");
+	/* Said in any case: libcurl would read the environment in its own way. */
+	set(http->curl, CURLOPT_PROXY, proxy ? proxy : "");
+	set(http->curl, CURLOPT_NOPROXY, "");
 	if (q->offset > 0) {
 		own_mem char *range = str_format("%llu-", (unsigned long long)q->offset);
 

@@ -2,9 +2,10 @@
  * registries: where a reference is to be fetched from, as registries.conf says (version 2 of its
  * format): short names, other locations, mirrors, insecure and blocked registries.
  *
- * Read are $CONTAINERS_REGISTRIES_CONF, or ~/.config/containers/registries.conf, or
- * /etc/containers/registries.conf, and then *.conf of the directory registries.conf.d beside it.
- * Without any, everything comes from where its name says.
+ * Read are ~/.config/containers/registries.conf, or, without it, /etc/containers/registries.conf; then *.conf
+ * of the directories /etc/containers/registries.conf.d and ~/.config/containers/registries.conf.d. With
+ * $CONTAINERS_REGISTRIES_CONF only that file, and *.conf of the directory of its name with ".d". Without
+ * any, everything comes from where its name says.
  */
 #pragma once
 
@@ -27,6 +28,13 @@ struct registry_candidates {
 /* -EPERM: the registry is blocked. */
 int registries_resolve(const struct reference *reference, struct registry_candidates *ret,
 		       struct error *err) must_check;
+/* The full names that a short one may stand for, by its alias or the registries that are searched: an array
+ * of *ret_count, which may be 0, and which the caller frees. */
+int registries_full_names(const struct reference *reference, struct reference **ret,
+			  size_t *ret_count, struct error *err) must_check;
+/* Who is asked for credentials, in this order: names of credential helpers, or REGISTRIES_AUTH_FILES. */
+#define REGISTRIES_AUTH_FILES "containers-auth.json"
+int registries_helpers(char ***ret, struct error *err) must_check;
 /* The registries at which names without one are looked for; docker.io if none is named. */
 int registries_searched(char ***ret, struct error *err) must_check;
 void registry_candidates_release(struct registry_candidates *candidates);

@@ -1,20 +1,17 @@
 /* registry: see registry.h. Authorization is in registry_auth.c, sending in registry_push.c. */
 #include "image/registry.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
 #include "image/registry_priv.h"
 
-enum { CERT_MAX = 1 << 20, SHOWN_BODY_MAX = 300 };
+enum { SHOWN_BODY_MAX = 300 };
 
 static const char *const manifest_headers[] = {
 	"Accept: " MEDIA_OCI_MANIFEST,
@@ -31,51 +28,6 @@ static bool is_local(const char *host)
 					    : str_copy_n(host, strcspn(host, ":"));
 
 	return str_eq(name, "localhost") || str_eq(name, "[::1]") || str_after(name, "127.");
-}
-
-static void read_cert(int dirfd, const char *name, const char *dir, struct http_tls *tls)
-{
-	own_mem char *text = NULL, *joined = NULL;
-	size_t len;
-
-	if (str_ends_with(name, ".crt")) {
-		if (file_read(dirfd, name, CERT_MAX, &text, &len, NULL) < 0)
-			return;
-		joined = str_format("%s%s\n", tls->ca_pem ? tls->ca_pem : "", text);
-		free(tls->ca_pem);
-		tls->ca_pem = take(joined);
-	} else if (str_ends_with(name, ".cert")) {
-		free(tls->client_cert);
-		tls->client_cert = str_format("%s/%s", dir, name);
-	} else if (str_ends_with(name, ".key")) {
-		free(tls->client_key);
-		tls->client_key = str_format("%s/%s", dir, name);
-	}
-}
-
-/* Certificates for one host: *.crt authorities, *.cert and *.key ours. */
-static void read_certs(const char *dir, struct http_tls *tls)
-{
-	own_dir DIR *d = opendir(dir);
-	const struct dirent *entry;
-
-	while (d != NULL && (entry = readdir(d)) != NULL)
-		read_cert(dirfd(d), entry->d_name, dir, tls);
-}
-
-static void find_certs(struct registry *r)
-{
-	static const char *const dirs[] = {"/etc/containers/certs.d", "/etc/docker/certs.d"};
-
-	if (r->remote->cert_dir != NULL) {
-		read_certs(r->remote->cert_dir, &r->tls);
-		return;
-	}
-	for (size_t i = 0; i < array_size(dirs); i++) {
-		own_mem char *dir = str_format("%s/%s", dirs[i], r->host);
-
-		read_certs(dir, &r->tls);
-	}
 }
 
 void registry_close(struct registry *r)
@@ -107,7 +59,9 @@ int registry_open(const char *host, const char *repository, bool insecure,
 	r->remote = remote;
 	r->scheme = "https";
 	r->tries = remote->retries ? remote->retries : REGISTRY_TRIES;
-	find_certs(r);
+	rc = registry_find_certs(remote->cert_dir, host, &r->tls, err);
+	if (rc < 0)
+		return rc;
 	/* Who has put certificates there wants them to be used, on this machine too. */
 	r->insecure = insecure || (is_local(host) && r->tls.ca_pem == NULL);
 	if (remote->tls == IMAGE_TLS_VERIFY)

@@ -21,6 +21,10 @@ struct registry {
 	char *authorization; /* the header's value that the registry has accepted or will */
 };
 
+/* Adds the certificates for a host from the usual directories, or from `cert_dir` (not NULL). A pair of
+ * which one half is missing is an error. */
+int registry_find_certs(const char *cert_dir, const char *host, struct http_tls *tls,
+			struct error *err) must_check;
 /* Sends a request to `url` (absolute) or `path` below /v2/: finds the scheme, answers a 401, tries
  * again what may be tried again. Returns 0 with a status that is not 401, 429 or 5xx. `q` has method,
  * headers and so on; url, tls and authorization are filled in here. */

@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/registries.h"
 #include "image/schema.h"
 #include "image/store_priv.h"
 
@@ -167,6 +168,22 @@ static int find_by_name(struct image_store *store, const char *name, struct imag
 	return rc;
 }
 
+/* A short name for what was pulled from somewhere else than docker.io, as registries.conf says. */
+static int find_by_full_names(struct image_store *store, const struct reference *reference,
+			      struct image **ret, struct error *err)
+{
+	own_mem struct reference *names = NULL;
+	char text[REFERENCE_TEXT_MAX];
+	size_t count = 0;
+	int rc = registries_full_names(reference, &names, &count, err);
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		reference_format(&names[i], text);
+		rc = find_by_name(store, text, ret, err);
+	}
+	return rc;
+}
+
 static int find_by_reference(struct image_store *store, const struct reference *reference,
 			     struct image **ret, struct error *err)
 {
@@ -192,7 +209,8 @@ static int find_by_reference(struct image_store *store, const struct reference *
 		memmove(local.repository, local.repository + strlen("library/"),
 			strlen(local.repository) - strlen("library/") + 1);
 	reference_format(&local, text);
-	return find_by_name(store, text, ret, err);
+	rc = find_by_name(store, text, ret, err);
+	return rc != 0 ? rc : find_by_full_names(store, reference, ret, err);
 }
 
 /* The length of `s` as the beginning of an id, without "sha256:"; 0 if it is none. */

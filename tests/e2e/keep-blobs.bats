@@ -98,7 +98,7 @@ tars_are_right() {
 }
 
 @test "it runs; what is made here has the digests that it would have with copies" {
-	local with without name
+	local with without
 	need docker-registry
 	need skopeo
 	registry_begin
@@ -242,7 +242,7 @@ for_tar() {
 }
 
 @test "faults: what is found, what is mended" {
-	local layer file id row
+	local layer file id
 	berth bootstrap --quiet busybox
 	id=$(id_of busybox)
 	file=$(echo "$TEST_DIR"/root/layers/*.erofs)
@@ -293,7 +293,7 @@ for_tar() {
 }
 
 @test "with and without copies mixed: nothing is fetched or kept twice" {
-	local image blobs
+	local blobs
 	need docker-registry
 	need skopeo
 	registry_begin

@@ -141,6 +141,205 @@ static void files_of_the_directory_add_up(void **state)
 	assert_string_equal(found, "more.example/x!");
 }
 
+static const char points[] =
+	"short-name-mode = \"permissive\"\n"
+	"unqualified-search-registries = [\"one.example\", \"two.example:5000\"]\n"
+	"[aliases]\n\"team/tool\" = \"x.example/y/tool\"\n\"gone\" = \"\"\n"
+	/* The longest prefix decides; a prefix ends where a part of the name does. */
+	"[[registry]]\nprefix = \"p.example/a\"\nlocation = \"short.example\"\n"
+	"[[registry]]\nprefix = \"p.example/a/b\"\nlocation = \"long.example/c/\"\n"
+	"[[registry]]\nprefix = \"p.example/t:1\"\nlocation = \"tag.example/t\"\n"
+	"[[registry]]\nprefix = \"p.example/blocked:2\"\nlocation = \"p.example\"\n"
+	"blocked = true\n"
+	/* Wildcards, with and without a location. */
+	"[[registry]]\nprefix = \"*.wild.example\"\ninsecure = true\n"
+	"[[registry]]\nprefix = \"*.far.example\"\nlocation = \"near.example/far\"\n"
+	"[[registry]]\nprefix = \"*.far.example/ns\"\nlocation = \"ns.example\"\n"
+	"[[registry]]\nprefix = \"very.far.example\"\nlocation = \"itself.example\"\n"
+	/* Mirrors by kind. */
+	"[[registry]]\nlocation = \"m.example/x\"\n"
+	"[[registry.mirror]]\nlocation = \"d.example\"\npull-from-mirror = \"digest-only\"\n"
+	"[[registry.mirror]]\nlocation = \"t.example/z\"\npull-from-mirror = \"tag-only\"\n"
+	"insecure = true\n"
+	"[[registry.mirror]]\nlocation = \"all.example\"\npull-from-mirror = \"all\"\n"
+	"[[registry]]\nlocation = \"o.example\"\nmirror-by-digest-only = true\n"
+	"[[registry.mirror]]\nlocation = \"od.example\"\n"
+	/* Of the same prefix the last. */
+	"[[registry]]\nlocation = \"same.example\"\nblocked = true\n"
+	"[[registry]]\nlocation = \"same.example\"\ninsecure = true\n";
+#define DIGEST "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+static void prefixes_wildcards_and_mirrors_are_as_the_manual_says(void **state)
+{
+	static const struct {
+		const char *name, *places;
+		int rc;
+	} cases[] = {
+		{"p.example/a", "", -EINVAL}, /* nothing is left of the repository */
+		{"p.example/a/x", "short.example/x", 0},
+		{"p.example/ab", "p.example/ab", 0},
+		{"p.example/a/b/x:2", "long.example/c/x", 0},
+		{"p.example/a/bc", "short.example/bc", 0},
+		{"p.example/t:1", "tag.example/t", 0},
+		{"p.example/t:12", "p.example/t", 0},
+		{"p.example/t", "p.example/t", 0},
+		{"p.example/blocked:1", "p.example/blocked", 0},
+		{"p.example/blocked:2", "", -EPERM},
+		{"a.wild.example/x", "a.wild.example/x!", 0},
+		{"a.b.wild.example:5000/x", "a.b.wild.example:5000/x!", 0},
+		{"wild.example/x", "wild.example/x", 0},
+		{"host.example/x.wild.example/y", "host.example/x.wild.example/y", 0},
+		{"a.far.example/x/y", "near.example/far/x/y", 0},
+		{"a.far.example/ns/y", "ns.example/y", 0},
+		{"very.far.example/x", "itself.example/x", 0},
+		{"m.example/x/y:1", "t.example/z/y! all.example/y m.example/x/y", 0},
+		{"m.example/x/y" DIGEST, "d.example/y all.example/y m.example/x/y", 0},
+		{"o.example/x", "o.example/x", 0},
+		{"o.example/x" DIGEST, "od.example/x o.example/x", 0},
+		{"same.example/x", "same.example/x!", 0},
+		{"team/tool:3", "x.example/y/tool", 0},
+		{"gone", "one.example/gone; two.example:5000/gone", 0},
+	};
+	own_mem char *path = put("registries.conf", points, 0600);
+
+	(void)state;
+	setenv("CONTAINERS_REGISTRIES_CONF", path, 1);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		own_mem char *found = places(cases[i].name, cases[i].rc);
+
+		if (cases[i].rc == 0)
+			assert_string_equal(found, cases[i].places);
+	}
+}
+
+static void what_is_not_understood_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} cases[] = {
+		{"[registries.search]\nregistries = [\"a\"]\n", "version 1"},
+		{"[[registry]]\nblocked = true\n", "neither prefix nor location"},
+		{"[[registry]]\nprefix = \"a.example\"\n", "needs a location"},
+		{"[[registry]]\nlocation = \"a.example\"\nblocked = \"true\"\n", "blocked"},
+		{"[[registry]]\nlocation = \"https://a.example\"\n", "scheme"},
+		{"[[registry]]\nlocation = \"a.example\"\n[[registry.mirror]]\ninsecure = true\n",
+		 "location"},
+		{"[[registry]]\nlocation = \"a.example\"\n[[registry.mirror]]\n"
+		 "location = \"b\"\npull-from-mirror = \"never\"\n",
+		 "digest-only or tag-only"},
+		{"[[registry]]\nlocation = \"a.example\"\nmirror-by-digest-only = true\n"
+		 "[[registry.mirror]]\nlocation = \"b\"\npull-from-mirror = \"all\"\n",
+		 "together"},
+		{"short-name-mode = \"strict\"\n", "short-name-mode"},
+		{"unqualified-search-registries = [\"a.example/ns\"]\n", "no registry"},
+		{"unqualified-search-registries = \"a.example\"\n", "unqualified-search"},
+		{"[aliases]\n\"busybox\" = \"a.example/x:1\"\n", "neither tag nor digest"},
+		{"[aliases]\n\"busybox\" = 3\n", "busybox"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(cases); i++) {
+		own_registry_candidates struct registry_candidates c = {0};
+		own_mem char *path = put("registries.conf", cases[i].text, 0600);
+		struct reference reference;
+		struct error err = {0};
+
+		setenv("CONTAINERS_REGISTRIES_CONF", path, 1);
+		assert_int_equal(reference_parse("busybox", &reference, &err), 0);
+		assert_int_equal(registries_resolve(&reference, &c, &err), -EINVAL);
+		if (strstr(err.text, cases[i].why) == NULL)
+			fail_msg("%s: %s", cases[i].why, err.text);
+	}
+}
+
+static void short_names_are_looked_for_as_the_mode_says(void **state)
+{
+	own_mem char *one = put("1.conf",
+				"short-name-mode = \"enforcing\"\n"
+				"unqualified-search-registries = [\"one.example\"]\n",
+				0600);
+	own_mem char *two = put("2.conf",
+				"short-name-mode = \"enforcing\"\n"
+				"unqualified-search-registries = [\"one.example\", \"b.example\"]\n"
+				"[aliases]\n\"known\" = \"k.example/known\"\n",
+				0600);
+	own_mem char *blocked =
+		put("3.conf",
+		    "unqualified-search-registries = [\"b.example\", \"c.example\"]\n"
+		    "[[registry]]\nlocation = \"b.example\"\nblocked = true\n",
+		    0600);
+	own_mem char *all = put("4.conf",
+				"unqualified-search-registries = [\"b.example\"]\n"
+				"[[registry]]\nlocation = \"b.example\"\nblocked = true\n",
+				0600);
+	own_mem char *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL;
+
+	(void)state;
+	setenv("CONTAINERS_REGISTRIES_CONF", one, 1);
+	a = places("x", 0);
+	assert_string_equal(a, "one.example/x");
+	setenv("CONTAINERS_REGISTRIES_CONF", two, 1);
+	b = places("x", -EINVAL);
+	c = places("known", 0);
+	assert_string_equal(c, "k.example/known");
+	/* One that is blocked is passed over; if nothing else is left, it is said. */
+	setenv("CONTAINERS_REGISTRIES_CONF", blocked, 1);
+	d = places("x", 0);
+	assert_string_equal(d, "c.example/x");
+	setenv("CONTAINERS_REGISTRIES_CONF", all, 1);
+	e = places("x", -EPERM);
+}
+
+static void the_users_own_files_come_after_the_systems(void **state)
+{
+	own_mem char *main_file = put(".config/containers/registries.conf",
+				      "unqualified-search-registries = [\"u.example\"]\n"
+				      "[[registry]]\nlocation = \"r.example\"\nblocked = true\n",
+				      0600);
+	own_mem char *one = put(".config/containers/registries.conf.d/10-a.conf",
+				"[[registry]]\nlocation = \"r.example\"\ninsecure = true\n", 0600);
+	own_mem char *two = put(".config/containers/registries.conf.d/20-b.conf",
+				"unqualified-search-registries = [\"v.example\"]\n"
+				"[aliases]\n\"mine\" = \"w.example/mine\"\n",
+				0600);
+	own_mem char *a = NULL, *b = NULL, *c = NULL;
+
+	(void)state;
+	unsetenv("CONTAINERS_REGISTRIES_CONF");
+	a = places("r.example/x", 0);
+	assert_string_equal(a, "r.example/x!");
+	b = places("no-such-alias", 0);
+	assert_string_equal(b, "v.example/no-such-alias");
+	c = places("mine", 0);
+	assert_string_equal(c, "w.example/mine");
+}
+
+static void helpers_of_registries_conf_are_asked_in_order(void **state)
+{
+	own_mem char *conf_path =
+		put("registries.conf",
+		    "credential-helpers = [\"none\", \"containers-auth.json\", \"last\"]\n", 0600);
+	own_mem char *config =
+		put(".docker/config.json", "{\"auths\":{\"f.example\":{\"auth\":\"Zjpm\"}}}", 0600);
+	own_mem char *none =
+		put("bin/docker-credential-none",
+		    "#!/bin/sh\necho credentials not found in native keychain\nexit 1\n", 0700);
+	own_mem char *last =
+		put("bin/docker-credential-last",
+		    "#!/bin/sh\necho '{\"Username\":\"<token>\",\"Secret\":\"t\"}'\n", 0700);
+	own_mem char *path = str_format("%s/bin:%s", directory, getenv("PATH"));
+	own_credentials struct credentials c = {0}, other = {0};
+	struct error err = {0};
+
+	(void)state;
+	setenv("CONTAINERS_REGISTRIES_CONF", conf_path, 1);
+	setenv("PATH", path, 1);
+	assert_int_equal(credentials_find(NULL, "f.example", "x", &c, &err), 1);
+	assert_string_equal(c.user, "f");
+	assert_int_equal(credentials_find(NULL, "g.example", "x", &other, &err), 1);
+	assert_string_equal(other.identity_token, "t");
+}
+
 static void without_a_file_names_say_it_all(void **state)
 {
 	own_mem char *found = NULL;
@@ -257,6 +456,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(finds_the_places, begin, end),
 		cmocka_unit_test_setup_teardown(a_blocked_registry_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(files_of_the_directory_add_up, begin, end),
+		cmocka_unit_test_setup_teardown(
+			prefixes_wildcards_and_mirrors_are_as_the_manual_says, begin, end),
+		cmocka_unit_test_setup_teardown(what_is_not_understood_is_refused, begin, end),
+		cmocka_unit_test_setup_teardown(short_names_are_looked_for_as_the_mode_says, begin,
+						end),
+		cmocka_unit_test_setup_teardown(the_users_own_files_come_after_the_systems, begin,
+						end),
+		cmocka_unit_test_setup_teardown(helpers_of_registries_conf_are_asked_in_order,
+						begin, end),
 		cmocka_unit_test_setup_teardown(without_a_file_names_say_it_all, begin, end),
 		cmocka_unit_test(base64_goes_there_and_back),
 		cmocka_unit_test_setup_teardown(the_longest_entry_is_taken, begin, end),

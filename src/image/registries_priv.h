@@ -1,0 +1,14 @@
+/* registries_priv: what the files of registries share. */
+#pragma once
+
+#include "base/json.h"
+
+enum {
+	REGISTRIES_MIRRORS_MAX = 16, /* of one registry */
+	REGISTRIES_SEARCHED_MAX = 16,
+};
+
+/* All files put together and checked: `registry` is a list in which every table has `prefix` and
+ * `location` (NULL location: only with a prefix of the form *.host), a later one for the same prefix wins;
+ * the other members are as in the last file that has them. */
+int registries_read(json_t **ret, struct error *err) must_check;
