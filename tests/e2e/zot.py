@@ -6,7 +6,8 @@ never does: the referrers API, a least size of pieces, tokens for each repositor
 
 Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N lose their connection in
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
-busy=N (the first N requests get 429),
+busy=N (the first N requests get 429), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
+only with POST, for this refresh token), notes (the log says which requests have an Authorization),
 stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
 import base64, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
@@ -60,11 +61,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_one(self):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
-        print(self.command, self.path, self.headers.get("Content-Range", ""), file=log)
+        noted = " authorized" if "notes" in options and "Authorization" in self.headers else ""
+        print(self.command, self.path, self.headers.get("Content-Range", "") + noted, file=log)
         if counts["busy"] > 0:
             counts["busy"] -= 1
             self.body()
             return self.error(429, "TOOMANYREQUESTS", Retry_After="1")
+        if url.path == "/token" and "identity" in options:
+            form = dict(urllib.parse.parse_qsl(self.body().decode()))
+            if form.get("grant_type") != "refresh_token" or form.get("refresh_token") != options["identity"]:
+                return self.error(401, "UNAUTHORIZED")
+            return self.answer(200, json.dumps({"access_token": base64.b64encode(form["scope"].encode()).decode()}).encode())
         if url.path == "/token":
             scopes = [v for k, v in urllib.parse.parse_qsl(url.query) if k == "scope"]
             token = base64.b64encode(" ".join(scopes).encode()).decode()
@@ -83,6 +90,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
     def do_blobs(self, repository, digest, query):
+        if "redirect" in options and self.command == "GET":
+            return self.answer(307, Location=options["redirect"] + self.path)
         if (repository, digest) not in blobs:
             return self.error(404, "BLOB_UNKNOWN")
         data = blobs[repository, digest]
