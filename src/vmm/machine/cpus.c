@@ -8,6 +8,7 @@
 #include <x86intrin.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "vmm/jail/jail.h"
 
 static struct machine *machine_of(struct cpu_client *client)
@@ -314,15 +315,24 @@ static void *cpu_thread(void *data)
 	return NULL;
 }
 
+/* Signals are the device thread's, but for the accelerator's own: its kick, and those by which the host's
+ * CPU tells of an exception in the guest's instructions. If these were blocked, they would end us. */
+static void signals_of_cpus(sigset_t *ret)
+{
+	static const int own[] = {SIGUSR1, SIGFPE, SIGSEGV, SIGBUS, SIGILL};
+
+	sigfillset(ret);
+	for (unsigned int i = 0; i < array_size(own); i++)
+		sigdelset(ret, own[i]);
+}
+
 int machine_cpus_start(struct machine *machine, struct error *err)
 {
-	sigset_t all, before;
+	sigset_t blocked, before;
 	int rc = 0;
 
-	/* Signals are the device thread's, but for the accelerator's own kick. */
-	sigfillset(&all);
-	sigdelset(&all, SIGUSR1);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	signals_of_cpus(&blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &before);
 	for (unsigned int i = 0; i < machine->config.cpus && rc == 0; i++) {
 		struct machine_cpu *cpu = &machine->cpus[i];
 
