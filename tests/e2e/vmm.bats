@@ -29,6 +29,23 @@ vm() {
 	[ "$output" = "hello from the guest" ]
 }
 
+@test "exceptions that the host's CPU raises become the guest's" {
+	run vm --accel soft --kernel "$guests/exceptions"
+	[ "$status" -eq 1 ]
+	[ "$output" = "dxsp" ]
+}
+
+@test "a kernel that lies where a loader would put what it passes on is not written over" {
+	local at
+	for at in 0x4000 0x1f000 0x70000; do
+		gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=$at,-N,--no-warn-rwx-segments \
+			-o "$BATS_TEST_TMPDIR/testdev" "$BATS_TEST_DIRNAME/../guest/low.S"
+		run vm --accel soft --memory 8m --kernel "$BATS_TEST_TMPDIR/testdev" --append "one two"
+		[ "$status" -eq 1 ]
+		[ "$output" = "testdev one two" ]
+	done
+}
+
 @test "test kernels find their name, CPUs, memory and devices" {
 	run vm --accel soft --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
 	[ "$status" -eq 1 ]

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 enum { MULTIBOOT_HEADER_MAGIC = 0x1badb002, MULTIBOOT_BOOT_MAGIC = 0x2badb002 };
@@ -72,7 +73,7 @@ static int write_gdt(const struct boot_plan *plan, enum boot_mode mode)
 		[3] = 0x00cf93000000ffff,
 	};
 
-	return memory_write(plan->memory, BOOT_GDT, gdt, sizeof(gdt));
+	return memory_write(plan->memory, plan->low + BOOT_GDT, gdt, sizeof(gdt));
 }
 
 static int load_command_line(const struct boot_plan *plan, struct error *err)
@@ -83,7 +84,7 @@ static int load_command_line(const struct boot_plan *plan, struct error *err)
 	if (size > BOOT_COMMAND_LINE_MAX)
 		return refuse(err, -E2BIG, "the kernel's command line is longer than %d characters",
 			      BOOT_COMMAND_LINE_MAX - 1);
-	return memory_write(plan->memory, BOOT_COMMAND_LINE, text, size);
+	return memory_write(plan->memory, plan->low + BOOT_COMMAND_LINE, text, size);
 }
 
 enum { ARCHIVE_ALIGN = 4 };
@@ -141,6 +142,22 @@ static bool is_multiboot(const struct boot_image *image)
 	return false;
 }
 
+/* What we put below 1 MiB must not lie where the kernel does: test kernels like to begin at 16 KiB. */
+static int place_low(struct boot_plan *plan, const struct boot_elf *elf, const char *name,
+		     struct error *err)
+{
+	static const gpa_t places[] = {0, BOOT_LOW_OTHER};
+
+	for (unsigned int i = 0; i < array_size(places); i++) {
+		if (elf->start >= places[i] + BOOT_LOW_USED || elf->end <= places[i] + BOOT_GDT) {
+			plan->low = places[i];
+			return 0;
+		}
+	}
+	return refuse(err, -E2BIG, "%s leaves no room below 640 KiB for what it must be told",
+		      name);
+}
+
 static int load_elf(struct boot_plan *plan, const struct boot_image *image, struct boot_entry *ret,
 		    struct error *err)
 {
@@ -151,7 +168,11 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 	if (rc < 0)
 		return rc;
 	plan->kernel_end = elf.end;
-	rc = load_initrd(plan, err);
+	rc = place_low(plan, &elf, image->name, err);
+	if (rc == 0)
+		rc = load_command_line(plan, err);
+	if (rc == 0)
+		rc = load_initrd(plan, err);
 	if (rc < 0)
 		return rc;
 	/* Multiboot first: Xen has a PVH note, too, for when it runs on another Xen. */
@@ -159,12 +180,13 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 		*ret = (struct boot_entry){.mode = BOOT_PROTECTED,
 					   .rip = elf.entry,
 					   .rax = MULTIBOOT_BOOT_MAGIC,
-					   .rbx = BOOT_START_INFO};
+					   .rbx = plan->low + BOOT_START_INFO};
 		return boot_start_multiboot(plan, err);
 	}
 	if (boot_elf_pvh_entry(image, &pvh_entry)) {
-		*ret = (struct boot_entry){
-			.mode = BOOT_PROTECTED, .rip = pvh_entry, .rbx = BOOT_START_INFO};
+		*ret = (struct boot_entry){.mode = BOOT_PROTECTED,
+					   .rip = pvh_entry,
+					   .rbx = plan->low + BOOT_START_INFO};
 		return boot_start_pvh(plan, err);
 	}
 	if (!elf.wide)
@@ -172,7 +194,8 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 			      "%s is a 32-bit ELF file with neither a PVH note nor a multiboot "
 			      "header",
 			      image->name);
-	*ret = (struct boot_entry){.mode = BOOT_LONG, .rip = elf.entry, .rsi = BOOT_ZERO_PAGE};
+	*ret = (struct boot_entry){
+		.mode = BOOT_LONG, .rip = elf.entry, .rsi = plan->low + BOOT_ZERO_PAGE};
 	return boot_start_linux(plan, err);
 }
 
@@ -183,10 +206,13 @@ static int load_bzimage(struct boot_plan *plan, const struct boot_image *image,
 	int rc = boot_bzimage_load(plan, image, &entry, err);
 
 	if (rc == 0)
+		rc = load_command_line(plan, err);
+	if (rc == 0)
 		rc = load_initrd(plan, err);
 	if (rc < 0)
 		return rc;
-	*ret = (struct boot_entry){.mode = BOOT_PROTECTED, .rip = entry, .rsi = BOOT_ZERO_PAGE};
+	*ret = (struct boot_entry){
+		.mode = BOOT_PROTECTED, .rip = entry, .rsi = plan->low + BOOT_ZERO_PAGE};
 	return boot_start_linux(plan, err);
 }
 
@@ -223,10 +249,8 @@ int boot_load(const struct memory *memory, const struct boot_source *source, str
 		kernel.data = unpacked;
 	}
 	plan_memory_map(&plan);
-	rc = load_command_line(&plan, err);
-	if (rc == 0)
-		rc = by_itself ? load_bzimage(&plan, &file, ret, err)
-			       : load_elf(&plan, &kernel, ret, err);
+	rc = by_itself ? load_bzimage(&plan, &file, ret, err) : load_elf(&plan, &kernel, ret, err);
+	ret->low = plan.low;
 	return rc < 0 ? rc : write_gdt(&plan, ret->mode);
 }
 
@@ -250,8 +274,9 @@ static void set_segments(const struct boot_entry *entry, struct cpu_state *state
 		state->segments[CPU_CS].access ^= CPU_ACCESS_DB | CPU_ACCESS_L;
 	state->tr = (struct cpu_segment){.limit = 0x67, .access = TYPE_BUSY_TSS | CPU_ACCESS_P};
 	state->ldt = (struct cpu_segment){.access = CPU_ACCESS_UNUSABLE};
-	state->gdt = (struct cpu_table){.base = BOOT_GDT, .limit = 31};
-	state->idt = (struct cpu_table){0};
+	state->gdt = (struct cpu_table){.base = entry->low + BOOT_GDT, .limit = 31};
+	/* The table of real mode is where it always is: who goes back there need not load it. */
+	state->idt = (struct cpu_table){.limit = 0x3ff};
 }
 
 /* As after power on, but that the CPU sees its first instruction below 1 MiB, not below 4 GiB. */
@@ -282,7 +307,7 @@ void boot_apply(const struct boot_entry *entry, struct cpu_state *state)
 	set_segments(entry, state);
 	if (entry->mode == BOOT_LONG) {
 		state->cr0 |= 1u << 31;
-		state->cr3 = BOOT_PAGE_TABLES;
+		state->cr3 = entry->low + BOOT_PAGE_TABLES;
 		state->cr4 = CR4_PAE;
 		state->efer = EFER_LME | EFER_LMA;
 	}

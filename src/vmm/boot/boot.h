@@ -10,6 +10,7 @@
  * Where things lie below 1 MiB (what the kernel is told, it may reuse):
  *   0x00500  GDT            0x06000  start info: PVH, multiboot      0x07000  Linux's zero page
  *   0x09000  page tables (six pages)      0x20000  command line      0xe0000  ACPI tables
+ * All but the ACPI tables move up by 0x70000 if the kernel wants to lie there.
  */
 #pragma once
 
@@ -48,7 +49,7 @@ enum boot_mode { BOOT_PROTECTED, BOOT_LONG, BOOT_REAL /* at the end of the first
 
 struct boot_entry {
 	enum boot_mode mode;
-	gpa_t rip;
+	gpa_t rip, low; /* low: is added to the addresses below 1 MiB */
 	uint64_t rax, rbx, rsi;
 };
 

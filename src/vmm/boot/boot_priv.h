@@ -11,6 +11,8 @@ enum {
 	BOOT_ZERO_PAGE = 0x7000,
 	BOOT_PAGE_TABLES = 0x9000,
 	BOOT_COMMAND_LINE = 0x20000,
+	BOOT_LOW_USED = 0x21000,  /* the end of all these */
+	BOOT_LOW_OTHER = 0x70000, /* is added to them if the kernel itself lies there */
 	BOOT_LOW_END = 0x9fc00,
 };
 #define BOOT_KERNEL_MAX (512ull << 20)
@@ -35,6 +37,7 @@ struct boot_plan {
 	const struct boot_source *source;
 	unsigned int range_count;
 	struct boot_range ranges[BOOT_RANGES_MAX];
+	gpa_t low; /* 0 or BOOT_LOW_OTHER */
 	gpa_t initrd;
 	uint64_t initrd_size;
 	gpa_t kernel_end;     /* the first address behind the kernel */

@@ -43,10 +43,12 @@ int boot_start_pvh(const struct boot_plan *plan, struct error *err)
 		.info = {.magic = PVH_MAGIC,
 			 .version = 1,
 			 .module_count = plan->initrd_size ? 1 : 0,
-			 .modules = BOOT_START_INFO + offsetof(struct pvh_start, module),
-			 .command_line = BOOT_COMMAND_LINE,
+			 .modules =
+				 plan->low + BOOT_START_INFO + offsetof(struct pvh_start, module),
+			 .command_line = plan->low + BOOT_COMMAND_LINE,
 			 .rsdp = plan->source->rsdp,
-			 .memory_map = BOOT_START_INFO + offsetof(struct pvh_start, ranges),
+			 .memory_map =
+				 plan->low + BOOT_START_INFO + offsetof(struct pvh_start, ranges),
 			 .memory_map_entries = plan->range_count},
 		.module = {.address = plan->initrd, .size = plan->initrd_size},
 	};
@@ -55,23 +57,23 @@ int boot_start_pvh(const struct boot_plan *plan, struct error *err)
 		start.ranges[i] = (struct pvh_range){.start = plan->ranges[i].start,
 						     .size = plan->ranges[i].size,
 						     .type = plan->ranges[i].type};
-	return put(plan, BOOT_START_INFO, &start, sizeof(start), err);
+	return put(plan, plan->low + BOOT_START_INFO, &start, sizeof(start), err);
 }
 
 /* Maps the first 4 GiB one to one with pages of 2 MiB. */
 static int write_page_tables(const struct boot_plan *plan, struct error *err)
 {
 	enum { PRESENT_WRITE = 3, LARGE = 0x80, ENTRIES = 512, DIRECTORIES = 4 };
-	uint64_t *table =
-		memory_at(plan->memory, BOOT_PAGE_TABLES, (2 + DIRECTORIES) * MEMORY_PAGE_SIZE);
+	uint64_t *table = memory_at(plan->memory, plan->low + BOOT_PAGE_TABLES,
+				    (2 + DIRECTORIES) * MEMORY_PAGE_SIZE);
 
 	if (!table)
 		return refuse(err, -E2BIG, "the guest has too little memory to boot");
 	memset(table, 0, (2 + DIRECTORIES) * MEMORY_PAGE_SIZE);
-	table[0] = (BOOT_PAGE_TABLES + MEMORY_PAGE_SIZE) | PRESENT_WRITE;
+	table[0] = (plan->low + BOOT_PAGE_TABLES + MEMORY_PAGE_SIZE) | PRESENT_WRITE;
 	for (unsigned int i = 0; i < DIRECTORIES; i++)
 		table[ENTRIES + i] =
-			(BOOT_PAGE_TABLES + (2 + i) * MEMORY_PAGE_SIZE) | PRESENT_WRITE;
+			(plan->low + BOOT_PAGE_TABLES + (2 + i) * MEMORY_PAGE_SIZE) | PRESENT_WRITE;
 	for (uint64_t i = 0; i < DIRECTORIES * ENTRIES; i++)
 		table[2 * ENTRIES + i] = i << 21 | LARGE | PRESENT_WRITE;
 	return 0;
@@ -106,13 +108,13 @@ int boot_start_linux(const struct boot_plan *plan, struct error *err)
 	params.hdr.type_of_loader = LOADER_UNDEFINED;
 	params.hdr.ramdisk_image = (uint32_t)plan->initrd;
 	params.hdr.ramdisk_size = (uint32_t)plan->initrd_size;
-	params.hdr.cmd_line_ptr = BOOT_COMMAND_LINE;
+	params.hdr.cmd_line_ptr = plan->low + BOOT_COMMAND_LINE;
 	for (unsigned int i = 0; i < plan->range_count; i++) {
 		params.e820_table[i].addr = plan->ranges[i].start;
 		params.e820_table[i].size = plan->ranges[i].size;
 		params.e820_table[i].type = plan->ranges[i].type;
 	}
-	rc = put(plan, BOOT_ZERO_PAGE, &params, sizeof(params), err);
+	rc = put(plan, plan->low + BOOT_ZERO_PAGE, &params, sizeof(params), err);
 	return rc < 0 ? rc : write_page_tables(plan, err);
 }
 
@@ -157,7 +159,7 @@ static int write_multiboot_command_line(const struct boot_plan *plan, struct err
 
 	if (strlen(line) >= BOOT_COMMAND_LINE_MAX)
 		return refuse(err, -E2BIG, "the kernel's name and command line are too long");
-	return put(plan, BOOT_COMMAND_LINE, line, strlen(line) + 1, err);
+	return put(plan, plan->low + BOOT_COMMAND_LINE, line, strlen(line) + 1, err);
 }
 
 /* What a BIOS would have noted: kernels that look where low memory ends (Xen) look here, too. */
@@ -177,13 +179,15 @@ int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 				  MULTIBOOT_LOADER | (plan->initrd_size ? MULTIBOOT_MODULES : 0),
 			 .mem_lower_kib = BOOT_LOW_END >> 10,
 			 .mem_upper_kib = (uint32_t)((plan->memory->low_size >> 10) - 1024),
-			 .command_line = BOOT_COMMAND_LINE,
+			 .command_line = plan->low + BOOT_COMMAND_LINE,
 			 .module_count = plan->initrd_size ? 1 : 0,
-			 .modules = BOOT_START_INFO + offsetof(struct multiboot_start, module),
+			 .modules = plan->low + BOOT_START_INFO +
+				    offsetof(struct multiboot_start, module),
 			 .map_size = plan->range_count * (uint32_t)sizeof(struct multiboot_range),
-			 .map = BOOT_START_INFO + offsetof(struct multiboot_start, ranges),
-			 .loader_name =
-				 BOOT_START_INFO + offsetof(struct multiboot_start, loader_name)},
+			 .map = plan->low + BOOT_START_INFO +
+				offsetof(struct multiboot_start, ranges),
+			 .loader_name = plan->low + BOOT_START_INFO +
+					offsetof(struct multiboot_start, loader_name)},
 		.module = {.start = (uint32_t)plan->initrd,
 			   .end = (uint32_t)(plan->initrd + plan->initrd_size)},
 		.loader_name = "berth",
@@ -196,7 +200,7 @@ int boot_start_multiboot(const struct boot_plan *plan, struct error *err)
 						 .start = plan->ranges[i].start,
 						 .size = plan->ranges[i].size,
 						 .type = plan->ranges[i].type};
-	rc = put(plan, BOOT_START_INFO, &start, sizeof(start), err);
+	rc = put(plan, plan->low + BOOT_START_INFO, &start, sizeof(start), err);
 	if (rc == 0)
 		rc = write_bios_data(plan, err);
 	return rc < 0 ? rc : write_multiboot_command_line(plan, err);
