@@ -65,7 +65,7 @@ static const struct option_spec run_options[] = {
 	 "those of then"},
 	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
-	{"share", 0, OPTION_LIST, 0, "DIR[,tag=NAME][,ro][,...]", "",
+	{"share", 0, OPTION_LIST, 0, "DIR|FILE[,tag=NAME][,ro][,...]", "",
 	 "Let the guest mount a directory (-t virtiofs NAME); cache=auto|none|always, uidmap=, gidmap=GUEST:HOST:COUNT"},
 	{"vsock", 0, OPTION_STRING, 0, "PATH,cid=N", "",
 	 "Connect the guest's sockets (AF_VSOCK) with Unix sockets: PATH to the guest, PATH_N from it"},

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -114,18 +115,19 @@ static int open_share(const char *text, unsigned int i, struct vmm_devices *devi
 {
 	struct machine_share *share = &devices->shares[i];
 	char **words = strv_split(text, ',');
+	struct stat st;
 
 	*share = (struct machine_share){.fd = -1};
 	devices->share_words[i] = words;
 	devices->share_count = i + 1;
 	if (strv_len(words) < 1 || !*words[0])
-		return refuse(err, -EINVAL, "--share \"%s\" names no directory", text);
+		return refuse(err, -EINVAL, "--share \"%s\" names no directory and no file", text);
 	share->path = words[0];
 	for (char **word = words + 1; *word; word++)
 		if (parse_share_option(*word, share) < 0)
 			return hint(err,
 				    refuse(err, -EINVAL, "--share does not know \"%s\"", *word),
-				    "it takes DIR, tag=NAME (1 to %d bytes), ro, "
+				    "it takes DIR or FILE, tag=NAME (1 to %d bytes), ro, "
 				    "cache=auto|none|always, uidmap= and gidmap=GUEST:HOST:COUNT",
 				    SHARE_TAG_MAX);
 	if (!share->tag) {
@@ -141,8 +143,12 @@ static int open_share(const char *text, unsigned int i, struct vmm_devices *devi
 				err,
 				refuse(err, -EEXIST, "two shares have the tag \"%s\"", share->tag),
 				"give each --share a tag= of its own");
-	share->fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return share->fd < 0 ? fail(err, -errno, "open the directory %s", share->path) : 0;
+	share->fd = open(share->path, O_PATH | O_CLOEXEC);
+	if (share->fd < 0 || fstat(share->fd, &st) < 0)
+		return fail(err, -errno, "open %s", share->path);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return refuse(err, -EINVAL, "%s is neither a directory nor a file", share->path);
+	return 0;
 }
 
 /* Every file that the guest knows is a descriptor here. */

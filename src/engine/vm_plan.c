@@ -22,6 +22,7 @@
 #include "image/layer.h"
 #include "image/store.h"
 #include "vmm/disk/disk.h"
+#include "vmm/share/share.h"
 
 enum { CPUS_MAX = 64, HOST_FILE_MAX = 1 << 20, NANO = 1000000000 };
 
@@ -350,7 +351,28 @@ static int take_files(struct engine *engine, const struct workload *workload, js
 	return 0;
 }
 
-/* Directories of the host become devices, which the machine mounts by their tags. */
+static int check_share(const char *source, const struct stat *st, struct error *err)
+{
+	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
+		return hint(
+			err,
+			refuse(err, -ENOTSUP,
+			       "\"%s\" cannot be mounted in a virtual machine: sockets, FIFOs and "
+			       "devices are the host's kernel's",
+			       source),
+			"run it as a container");
+	if (strchr(source, ',') != NULL)
+		return hint(
+			err,
+			refuse(err, -ENOTSUP,
+			       "\"%s\" cannot be mounted in a virtual machine: there is a comma in "
+			       "its path",
+			       source),
+			"mount the directory that it is in, or a link to it");
+	return 0;
+}
+
+/* Directories and files of the host become devices, which the machine mounts by their tags. */
 static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct error *err)
 {
 	json_t *shares = json_array(), *mount;
@@ -364,23 +386,21 @@ static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct err
 		bool read_only = false;
 		struct stat st;
 		size_t j;
+		int rc;
 
 		if (!str_eq(json_string_value(json_object_get(mount, "type")), "bind") ||
 		    source == NULL || str_after(source, AGENT_DIRECTORY "/files/") != NULL)
 			continue;
 		if (stat(source, &st) < 0)
 			return fail(err, -errno, "bind source \"%s\"", source);
-		if (!S_ISDIR(st.st_mode) || strchr(source, ',') != NULL)
-			return hint(err,
-				    refuse(err, -ENOTSUP,
-					   "\"%s\" cannot be mounted in a virtual machine: only "
-					   "directories can, whose path has no comma",
-					   source),
-				    "mount the directory that it is in");
+		rc = check_share(source, &st, err);
+		if (rc < 0)
+			return rc;
 		json_array_foreach (options, j, option)
 			read_only = read_only || str_eq(json_string_value(option), "ro");
 		tag = str_format("share%zu", json_array_size(shares));
-		place = str_format(AGENT_DIRECTORY "/shares/%s", tag);
+		place = str_format(AGENT_DIRECTORY "/shares/%s%s", tag,
+				   S_ISREG(st.st_mode) ? "/" SHARE_FILE_NAME : "");
 		add_argument(w, "--share",
 			     str_format("%s,tag=%s%s", source, tag, read_only ? ",ro" : ""));
 		json_array_append_new(shares, json_string(tag));

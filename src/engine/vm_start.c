@@ -29,6 +29,7 @@
 enum {
 	START_MS = 180000, /* until the agent answers */
 	DIAL_PAUSE_MS = 10,
+	LAST_WORDS_MS = 3000,
 };
 
 /* --- the console ---------------------------------------------------------------------------------------- */
@@ -116,8 +117,13 @@ static int time_left(int64_t deadline_ns)
 /* Why the start failed, when the VMM has ended or the agent is silent. */
 static int refuse_start(struct attendant *a, int rc, struct error *err)
 {
+	const int64_t deadline = clock_monotonic_ns() + LAST_WORDS_MS * INT64_C(1000000);
 	const char *reason;
 
+	/* A machine's connections end before it does, which has more to say. */
+	while (rc == -EPIPE && time_left(deadline) > 0)
+		if (await(a, -1, time_left(deadline)) == -ECHILD)
+			rc = -ECHILD;
 	if (rc == -ECHILD) {
 		attendant_end_machine(a);
 		reason = console_reason(&a->console);

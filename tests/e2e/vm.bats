@@ -102,6 +102,31 @@ no_machine() {
 	[ "${off#-}" -le 10 ]
 }
 
+@test "directories and files of the host, many of them, and memory" {
+	local m=$TEST_DIR/m volumes=() i
+	mkdir -p "$m/dir"
+	echo one > "$m/file"
+	echo in > "$m/dir/x"
+	mkfifo "$m/fifo"
+	for i in $(seq 20); do volumes+=(-v "$m/v$i:/v$i"); done
+	run berth run --rm -v "$m/file:/etc/f" -v "$m/file:/ro:ro" -v "$m/dir:/d:ro" "${volumes[@]}" \
+		--tmpfs /t:size=1m,mode=0700 --mount "type=bind,src=$m/file,dst=/g" busybox \
+		sh -c 'cat /etc/f /d/x /g; echo two >> /etc/f; echo 3 > /v7/made
+			echo no > /ro || echo no > /d/no; ls -ld /t | cut -c 1-10; df -k /t | tail -1'
+	[ "$status" -eq 0 ]
+	expect "$(printf '%s\n' "${lines[@]}" | grep -v Read-only | head -4)" "one
+in
+one
+drwx------"
+	expect_in "${lines[-1]}" " 1024 "
+	expect "$(cat "$m/file")" "one
+two"
+	expect "$(cat "$m/v7/made")" 3
+	run berth run --rm -v "$m/fifo:/x" busybox true
+	[ "$status" -eq 125 ]
+	expect_in "$output" "sockets, FIFOs and devices"
+}
+
 @test "vCPUs and memory are as asked for" {
 	run berth run --rm --no-template --cpus 2 --memory 100m busybox sh -c 'nproc; cat /sys/fs/cgroup/memory.max'
 	expect "$output" "2

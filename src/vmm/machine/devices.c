@@ -278,7 +278,7 @@ static int open_share(struct machine *machine, struct machine_share *share, int 
 	int tree;
 
 	if (fd < 0)
-		fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		fd = open(share->path, O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return fail(err, -errno, "open the directory %s", share->path);
 	if (machine->config.jail && machine->users_fd < 0) {

@@ -41,7 +41,7 @@ struct machine_vsock {
 /* A directory of the host that the guest can mount. */
 struct machine_share {
 	const char *path;
-	int fd;          /* the directory; taken; -1: `path` is opened */
+	int fd;          /* the directory or file; taken; -1: `path` is opened */
 	const char *tag; /* what the guest mounts */
 	bool read_only;
 	enum share_cache cache;

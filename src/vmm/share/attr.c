@@ -16,6 +16,12 @@ static int reply_attr(struct share_call *call, int fd)
 
 	if (rc < 0)
 		return rc;
+	/* The directory that is made up around a file. */
+	if (S_ISDIR(call->node->type) && !S_ISDIR(st.st_mode)) {
+		st.st_mode = S_IFDIR | 0555;
+		st.st_nlink = 2;
+		st.st_size = 0;
+	}
 	share_fill_attr(call->share, &st, &out.attr);
 	return share_reply(call, &out, sizeof(out));
 }

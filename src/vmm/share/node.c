@@ -283,8 +283,7 @@ int share_enter(struct share *share, int taken_fd, struct share_node *parent, co
 	return 0;
 }
 
-int share_lookup(struct share *share, struct share_node *parent, const char *name,
-		 struct fuse_entry_out *ret)
+int share_open_child(const struct share *share, const struct share_node *parent, const char *name)
 {
 	struct open_how how = {
 		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
@@ -296,10 +295,21 @@ int share_lookup(struct share *share, struct share_node *parent, const char *nam
 		return -ENOTDIR;
 	if (parent->fd < 0)
 		return -ESTALE;
-	fd = (int)syscall(SYS_openat2, parent->fd, name, &how, sizeof(how));
-	if (fd < 0)
-		return -errno;
-	return share_enter(share, fd, parent, name, ret);
+	if (!share->is_file)
+		fd = (int)syscall(SYS_openat2, parent->fd, name, &how, sizeof(how));
+	else if (strcmp(name, SHARE_FILE_NAME) == 0)
+		fd = fcntl(parent->fd, F_DUPFD_CLOEXEC, 0);
+	else
+		return -ENOENT;
+	return fd < 0 ? -errno : fd;
+}
+
+int share_lookup(struct share *share, struct share_node *parent, const char *name,
+		 struct fuse_entry_out *ret)
+{
+	int fd = share_open_child(share, parent, name);
+
+	return fd < 0 ? fd : share_enter(share, fd, parent, name, ret);
 }
 
 void share_node_moved(struct share *share, const struct share_node *parent, const char *name)
@@ -324,7 +334,7 @@ int share_root_init(struct share *share)
 
 	root->fd = fcntl(share->config.directory_fd, F_DUPFD_CLOEXEC, 0);
 	rc = root->fd < 0 ? -errno : share_stat(root->fd, &st, &root->mount);
-	if (rc == 0 && !S_ISDIR(st.st_mode))
+	if (rc == 0 && !S_ISDIR(st.st_mode) && !share->is_file)
 		rc = -ENOTDIR;
 	if (rc == 0)
 		rc = share_table_put(&share->nodes, FUSE_ROOT_ID, root);
@@ -338,7 +348,11 @@ int share_root_init(struct share *share)
 	root->ino = st.st_ino;
 	root->type = S_IFDIR;
 	root->lookups = 1;
-	share_node_enter_bucket(share, root);
+	/* The file itself must not be taken for it. */
+	if (share->is_file)
+		rehash(share);
+	else
+		share_node_enter_bucket(share, root);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ enum operation_flags {
 	NO_NODE = 2,   /* it is about no file */
 	NO_ANSWER = 4, /* the client expects none */
 	DATA = 8,      /* only the arguments' fixed part is copied: the rest is a file's */
+	MADE_UP = 16,  /* also of a directory that is made up (F6) */
 };
 
 struct operation {
@@ -164,9 +165,9 @@ static int refuse_ioctl(struct share_call *call)
 }
 
 static const struct operation operations[] = {
-	[FUSE_LOOKUP] = {share_do_lookup, 1, 0},
+	[FUSE_LOOKUP] = {share_do_lookup, 1, MADE_UP},
 	[FUSE_FORGET] = {share_do_forget, sizeof(struct fuse_forget_in), NO_NODE | NO_ANSWER},
-	[FUSE_GETATTR] = {share_do_getattr, sizeof(struct fuse_getattr_in), 0},
+	[FUSE_GETATTR] = {share_do_getattr, sizeof(struct fuse_getattr_in), MADE_UP},
 	[FUSE_SETATTR] = {share_do_setattr, sizeof(struct fuse_setattr_in), WRITES},
 	[FUSE_READLINK] = {share_do_readlink, 0, 0},
 	[FUSE_SYMLINK] = {share_do_symlink, 2, WRITES},
@@ -179,7 +180,7 @@ static const struct operation operations[] = {
 	[FUSE_OPEN] = {share_do_open, sizeof(struct fuse_open_in), 0},
 	[FUSE_READ] = {share_do_read, sizeof(struct fuse_read_in), 0},
 	[FUSE_WRITE] = {share_do_write, sizeof(struct fuse_write_in), WRITES | DATA},
-	[FUSE_STATFS] = {share_do_statfs, 0, 0},
+	[FUSE_STATFS] = {share_do_statfs, 0, MADE_UP},
 	[FUSE_RELEASE] = {share_do_release, sizeof(struct fuse_release_in), 0},
 	[FUSE_FSYNC] = {share_do_fsync, sizeof(struct fuse_fsync_in), 0},
 	[FUSE_SETXATTR] = {share_do_setxattr, sizeof(struct fuse_setxattr_in) + 1, WRITES},
@@ -195,7 +196,7 @@ static const struct operation operations[] = {
 	[FUSE_GETLK] = {share_do_getlk, sizeof(struct fuse_lk_in), 0},
 	[FUSE_SETLK] = {share_do_setlk, sizeof(struct fuse_lk_in), 0},
 	[FUSE_SETLKW] = {share_do_setlkw, sizeof(struct fuse_lk_in), 0},
-	[FUSE_ACCESS] = {share_do_access, sizeof(struct fuse_access_in), 0},
+	[FUSE_ACCESS] = {share_do_access, sizeof(struct fuse_access_in), MADE_UP},
 	[FUSE_CREATE] = {share_do_create, sizeof(struct fuse_create_in) + 1, WRITES},
 	[FUSE_INTERRUPT] = {do_interrupt, sizeof(struct fuse_interrupt_in), NO_NODE | NO_ANSWER},
 	[FUSE_DESTROY] = {do_destroy, 0, NO_NODE},
@@ -208,7 +209,7 @@ static const struct operation operations[] = {
 	[FUSE_LSEEK] = {share_do_lseek, sizeof(struct fuse_lseek_in), 0},
 	[FUSE_COPY_FILE_RANGE] = {share_do_copy_file_range, sizeof(struct fuse_copy_file_range_in),
 				  WRITES},
-	[FUSE_SYNCFS] = {share_do_syncfs, 0, 0},
+	[FUSE_SYNCFS] = {share_do_syncfs, 0, MADE_UP},
 	[FUSE_TMPFILE] = {share_do_tmpfile, sizeof(struct fuse_create_in), WRITES},
 };
 
@@ -246,6 +247,9 @@ static int perform(struct share_call *call, const struct operation *operation)
 	call->node = share_node_get(call->share, call->header.nodeid);
 	if (!call->node || call->node->fd < 0)
 		rc = -ESTALE;
+	else if (call->share->is_file && call->header.nodeid == FUSE_ROOT_ID &&
+		 !(operation->flags & MADE_UP))
+		rc = -EPERM;
 	else
 		rc = operation->serve(call);
 	if (call->node)
@@ -294,6 +298,7 @@ static int open_descriptors(void)
 int share_create(const struct share_config *config, struct share **ret, struct error *err)
 {
 	struct share *share = mem_new(sizeof(*share));
+	struct stat st;
 	int rc;
 
 	share->config = *config;
@@ -301,12 +306,17 @@ int share_create(const struct share_config *config, struct share **ret, struct e
 	share->handles.max = SHARE_HANDLES_MAX;
 	pthread_mutex_init(&share->lock, NULL);
 	share->proc_fd = open_descriptors();
-	share->directory_fd = openat(config->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	share->is_file = fstat(config->directory_fd, &st) == 0 && S_ISREG(st.st_mode);
+	share->directory_fd =
+		share->is_file
+			? openat(share->proc_fd, share_path(config->directory_fd).text,
+				 O_RDONLY | O_CLOEXEC)
+			: openat(config->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rc = share->proc_fd < 0 || share->directory_fd < 0 ? -errno : share_root_init(share);
 	if (rc < 0) {
 		share->config.directory_fd = -1; /* the caller's */
 		share_destroy(share);
-		return fail(err, rc, "open the directory to be shared");
+		return fail(err, rc, "open what is to be shared");
 	}
 	*ret = share;
 	return 0;

@@ -1,6 +1,6 @@
 /*
  * share: a server of the FUSE protocol (7.31 and later, as Linux's virtio-fs driver speaks it) on one
- * directory of the host. It knows nothing of queues: it gets a request as buffers and fills a reply in.
+ * directory of the host, or one file: then the client sees a directory that holds nothing else. It knows nothing of queues: it gets a request as buffers and fills a reply in.
  *
  * The client is a guest, hostile until proven otherwise. It must not reach anything outside of the
  * directory, whatever it sends, and whatever other programs of the host do in the directory meanwhile:
@@ -13,6 +13,7 @@
  *   F4  the client makes no devices, but for the character device 0:0 (overlayfs's whiteout).
  *   F5  a number that the client makes up is not found: a slot of a table that is used again gets a
  *       new generation.
+ *   F6  with the directory that is made up around a file nothing can be done but to find the file.
  *
  * Any number of threads may call share_serve, each with a share_thread of its own.
  */
@@ -32,6 +33,7 @@ enum {
 	SHARE_MAP_RANGES_MAX = 8,
 	SHARE_TAG_MAX = 36, /* bytes of the name that a guest mounts */
 };
+#define SHARE_FILE_NAME "file" /* what the client finds a single file by */
 
 /* `count` ids from `guest` on are those from `host` on. */
 struct share_range {
@@ -52,7 +54,7 @@ enum share_cache {
 };
 
 struct share_config {
-	int directory_fd; /* of the directory, taken unless creating fails */
+	int directory_fd; /* of the directory or regular file, taken unless creating fails */
 	bool read_only;
 	enum share_cache cache;
 	struct share_map users, groups;

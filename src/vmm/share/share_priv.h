@@ -63,7 +63,8 @@ struct share_table {
 
 struct share {
 	struct share_config config;
-	int directory_fd; /* a real one: syncfs */
+	bool is_file;     /* the root is made up (F6); its descriptor is the file's */
+	int directory_fd; /* a real one: syncfs; of a file the file's */
 	int proc_fd;      /* /proc/self/fd */
 	uint64_t root_mount;
 	pthread_mutex_t lock; /* the tables, and refs, lookups and owners of what is in them */
@@ -123,6 +124,9 @@ void share_node_enter_bucket(struct share *share, struct share_node *node);
 /* What stat says of a descriptor; *ret_mount is its mount's number. */
 int share_stat(int fd, struct stat *ret, uint64_t *ret_mount) must_check;
 void share_fill_attr(const struct share *share, const struct stat *st, struct fuse_attr *ret);
+/* Opens what `name` is in `parent` (O_PATH). The descriptor or -errno. */
+int share_open_child(const struct share *share, const struct share_node *parent,
+		     const char *name) must_check;
 /* Looks `name` up in `parent`, counts the lookup, and describes it to the client. */
 int share_lookup(struct share *share, struct share_node *parent, const char *name,
 		 struct fuse_entry_out *ret) must_check;

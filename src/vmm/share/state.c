@@ -8,10 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -80,10 +78,6 @@ static int load_node(struct share *share, struct state_reader *in)
  * in circles. */
 static void open_node(struct share *share, struct share_node *node, unsigned int depth)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-	};
 	struct share_node *parent = share_table_find(&share->nodes, node->parent);
 	struct stat st;
 
@@ -93,7 +87,7 @@ static void open_node(struct share *share, struct share_node *node, unsigned int
 		open_node(share, parent, depth - 1);
 	if (parent->fd < 0)
 		return;
-	node->fd = (int)syscall(SYS_openat2, parent->fd, node->name, &how, sizeof(how));
+	node->fd = share_open_child(share, parent, node->name);
 	if (node->fd < 0 || share_stat(node->fd, &st, &node->mount) < 0) {
 		fd_close(&node->fd);
 		return;

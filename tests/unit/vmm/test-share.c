@@ -276,6 +276,50 @@ static void devices_and_fifos_of_the_host_are_not_opened(void **state)
 	assert_int_equal(create(f, FUSE_ROOT_ID, "zero", O_RDWR, &node, &handle), -ENXIO);
 }
 
+static void a_single_file_is_in_a_directory_that_is_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_getattr_in in = {0};
+	struct fuse_setattr_in change = {.valid = FATTR_MODE, .mode = 0};
+	struct fuse_create_in create_in = {.flags = O_RDWR, .mode = 0644};
+	struct fuse_rename2_in rename_in = {.newdir = FUSE_ROOT_ID};
+	struct fuse_link_in link_in = {0};
+	struct fuse_attr_out out;
+	struct stat before, after;
+	uint64_t node, handle = 0, none = 0;
+
+	close_share(f);
+	f->config.directory_fd = openat(f->shared, "file", O_PATH | O_CLOEXEC);
+	assert_int_equal(fstat(f->config.directory_fd, &before), 0);
+	assert_int_equal(share_create(&f->config, &f->share, NULL), 0);
+	assert_int_equal(share_thread_create(f->share, &f->thread), 0);
+	assert_int_equal(ask(f, FUSE_GETATTR, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0), 0);
+	memcpy(&out, f->answer, sizeof(out));
+	assert_int_equal(out.attr.mode, S_IFDIR | 0555);
+	/* Its name on the host says nothing. */
+	node = node_of(f, FUSE_ROOT_ID, SHARE_FILE_NAME);
+	assert_int_not_equal(node, FUSE_ROOT_ID);
+	assert_int_equal(look_up(f, FUSE_ROOT_ID, "dir", &none), -ENOENT);
+	assert_int_equal(open_node(f, FUSE_OPEN, node, O_RDWR, &handle), 0);
+	assert_int_equal(write_file(f, node, handle, "hallo"), 0);
+	assert_int_equal(read_file(f, node, handle), 0);
+	assert_memory_equal(f->answer, "hallo", 5);
+	/* It stays the same file, whatever becomes of its name. */
+	assert_int_equal(unlinkat(f->shared, "file", 0), 0);
+	put_file(f->shared, "file", "other");
+	assert_int_equal(node_of(f, FUSE_ROOT_ID, SHARE_FILE_NAME), node);
+	link_in.oldnodeid = node;
+	assert_int_equal(ask(f, FUSE_SETATTR, 1, &change, sizeof(change), NULL, 0), -EPERM);
+	assert_int_equal(open_node(f, FUSE_OPENDIR, 1, O_RDONLY, &none), -EPERM);
+	assert_int_equal(ask_name(f, FUSE_CREATE, 1, &create_in, sizeof(create_in), "x"), -EPERM);
+	assert_int_equal(ask_name(f, FUSE_UNLINK, 1, NULL, 0, SHARE_FILE_NAME), -EPERM);
+	assert_int_equal(ask_name(f, FUSE_LINK, 1, &link_in, sizeof(link_in), "x"), -EPERM);
+	assert_int_equal(ask(f, FUSE_RENAME2, 1, &rename_in, sizeof(rename_in), "file\0x", 7),
+			 -EPERM);
+	assert_int_equal(fstat(f->config.directory_fd, &after), 0);
+	assert_int_equal(after.st_mode, before.st_mode);
+}
+
 static void the_guest_makes_no_devices(void **state)
 {
 	struct fixture *f = *state;
@@ -560,6 +604,7 @@ int main(void)
 		CASE(names_that_lead_elsewhere_are_refused),
 		CASE(a_link_is_shown_and_not_followed),
 		CASE(devices_and_fifos_of_the_host_are_not_opened),
+		CASE(a_single_file_is_in_a_directory_that_is_nothing_else),
 		CASE(the_guest_makes_no_devices),
 		CASE(made_up_numbers_are_stale),
 		CASE(what_is_forgotten_is_gone_and_its_number_is_not_used_again),
