@@ -31,6 +31,7 @@
 #include "oci/hooks.h"
 #include "oci/init.h"
 #include "oci/launch.h"
+#include "oci/record.h"
 #include "oci/runtime.h"
 #include "oci/sync.h"
 #include "oci/terminal.h"
@@ -42,66 +43,7 @@ void oci_child_release(struct oci_child *child)
 	fd_close(&child->console_fd);
 }
 
-/* --- the record --------------------------------------------------------------------------------- */
-
-static char *root_of(const struct config *c, const char *bundle)
-{
-	if (c->root_path == NULL)
-		return str_copy("");
-	return c->root_path[0] == '/' ? str_copy(c->root_path)
-				      : str_format("%s/%s", bundle, c->root_path);
-}
-
-static json_t *namespace_list(const struct config *c)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
-		if (c->linux_.namespaces[i].listed)
-			json_array_append_new(list, json_string(namespace_kinds[i].name));
-	return list;
-}
-
-static void fill_record(struct container *container, const struct config *c, const char *bundle,
-			const struct cgroup *cg)
-{
-	own_mem char *rootfs = root_of(c, bundle);
-	char now[CLOCK_TEXT_MAX];
-	json_t *record = container->record;
-
-	clock_format(clock_now_ns(), now);
-	json_object_set_new(record, "ociVersion", json_string(OCI_VERSION));
-	json_object_set_new(record, "id", json_string(container->id));
-	json_object_set_new(record, "bundle", json_string(bundle));
-	json_object_set_new(record, "rootfs", json_string(rootfs));
-	json_object_set_new(record, "created", json_string(now));
-	json_object_set_new(record, "owner", json_integer(geteuid()));
-	json_object_set_new(record, "namespaces", namespace_list(c));
-	if (c->annotations != NULL)
-		json_object_set(record, "annotations", c->annotations);
-	if (c->hooks[HOOK_POSTSTART].count > 0)
-		json_object_set_new(record, "poststart", json_true());
-	/* Mounts in the host's own mount namespace do not go with the container's processes. */
-	if (!config_has_namespace(c, NAMESPACE_MOUNT) && c->mount_count > 0)
-		json_object_set_new(record, "hostMounts", json_true());
-	if (c->hooks[HOOK_POSTSTOP].count > 0)
-		json_object_set_new(record, "poststop", json_true());
-	json_object_set_new(record, "cgroup", cgroup_save(cg));
-}
-
 /* --- preparing ---------------------------------------------------------------------------------- */
-
-static int read_spec(const struct oci_create *o, json_t **ret, struct error *err)
-{
-	own_mem char *path = NULL;
-
-	if (o->spec != NULL) {
-		*ret = json_incref(o->spec);
-		return 0;
-	}
-	path = str_format("%s/config.json", o->bundle);
-	return config_read_file(AT_FDCWD, path, ret, err);
-}
 
 /* In a user namespace that is joined, new namespaces have to belong to it; a pid namespace alone cannot be
  * made by the process itself. */
@@ -212,20 +154,9 @@ struct creation {
 
 static int run_runtime_hooks(struct creation *x, struct error *err)
 {
-	const struct config *c = x->launch->config;
-	struct hook_state state = {
-		.id = x->container->id,
-		.bundle = x->options->bundle,
-		/* The prestart hooks are from a time when they ran on start. */
-		.status = OCI_CREATED,
-		.pid = x->child.pid,
-		.annotations = c->annotations,
-	};
-	int rc = hooks_run(c, HOOK_PRESTART, &state, err);
+	int rc = record_runtime_hooks(x->launch->config, x->container->id, x->options->bundle,
+				      x->child.pid, err);
 
-	state.status = OCI_CREATING;
-	if (rc == 0)
-		rc = hooks_run(c, HOOK_CREATE_RUNTIME, &state, err);
 	if (rc == 0 && (rc = sync_send(x->launch->parent_sock, SYNC_GO, -1)) < 0)
 		rc = fail(err, rc, "talk to the container's process");
 	return rc;
@@ -246,16 +177,6 @@ static int serve_user_namespace(struct creation *x, struct error *err)
 	return rc < 0 ? fail(err, rc, "talk to the container's process") : 0;
 }
 
-static int write_pid_file(const char *path, pid_t pid, struct error *err)
-{
-	own_mem char *text = NULL;
-
-	if (path == NULL)
-		return 0;
-	text = str_format("%d", (int)pid);
-	return file_write(AT_FDCWD, path, text, strlen(text), 0644, FILE_WRITE_ATOMIC, err);
-}
-
 static int record_process(struct creation *x, bool ready, struct error *err)
 {
 	int rc = x->start_ticks ? 0 : proc_start_time(x->child.pid, &x->start_ticks);
@@ -273,7 +194,7 @@ static int acknowledge(struct creation *x, bool ready, struct error *err)
 	log_debug("init: closing the pipe to signal completion, container %s", x->container->id);
 
 	if ((rc = record_process(x, ready, err)) < 0 ||
-	    (rc = write_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
+	    (rc = record_pid_file(x->options->pid_file, x->child.pid, err)) < 0)
 		return rc;
 	rc = sync_send(x->launch->parent_sock, SYNC_GO, -1);
 	return rc < 0 ? fail(err, rc, "talk to the container's process") : 0;
@@ -391,7 +312,7 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	const bool rootless = geteuid() != 0;
 	int rc;
 
-	fill_record(x->container, c, x->options->bundle, cg);
+	record_fill(x->container, c, x->options->bundle, cg);
 	rc = container_save(x->container, c->json, err);
 	if (rc < 0)
 		return rc;
@@ -441,8 +362,8 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	rc = launch_preserve(&l, o->preserve_fds, err);
 	if (rc < 0)
 		return rc;
-	if ((rc = read_spec(o, &json, err)) < 0 || (rc = config_parse(json, &c, err)) < 0 ||
-	    (rc = check_options(o, c, err)) < 0 ||
+	if ((rc = record_read_spec(o->spec, o->bundle, &json, err)) < 0 ||
+	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
 	    (rc = cgroup_check_free(cg, err)) < 0 ||
 	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "oci/caps.h"
 #include "oci/config_priv.h"
+#include "oci/criu.h"
 #include "oci/mount_attr.h"
 #include "oci/runtime.h"
 
@@ -64,7 +65,8 @@ static json_t *annotations(void)
 	own_mem char *version = str_format("%u.%u.%u", v->major, v->minor, v->micro);
 
 	return json_pack("{s:s, s:s}", "io.github.seccomp.libseccomp.version", version,
-			 "org.opencontainers.runc.checkpoint.enabled", "false");
+			 "org.opencontainers.runc.checkpoint.enabled",
+			 criu_is_there() ? "true" : "false");
 }
 
 json_t *oci_features(void)

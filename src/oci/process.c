@@ -216,13 +216,38 @@ static int write_labels(const struct process_labels *labels, struct error *err)
 
 /* --- user --------------------------------------------------------------------------------------- */
 
+static bool is_null_device(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+/* The container's /dev/null. Anything may be at its place: opening it must not block. */
+static int open_null(void)
+{
+	own_fd int fd = open("/dev/null", O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !is_null_device(&st) || fcntl(fd, F_SETFL, O_RDWR) < 0)
+		return -ENODEV;
+	return take(fd);
+}
+
 void process_own_stdio(const struct config_process *p)
 {
+	own_fd int null = -1;
+
 	for (int fd = 0; fd < 3; fd++) {
 		struct stat st;
 
-		if (fstat(fd, &st) < 0 || st.st_uid == p->uid ||
-		    (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) || S_ISREG(st.st_mode))
+		if (fstat(fd, &st) < 0)
+			continue;
+		if (is_null_device(&st)) {
+			null = null < 0 ? open_null() : null;
+			/* Without one of its own the host's has to do. */
+			if (null < 0 || dup2(null, fd) < 0)
+				continue;
+		}
+		if (st.st_uid == p->uid || is_null_device(&st) || S_ISREG(st.st_mode))
 			continue;
 		/* Some kinds of file cannot change hands; they can still be used. */
 		if (fchown(fd, p->uid, (gid_t)-1) < 0)

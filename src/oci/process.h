@@ -30,7 +30,9 @@ int process_set_scheduling(const struct config *c, const struct config_process *
 int process_open_labels(const struct config_process *p, struct process_labels *ret,
 			struct error *err) must_check;
 
-/* Gives standard input and output to the user, so that it can open /dev/stdout. */
+/* Gives standard input and output to the user, so that it can open /dev/stdout. Where they are the host's
+ * /dev/null the container's takes its place: a file of the host's mounts could not be restored from an
+ * image. */
 void process_own_stdio(const struct config_process *p);
 /* Groups, gid, uid, umask; capabilities are kept for the steps that follow. */
 int process_become_user(const struct config_process *p, struct error *err) must_check;

@@ -32,7 +32,7 @@ static int show_dir(const struct rootfs *r, const struct config_mount *m, const 
 }
 
 /* "cpu,cpuacct" is the directory of both; "name=systemd" is "systemd". */
-static const char *dir_name(const struct cgroup_dir *dir)
+const char *rootfs_cgroup_name(const struct cgroup_dir *dir)
 {
 	const char *named = str_after(dir->controllers, "name=");
 
@@ -56,12 +56,13 @@ static int link_controllers(int tmpfs, const char *controllers, struct error *er
 static int show_v1(const struct rootfs *r, const struct config_mount *m, int tmpfs,
 		   const struct cgroup_dir *dir, struct error *err)
 {
-	own_mem char *path = str_format("%s/%s", m->destination, dir_name(dir));
+	own_mem char *path = str_format("%s/%s", m->destination, rootfs_cgroup_name(dir));
 	own_fd int target = -1, fd = -1;
 
-	if (mkdirat(tmpfs, dir_name(dir), 0755) < 0 && errno != EEXIST)
+	if (mkdirat(tmpfs, rootfs_cgroup_name(dir), 0755) < 0 && errno != EEXIST)
 		return fail(err, -errno, "create %s", path);
-	target = openat(tmpfs, dir_name(dir), O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	target = openat(tmpfs, rootfs_cgroup_name(dir),
+			O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (target < 0)
 		return fail(err, -errno, "open %s", path);
 	fd = show_dir(r, m, dir->path, target, path, err);

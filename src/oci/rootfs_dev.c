@@ -25,6 +25,11 @@ static const struct config_device standard[] = {
 	{"/dev/urandom", 'c', 1, 9, 0666, 0, 0}, {"/dev/tty", 'c', 5, 0, 0666, 0, 0},
 };
 
+const char *rootfs_standard_device(size_t i)
+{
+	return i < array_size(standard) ? standard[i].path : NULL;
+}
+
 static const char *const links[][2] = {
 	{"/proc/self/fd", "fd"},
 	{"/proc/self/fd/0", "stdin"},

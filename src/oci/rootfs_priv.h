@@ -17,3 +17,7 @@ int rootfs_mount_cgroup(const struct rootfs *r, const struct config_mount *m, in
 
 /* Makes the devices that a user namespace may not make, unless the host has them at the same place. */
 int rootfs_prepare_devices(struct rootfs *r, struct error *err) must_check;
+/* The name that a v1 hierarchy's directory has there: "cpu,cpuacct", "systemd". */
+const char *rootfs_cgroup_name(const struct cgroup_dir *dir);
+/* The path of the i'th device that every container has; NULL at the end. */
+const char *rootfs_standard_device(size_t i);

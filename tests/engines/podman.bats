@@ -148,3 +148,22 @@ prun() { p run --network none "$@"; }
 	run "$RUNTIME" --root /run/berth-oci-none list -q
 	[ "$output" = "" ]
 }
+
+@test "podman: checkpoint and restore, also under another name from an archive" {
+	why=$(criu check --no-default-config 2>&1) || skip "CRIU does not work on this kernel: $why"
+	prun -d --name c bb sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done'
+	wait_for 10 more_than 3 c
+	p container checkpoint c
+	[ "$(p inspect -f '{{.State.Status}} {{.State.Checkpointed}}' c)" = "exited true" ]
+	before=$(p logs c | tail -1)
+	p container restore c
+	wait_for 10 more_than "$before" c
+	[ "$(p exec c cat /proc/1/comm)" = sh ]
+	p container checkpoint --export "$work/c.tar" c
+	p rm -f c
+	p container restore --import "$work/c.tar" --name d
+	[ "$(p inspect -f '{{.State.Status}}' d)" = running ]
+	[ "$(p exec d cat /proc/1/comm)" = sh ]
+}
+
+more_than() { [ "$(p logs "$2" | tail -1)" -gt "$1" ]; }

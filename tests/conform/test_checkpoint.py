@@ -1,0 +1,337 @@
+"""Checkpoint and restore, as engines ask for them. They need a CRIU that works on the running kernel."""
+import array
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import unittest
+
+from harness import CGROUP_V2, RuntimeTest, read, wait_for
+
+COUNT = "i=0; while :; do echo $i >>/tmp/count; i=$((i+1)); sleep 0.05; done"
+
+
+def without_criu():
+    """Why there is nothing to test here, or None."""
+    if not shutil.which("criu"):
+        return "no CRIU on PATH"
+    check = subprocess.run(["criu", "check", "--no-default-config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = check.stdout.strip().splitlines() or ["it says nothing"]
+    return None if check.returncode == 0 else "CRIU does not work on this kernel: " + said[0]
+
+
+REASON = without_criu()
+if REASON:
+    print("test_checkpoint: most of it is skipped:", REASON, file=sys.stderr)
+
+
+class Refusals(RuntimeTest):
+    def test_missing_image_is_refused_and_leaves_nothing(self):
+        self.write_config()
+        name = self.new_id()
+        result = self.runtime("restore", "--bundle", self.bundle, "--image-path",
+                              os.path.join(self.work, "none"), name)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("none", result.stderr)
+        self.assertNotEqual(self.runtime("state", name).returncode, 0)
+
+    def test_stopped_container_has_no_state_to_keep(self):
+        self.process["args"] = ["true"]
+        name = self.create()
+        self.ok("start", name)
+        self.wait_status(name, "stopped")
+        result = self.runtime("checkpoint", "--image-path", os.path.join(self.work, "image"), name)
+        self.assertNotEqual(result.returncode, 0)
+
+    def test_parent_path_has_to_be_relative(self):
+        name = self.start_sleeping()
+        result = self.runtime("checkpoint", "--image-path", os.path.join(self.work, "image"),
+                              "--parent-path", "/abs", name)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("parent-path", result.stderr)
+
+    def test_without_criu_is_refused_in_words(self):
+        name = self.start_sleeping()
+        command = self.command("checkpoint", "--image-path", os.path.join(self.work, "image"), name)
+        result = subprocess.run([shutil.which(command[0]), *command[1:]], env={**os.environ, "PATH": self.work},
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, timeout=30)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("criu", result.stderr.lower())
+        self.assertEqual(self.state(name)["status"], "running")
+
+
+@unittest.skipIf(REASON, REASON)
+class Checkpoint(RuntimeTest):
+    def setUp(self):
+        super().setUp()
+        self.image = os.path.join(self.work, "image")
+        self.paths = ("--image-path", self.image, "--work-path", os.path.join(self.work, "logs"))
+
+    def create(self, *flags):
+        """As the harness does, but no file of the host's is open in the container."""
+        self.write_config()
+        name = self.new_id()
+        result = subprocess.run(self.command("create", "--bundle", self.bundle, *flags, name), timeout=30,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.assertEqual(result.returncode, 0)
+        return name
+
+    def counting(self):
+        self.shell(COUNT)
+        name = self.create()
+        self.ok("start", name)
+        self.wait_count(3)
+        return name
+
+    def count(self):
+        try:
+            return len(read(os.path.join(self.rootfs, "tmp/count")).split())
+        except FileNotFoundError:
+            return 0
+
+    def wait_count(self, more):
+        target = self.count() + more
+        wait_for(lambda: self.count() >= target, "the counter to go on")
+
+    def checkpoint(self, name, *flags):
+        self.ok("checkpoint", *self.paths, *flags, name, timeout=60)
+
+    def restore(self, name, *flags):
+        result = subprocess.run(
+            self.command("restore", "--detach", "--bundle", self.bundle, *self.paths, *flags, name), timeout=60,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.assertEqual(result.returncode, 0)
+
+    def again(self, name, *flags):
+        self.checkpoint(name, *flags)
+        self.assertNotEqual(self.runtime("state", name).returncode, 0)
+        self.restore(name, *flags)
+        self.assertEqual(self.state(name)["status"], "running")
+
+    def test_goes_on_where_it_was(self):
+        name = self.counting()
+        self.checkpoint(name)
+        stood = self.count()
+        self.restore(name, "--pid-file", os.path.join(self.work, "pid"))
+        state = self.state(name)
+        self.assertEqual(state["status"], "running")
+        self.assertEqual(int(read(os.path.join(self.work, "pid"))), state["pid"])
+        self.wait_count(3)
+        lines = read(os.path.join(self.rootfs, "tmp/count")).split()
+        self.assertEqual(lines, [str(i) for i in range(len(lines))])
+        self.assertGreater(len(lines), stood)
+        self.assertIn(COUNT, self.exec(name, "cat", "/proc/1/cmdline"))
+
+    def test_restored_one_is_a_container_like_any(self):
+        self.linux["resources"]["pids"] = {"limit": 77}
+        name = self.counting()
+        self.again(name)
+        pid = self.state(name)["pid"]
+        group = self.host_cgroup(pid, "pids")
+        self.assertEqual(read(group + "/pids.max").strip(), "77")
+        self.assertEqual(self.exec(name, "hostname"), "conform")
+        self.ok("pause", name)
+        self.wait_status(name, "paused")
+        self.ok("resume", name)
+        self.ok("kill", name, "KILL")
+        self.wait_status(name, "stopped")
+        self.ok("delete", name)
+        self.assertFalse(os.path.exists(group))
+
+    def test_twice(self):
+        name = self.counting()
+        self.again(name)
+        shutil.rmtree(self.image)
+        self.again(name)
+        self.wait_count(3)
+
+    def test_leave_running(self):
+        name = self.counting()
+        pid = self.state(name)["pid"]
+        self.checkpoint(name, "--leave-running")
+        self.assertEqual(self.state(name)["pid"], pid)
+        self.wait_count(3)
+
+    def test_in_the_foreground_with_its_exit_code(self):
+        self.shell("while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 7")
+        name = self.create()
+        self.ok("start", name)
+        self.checkpoint(name)
+        with open(os.path.join(self.rootfs, "tmp/go"), "w"):
+            pass
+        result = self.runtime("restore", "--bundle", self.bundle, *self.paths, name, timeout=60)
+        self.assertEqual(result.returncode, 7, result.stderr)
+        self.assertNotEqual(self.runtime("state", name).returncode, 0)
+
+    def test_bind_mounts_of_directories_files_and_over_links(self):
+        os.makedirs(os.path.join(self.work, "volume"))
+        with open(os.path.join(self.work, "file"), "w") as out:
+            out.write("from the host")
+        os.symlink("tmp", os.path.join(self.rootfs, "link"))
+        self.mount("/link/volume", os.path.join(self.work, "volume"))
+        self.mount("/etc/file", os.path.join(self.work, "file"), options=("bind", "ro"))
+        name = self.counting()
+        self.again(name)
+        self.exec(name, "touch", "/tmp/volume/made")
+        self.assertTrue(os.path.exists(os.path.join(self.work, "volume/made")))
+        self.assertEqual(self.exec(name, "cat", "/etc/file"), "from the host")
+        self.assertNotEqual(self.runtime("exec", name, "touch", "/etc/file").returncode, 0)
+
+    def test_cgroup_mount(self):
+        self.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup",
+                                      "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "ro"]})
+        name = self.counting()
+        self.again(name)
+        tasks = "cgroup.procs" if CGROUP_V2 else "memory/cgroup.procs"
+        self.assertIn("1", self.exec(name, "cat", "/sys/fs/cgroup/" + tasks).split())
+
+    def test_hidden_and_read_only_paths_stay_so(self):
+        name = self.counting()
+        before = self.exec(name, "sh", "-c", "grep -c . /proc/mounts; wc -c </proc/keys")
+        self.again(name)
+        self.assertEqual(before, self.exec(name, "sh", "-c", "grep -c . /proc/mounts; wc -c </proc/keys"))
+        self.assertNotEqual(self.runtime("exec", name, "sh", "-c", "echo 1 >/proc/sys/kernel/panic").returncode, 0)
+
+    def test_pipes_are_replaced(self):
+        self.shell("while read line; do echo got $line; done")
+        self.write_config()
+        name = self.new_id()
+        old = subprocess.Popen(self.command("run", "--bundle", self.bundle, name), text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        old.stdin.write("one\n")
+        old.stdin.flush()
+        self.assertEqual(old.stdout.readline(), "got one\n")
+        self.checkpoint(name)
+        old.communicate()
+        new = subprocess.Popen(self.command("restore", "--bundle", self.bundle, *self.paths, name), text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, error = new.communicate("two\n", timeout=60)
+        self.assertEqual((new.returncode, out), (0, "got two\n"), error)
+
+    def receive_terminal(self, flags_of):
+        """Calls with the socket's path; returns the terminal that was sent to it."""
+        path = os.path.join(self.work, "console.sock")
+        if os.path.exists(path):
+            os.unlink(path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            listener.settimeout(60)
+            got = []
+
+            def accept():
+                with listener.accept()[0] as connection:
+                    _, ancillary, _, _ = connection.recvmsg(64, 256)
+                    fds = array.array("i")
+                    fds.frombytes(ancillary[0][2][:4])
+                    got.append(fds[0])
+            thread = threading.Thread(target=accept)
+            thread.start()
+            flags_of(path)
+            thread.join()
+        return got[0]
+
+    def test_file_of_the_host_is_replaced_by_a_file(self):
+        self.shell("while ! [ -e /tmp/go ]; do sleep 0.05; done; echo goes on")
+        name = super().create()
+        self.ok("start", name)
+        self.checkpoint(name)
+        piped = self.runtime("restore", "--bundle", self.bundle, *self.paths, name)
+        self.assertNotEqual(piped.returncode, 0)
+        self.assertIn("descriptor 1", piped.stderr)
+        with open(os.path.join(self.work, name + ".out"), "a") as out:
+            result = subprocess.run(self.command("restore", "-d", "--bundle", self.bundle, *self.paths, name),
+                                    stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60)
+        self.assertEqual(result.returncode, 0, self.written(name))
+        with open(os.path.join(self.rootfs, "tmp/go"), "w"):
+            pass
+        self.wait_status(name, "stopped")
+        self.assertEqual(self.written(name), "goes on\n")
+
+    def test_terminal_is_sent_to_the_console_socket(self):
+        self.process["terminal"] = True
+        self.shell("while read line; do echo got $line; done")
+        name = []
+        master = self.receive_terminal(lambda path: name.append(self.create("--console-socket", path)))
+        self.ok("start", name[0])
+        os.write(master, b"one\n")
+        seen = b""
+        while b"got one" not in seen:
+            seen += os.read(master, 100)
+        self.checkpoint(name[0])
+        os.close(master)
+        master = self.receive_terminal(lambda path: self.restore(name[0], "--console-socket", path))
+        os.write(master, b"two\n")
+        seen = b""
+        while b"got two" not in seen:
+            seen += os.read(master, 100)
+        os.close(master)
+
+    def test_namespaces_that_are_given(self):
+        with subprocess.Popen(["unshare", "-n", "-i", "-u", "cat"], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL) as holder:
+            own = os.readlink("/proc/self/ns/net")
+            wait_for(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own, "the namespaces")
+            for kind, file in (("network", "net"), ("ipc", "ipc"), ("uts", "uts")):
+                self.namespace(kind, f"/proc/{holder.pid}/ns/{file}")
+            del self.config["hostname"]
+            name = self.counting()
+            self.again(name)
+            pid = self.state(name)["pid"]
+            for file in ("net", "ipc", "uts"):
+                self.assertEqual(os.readlink(f"/proc/{pid}/ns/{file}"),
+                                 os.readlink(f"/proc/{holder.pid}/ns/{file}"), file)
+            self.wait_count(2)
+            self.ok("delete", "--force", name)
+            holder.stdin.close()
+
+    def test_cgroup_namespace(self):
+        self.namespace("cgroup")
+        name = self.counting()
+        self.again(name)
+        self.wait_count(2)
+
+    def test_user_namespace(self):
+        self.user_namespace()
+        name = self.counting()
+        self.again(name)
+        self.wait_count(2)
+        self.assertEqual(self.exec(name, "id", "-u"), "0")
+        pid = self.state(name)["pid"]
+        self.assertEqual(os.stat(f"/proc/{pid}").st_uid, 100000)
+
+    def test_hooks_run_again(self):
+        log = os.path.join(self.work, "hooks")
+        self.config["hooks"] = {"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", f"cat >>{log}; echo >>{log}"]}]}
+        name = self.counting()
+        self.again(name)
+        states = [json.loads(line) for line in read(log).splitlines()]
+        self.assertEqual([s["id"] for s in states], [name, name])
+        self.assertEqual(states[1]["pid"], self.state(name)["pid"])
+
+    def test_failing_restore_leaves_nothing_and_says_why(self):
+        name = self.counting()
+        self.checkpoint(name)
+        os.unlink(os.path.join(self.image, "pstree.img"))
+        result = self.runtime("restore", "--detach", "--bundle", self.bundle, *self.paths, name)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("criu", result.stderr.lower())
+        self.assertNotEqual(self.runtime("state", name).returncode, 0)
+        for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"):
+            self.assertFalse(os.path.exists(os.path.join(top, name)), top)
+
+    def test_of_a_paused_one(self):
+        name = self.counting()
+        self.ok("pause", name)
+        self.checkpoint(name)
+        self.restore(name)
+        self.wait_count(2)
+
+
+if __name__ == "__main__":
+    unittest.main()
