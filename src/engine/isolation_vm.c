@@ -71,14 +71,19 @@ static int signal_workload(struct engine *engine, const char *id, int signal, st
 	return vm_agent_ask(engine, id, o, NULL, err);
 }
 
+/* The workload is frozen in the machine first: whoever wakes the machine then does not wake it. */
 static int pause_workload(struct engine *engine, const char *id, struct error *err)
 {
-	return vm_agent_ask(engine, id, request("pause"), NULL, err);
+	int rc = vm_agent_ask(engine, id, request("pause"), NULL, err);
+
+	return rc < 0 ? rc : vm_set_paused(engine, id, "pause", err);
 }
 
 static int resume_workload(struct engine *engine, const char *id, struct error *err)
 {
-	return vm_agent_ask(engine, id, request("resume"), NULL, err);
+	int rc = vm_set_paused(engine, id, "resume", err);
+
+	return rc < 0 ? rc : vm_agent_ask(engine, id, request("resume"), NULL, err);
 }
 
 /* Numbers that are absent are "none". */

@@ -20,7 +20,7 @@
  *       |    `- berth vmm run ...
  *       `- attendant of an exec
  *
- * Files in <state>/<id>/: vsock (the machine's socket), vmm (the VMM's pid and start time, and on further
+ * Files in <state>/<id>/: vsock and control (the machine's sockets), vmm (the VMM's pid and start time, and on further
  * lines those of others that must have ended), initrd (while
  * it starts), end (what is to be told of its end).
  *
@@ -90,7 +90,13 @@ int vm_agent_answered(struct vm_dial *dial, struct error *err) must_check;
 
 /* A connection for requests to a machine that runs; non-blocking. -ESRCH: it does not run. */
 int vm_agent_connect(struct engine *engine, const char *id, struct error *err) must_check;
-/* Blocking, for a machine that runs: one request. `request` is consumed; *ret_answer may be NULL.
+/* Has the machine run until the descriptor is closed, whether or not somebody pauses it. -1: it cannot,
+ * as it does not run. */
+int vm_wake(struct engine *engine, const char *id);
+/* Stops the vCPUs (`what` "pause") or lets them go on ("resume"). */
+int vm_set_paused(struct engine *engine, const char *id, const char *what,
+		  struct error *err) must_check;
+/* Blocking, for a machine that runs, paused or not: one request. `request` is consumed; *ret_answer may be NULL.
  * -ESRCH: it does not run; -ETIMEDOUT. */
 int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
 		 struct error *err) must_check;

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "engine/vm.h"
 #include "guest/protocol.h"
+#include "vmm/machine/client.h"
 
 struct vm_path vm_path(const char *id, const char *name)
 {
@@ -164,11 +165,35 @@ int vm_agent_connect(struct engine *engine, const char *id, struct error *err)
 	return rc < 0 ? refuse_answer(rc, &why, err) : take(fd);
 }
 
+static int connect_control(struct engine *engine, const char *id, struct error *err)
+{
+	own_fd int state_fd = open(engine->state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return state_fd < 0 ? fail(err, -errno, "open %s", engine->state)
+			    : control_connect_at(state_fd, vm_path(id, "control").text,
+						 VM_ANSWER_MS, err);
+}
+
+int vm_wake(struct engine *engine, const char *id)
+{
+	own_fd int fd = connect_control(engine, id, NULL);
+
+	return fd < 0 || control_do(fd, "wake", NULL, NULL) < 0 ? -1 : take(fd);
+}
+
+int vm_set_paused(struct engine *engine, const char *id, const char *what, struct error *err)
+{
+	own_fd int fd = connect_control(engine, id, err);
+
+	return fd < 0 ? fd : control_do(fd, what, NULL, err);
+}
+
 int vm_agent_ask(struct engine *engine, const char *id, json_t *request, json_t **ret_answer,
 		 struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
 	own_json json_t *owned = request;
+	own_fd int awake = vm_wake(engine, id);
 	own_fd int fd = vm_agent_connect(engine, id, err);
 	struct error why = {0};
 	int rc;

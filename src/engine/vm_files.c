@@ -29,6 +29,7 @@ struct session {
 	const struct workload *workload;
 	struct plan plan;
 	struct attendant *machine; /* NULL: its own */
+	int awake;                 /* keeps one that runs from being paused */
 	int fd;                    /* the connection that carries the files */
 };
 
@@ -76,6 +77,7 @@ static int end_machine(struct session *s, bool in_order, struct error *err)
 static void session_release(struct session *s)
 {
 	fd_close(&s->fd);
+	fd_close(&s->awake);
 	/* Something has failed already, and what is left is tidied up by the next command. */
 	if (end_machine(s, false, NULL) < 0)
 		s->machine = NULL;
@@ -114,7 +116,12 @@ static int begin(struct session *s, json_t *message, struct error *err)
 {
 	const struct timeval patience = {.tv_sec = SILENCE_S};
 	own_json json_t *owned = message;
-	int rc = s->workload->pid > 0 ? 0 : start_machine(s, err);
+	int rc = 0;
+
+	if (s->workload->pid > 0)
+		s->awake = vm_wake(s->engine, s->workload->id);
+	else
+		rc = start_machine(s, err);
 
 	if (rc == 0)
 		rc = s->fd = vm_agent_connect(s->engine, s->workload->id, err);
@@ -246,7 +253,8 @@ static int receive(struct session *s, const char *as, workload_bytes_fn *out, vo
 /* --- the hooks ------------------------------------------------------------------------------------------ */
 
 #define SESSION(e, w)                                                                              \
-	((struct session){.engine = (e), .workload = (w), .plan = PLAN_EMPTY, .fd = -1})
+	((struct session){                                                                         \
+		.engine = (e), .workload = (w), .plan = PLAN_EMPTY, .awake = -1, .fd = -1})
 
 /* One that has never been started, or writes to memory. */
 static bool has_disk(struct engine *engine, const struct workload *w)

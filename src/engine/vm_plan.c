@@ -264,6 +264,7 @@ static int add_machine(struct work *w, struct error *err)
 		add_argument(w, "--restore", take(template));
 	add_argument(w, "--no-reset", NULL);
 	add_argument(w, "--vsock", str_copy("vsock,cid=3"));
+	add_argument(w, "--control", str_copy("control"));
 	return vm_template_placeholder(w->engine, &w->placeholder, err);
 }
 

@@ -127,6 +127,36 @@ two"
 	expect_in "$output" "sockets, FIFOs and devices"
 }
 
+# What the VMM's processes have used, in ticks.
+cpu_of() {
+	local pid sum=0 fields
+	for pid in $(vmm_of "$1") $(pgrep -P "$(vmm_of "$1")"); do
+		read -ra fields < "/proc/$pid/stat"
+		sum=$((sum + fields[13] + fields[14]))
+	done
+	echo "$sum"
+}
+
+@test "a paused machine uses no CPU, and can be looked at all the same" {
+	berth run -d --name p busybox sh -c 'echo 1 > /one; while :; do :; done' > /dev/null
+	eventually berth exec p test -e /one
+	berth pause p
+	local before
+	before=$(cpu_of p)
+	sleep 1
+	expect "$(cpu_of p)" "$before"
+	expect "$(berth cp p:/one - | tar -xO)" 1
+	expect_in "$(berth top p)" "while"
+	expect_in "$(berth stats --no-stream p)" "MiB"
+	# It has been put to sleep again.
+	before=$(cpu_of p)
+	sleep 1
+	expect "$(cpu_of p)" "$before"
+	berth unpause p
+	berth exec p true
+	[ "$(cpu_of p)" -gt "$before" ]
+}
+
 @test "vCPUs and memory are as asked for" {
 	run berth run --rm --no-template --cpus 2 --memory 100m busybox sh -c 'nproc; cat /sys/fs/cgroup/memory.max'
 	expect "$output" "2

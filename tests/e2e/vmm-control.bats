@@ -52,6 +52,17 @@ control() {
 	"$BERTH" vmm control vm.sock "$@"
 }
 
+# Runs a command while a connection of ours has the machine run.
+awake() {
+	python3 -c '
+import socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("vm.sock")
+s.sendall(b"{\"do\":\"wake\"}\n")
+assert b"result" in s.recv(1000)
+sys.exit(subprocess.call(sys.argv[1:]))' "$@"
+}
+
 # The values of these keys of the JSON on stdin.
 get() {
 	python3 -c '
@@ -95,6 +106,23 @@ print(s.makefile().readline(), end="")' "$1"
 	vm=
 	[ "$code" -eq 43 ]
 	[ "$(tr -d '\n' < letters)" = abcdefghijklmnopqrstuvwxyz ]
+}
+
+@test "a paused guest runs while somebody has woken it, and no longer" {
+	start soft
+	control pause
+	letters=$(cat letters)
+	awake bash -c 'for i in $(seq 200); do [ "$(cat letters)" = "$1" ] || exit 0; sleep 0.05; done; exit 1' - "$letters"
+	[ "$(control status | get state)" = paused ]
+	letters=$(cat letters)
+	sleep 0.5
+	[ "$(cat letters)" = "$letters" ]
+	# Nor can it be saved meanwhile, but afterwards.
+	run awake "$BERTH" vmm control vm.sock snapshot saved
+	[ "$status" -ne 0 ]
+	control snapshot saved
+	control resume
+	wait_for z letters
 }
 
 @test "stop ends the machine at once, and the socket goes with it" {

@@ -24,6 +24,7 @@ struct client {
 	struct loop_source *source; /* NULL: a free place */
 	int fd;
 	int64_t active_ns; /* when it last said something */
+	bool wakes;        /* the machine runs for it, though it may be paused */
 	struct request_fds fds;
 	size_t in_count;
 	char in[CONTROL_LINE_MAX];
@@ -50,6 +51,8 @@ static void drop(struct client *client)
 	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i] == client)
 			control->clients[i] = NULL;
+	if (client->wakes)
+		machine_unwake(control->machine);
 	loop_remove(client->source);
 	drop_fds(client);
 	fd_close(&client->fd);
@@ -89,6 +92,19 @@ static json_t *error_reply(const struct error *err)
 	return reply;
 }
 
+/* The only request that is about the connection itself: until its end the machine runs. */
+static bool is_wake(const struct json_at *request)
+{
+	return str_eq(json_string_value(json_object_get(request->value, "do")), "wake");
+}
+
+static void wake(struct client *client)
+{
+	if (!client->wakes)
+		machine_wake(client->control->machine);
+	client->wakes = true;
+}
+
 /* Carries out one line. */
 static void answer(struct client *client, const char *line, size_t length)
 {
@@ -104,7 +120,9 @@ static void answer(struct client *client, const char *line, size_t length)
 		root = json_root(request);
 		rc = json_as_object(&root, &err);
 	}
-	if (rc == 0)
+	if (rc == 0 && is_wake(&root))
+		wake(client);
+	else if (rc == 0)
 		rc = request_execute(machine, &root, &client->fds, &result, &err);
 	drop_fds(client);
 	if (rc < 0) {

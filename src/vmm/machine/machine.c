@@ -191,23 +191,42 @@ static int restart(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < machine->config.cpus; i++)
 		machine->cpus[i].must_reset = true;
 	machine->power = BOARD_ON;
-	if (!machine->paused)
+	if (!machine->paused || machine->wakers > 0)
 		machine_cpus_set_mode(machine, MACHINE_RUNNING);
 	return 0;
 }
 
 /* A guest that has asked for its end is parked already and stays so (machine_power). */
+static void set_paused(struct machine *machine, bool paused, unsigned int wakers)
+{
+	const bool ran = !machine->paused || machine->wakers > 0, runs = !paused || wakers > 0;
+
+	machine->paused = paused;
+	machine->wakers = wakers;
+	if (!runs)
+		machine_cpus_set_mode(machine, MACHINE_PARKED);
+	else if (!ran && machine->power == BOARD_ON)
+		machine_cpus_set_mode(machine, MACHINE_RUNNING);
+}
+
 void machine_pause(struct machine *machine)
 {
-	machine->paused = true;
-	machine_cpus_set_mode(machine, MACHINE_PARKED);
+	set_paused(machine, true, machine->wakers);
 }
 
 void machine_resume(struct machine *machine)
 {
-	if (machine->paused && machine->power == BOARD_ON)
-		machine_cpus_set_mode(machine, MACHINE_RUNNING);
-	machine->paused = false;
+	set_paused(machine, false, machine->wakers);
+}
+
+void machine_wake(struct machine *machine)
+{
+	set_paused(machine, machine->paused, machine->wakers + 1);
+}
+
+void machine_unwake(struct machine *machine)
+{
+	set_paused(machine, machine->paused, machine->wakers - 1);
 }
 
 bool machine_is_paused(const struct machine *machine)

@@ -71,6 +71,7 @@ struct machine {
 	struct control *control; /* NULL: none */
 	int64_t started_ns;      /* monotonic */
 	bool paused;             /* by request; the device thread's */
+	unsigned int wakers;     /* who have it run though it is paused; the device thread's */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -102,6 +103,9 @@ const struct cpu_accel *machine_choose_accel(enum machine_accel wanted);
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 bool machine_is_paused(const struct machine *machine);
+/* Between the two it runs, paused or not. They come in pairs. */
+void machine_wake(struct machine *machine);
+void machine_unwake(struct machine *machine);
 
 /* machine_cpus.c */
 extern const struct cpu_client_ops machine_client_ops;

@@ -104,6 +104,8 @@ static int do_snapshot(struct machine *machine, const struct json_at *request,
 		return refuse(err, -EINVAL,
 			      "a snapshot needs %d descriptors: memory, state and machine.json",
 			      SNAPSHOT_FILES);
+	if (machine->wakers > 0)
+		return refuse(err, -EBUSY, "somebody has the machine run at the moment");
 	machine_pause(machine);
 	rc = snapshot_save(machine, fds->fds, err);
 	if (rc == 0 && stop)
