@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/change.h"
@@ -107,6 +108,8 @@ static int run_pull(const struct args *args, struct error *err)
 		return args_refuse(args, err,
 				   "Notary's signatures are not supported: the policy says what "
 				   "must be signed (--signature-policy)");
+	/* Until the end of the program: whenever a signal comes, there is a message. */
+	(void)interrupt_begin();
 	rc = open_images(args, &engine, &store, err);
 	if (rc >= 0)
 		rc = args_flag(args, "all-tags")

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/find.h"
+#include "engine/guard.h"
 #include "engine/isolation.h"
 #include "engine/lock.h"
 #include "engine/overlay.h"
@@ -32,7 +33,8 @@ struct hold {
 	struct engine *engine;
 	struct workload workload;
 	int lock_fd;
-	bool paused;      /* by us */
+	bool paused; /* by us */
+	struct guard guard;
 	sigset_t signals; /* as they were before */
 };
 
@@ -47,6 +49,7 @@ static void hold_end(struct hold *hold)
 		/* One that has ended meanwhile needs no thawing. */
 		if (workload_unpause(hold->engine, hold->workload.id, NULL) < 0)
 			hold->paused = false;
+		guard_end(&hold->guard);
 		sigprocmask(SIG_SETMASK, &hold->signals, NULL);
 	}
 	if (hold->lock_fd >= 0)
@@ -67,19 +70,24 @@ static int hold_begin(struct engine *engine, const char *ref, enum hold_how how,
 	sigaddset(&ending, SIGTERM);
 	sigaddset(&ending, SIGHUP);
 	sigaddset(&ending, SIGPIPE);
-	*ret = (struct hold){.engine = engine, .lock_fd = -1};
+	*ret = (struct hold){.engine = engine, .lock_fd = -1, .guard = GUARD_NONE};
 	rc = workload_find(engine, ref, w, err);
 	if (rc == 0)
 		rc = isolation_check_inside(w, err);
 	if (rc < 0)
 		return rc;
 	if (w->status == WORKLOAD_RUNNING && how == HOLD_PAUSED) {
-		/* A signal that ends us must not leave it frozen. */
+		/* A signal that ends us must not leave it frozen: most wait, and for SIGKILL there
+		 * is the guard. */
 		sigprocmask(SIG_BLOCK, &ending, &ret->signals);
-		rc = workload_pause(engine, w->id, err);
+		rc = guard_begin(engine, w, &ret->guard, err);
+		if (rc == 0)
+			rc = workload_pause(engine, w->id, err);
 		ret->paused = rc == 0;
-		if (rc < 0)
+		if (rc < 0) {
+			guard_end(&ret->guard);
 			sigprocmask(SIG_SETMASK, &ret->signals, NULL);
+		}
 		return rc;
 	}
 	if (w->status == WORKLOAD_RUNNING || w->status == WORKLOAD_PAUSED)

@@ -16,6 +16,7 @@
 
 #include "base/beneath.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -285,9 +286,11 @@ static int spool(struct image_session *session, int fd, struct error *err)
 	unlinkat(session->dir_fd, name, 0);
 	decompressor_create(write_spool, &file, &d);
 	for (;;) {
-		ssize_t n = read(fd, chunk, READ_SIZE);
-		int rc;
+		int rc = interrupt_await(fd, err);
+		ssize_t n = rc < 0 ? 0 : read(fd, chunk, READ_SIZE);
 
+		if (rc < 0)
+			return rc;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

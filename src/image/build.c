@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
@@ -275,24 +276,28 @@ int image_build(struct image_store *store, const struct image_import *options,
 	struct build build = {.options = options, .produce = produce, .produce_context = context};
 	char full_name[REFERENCE_TEXT_MAX] = "";
 	const int64_t since = clock_now_ns();
+	struct interrupt interrupt;
 	struct platform platform;
 	struct digest id;
 	int rc = platform_parse(options->platform, &platform, err);
 
 	if (rc == 0 && options->name != NULL)
 		rc = image_target_name(options->name, full_name, err);
-	if (rc == 0)
-		rc = image_session_begin(store, &build.session, err);
 	if (rc < 0)
 		return rc;
-	if (options->base != NULL)
+	interrupt = interrupt_begin();
+	rc = image_session_begin(store, &build.session, err);
+	if (rc == 0 && options->base != NULL)
 		rc = base_read(store, options->base, &build.base, err);
 	if (rc == 0)
 		rc = build_in_session(&build, &platform, full_name, &id, err);
 	image_session_end(&build.session);
 	base_release(&build.base);
 	if (rc < 0)
-		return image_fetch_failed(store, since, rc);
+		rc = image_fetch_failed(store, since, rc);
+	interrupt_end(&interrupt, rc);
+	if (rc < 0)
+		return rc;
 	rc = image_trim(store, since, NULL, NULL, err);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }

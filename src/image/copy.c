@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/depot.h"
@@ -394,6 +395,7 @@ int image_copy(const struct image_copy *copy, struct digest *ret, struct error *
 {
 	struct image_copy options = *copy;
 	struct copying c = {.options = &options};
+	const struct interrupt interrupt = interrupt_begin();
 	struct digest top;
 	int rc;
 
@@ -415,6 +417,7 @@ int image_copy(const struct image_copy *copy, struct digest *ret, struct error *
 	if (rc == 0)
 		rc = copy_documents(&c, &top, err);
 	copying_release(&c);
+	interrupt_end(&interrupt, rc);
 	if (rc < 0)
 		return rc;
 	*ret = top;

@@ -11,6 +11,7 @@
 
 #include "base/dylib.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/http_proxy.h"
@@ -278,6 +279,14 @@ static int on_seek(void *context, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+/* libcurl asks as bytes come, and every second. */
+static int on_progress(void *context, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+		       curl_off_t up)
+{
+	(void)context, (void)down_all, (void)down, (void)up_all, (void)up;
+	return interrupt_pending();
+}
+
 static int map_error(struct http *http, CURLcode code, const char *url, struct error *err)
 {
 	const char *why = http->reason[0] ? http->reason : http->api.easy_strerror(code);
@@ -421,6 +430,8 @@ static int exchange(struct http *http, const struct http_request *q, const char 
 	set(http->curl, CURLOPT_WRITEFUNCTION, on_body);
 	set(http->curl, CURLOPT_WRITEDATA, &x);
 	set(http->curl, CURLOPT_READDATA, &x);
+	set(http->curl, CURLOPT_NOPROGRESS, 0L);
+	set(http->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	set(http->curl, CURLOPT_SEEKFUNCTION, on_seek);
 	set(http->curl, CURLOPT_SEEKDATA, &x);
 	/* Said in any case: libcurl would read the environment in its own way. */
@@ -439,6 +450,8 @@ static int exchange(struct http *http, const struct http_request *q, const char 
 		response->error_body = buf_take(&x.error_body);
 	if (x.rc < 0)
 		return x.rc;
+	if (code == CURLE_ABORTED_BY_CALLBACK && interrupt_pending())
+		return interrupt_check(err);
 	if (code != CURLE_OK)
 		return map_error(http, code, url, err);
 	return 0;

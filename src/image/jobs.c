@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 
 enum { TICK_MS = 100, OVER = -1 };
@@ -40,7 +41,7 @@ struct crew {
 	size_t begun, running; /* counts */
 	int pipe[2];
 	int signal_fd;
-	sigset_t signals_before;
+	struct interrupt interrupt;
 	pid_t parent;
 };
 
@@ -54,9 +55,7 @@ static _Noreturn void child(struct crew *crew, size_t i)
 		_exit(1);
 	fd_close(&crew->pipe[0]);
 	fd_close(&crew->signal_fd);
-	sigprocmask(SIG_SETMASK, &crew->signals_before, NULL);
-	/* A terminal's Ctrl-C goes to all of us; the parent alone acts on it. */
-	signal(SIGINT, SIG_IGN);
+	interrupt_leave_to_parent();
 	signal(SIGPIPE, SIG_IGN);
 	record.rc = crew->jobs->run(i, &crew->meters[i], record.result, crew->jobs->context,
 				    &record.err);
@@ -179,7 +178,7 @@ static int run(struct crew *crew, size_t at_once, struct error *err)
 		/* Taken, so that it does not end us when it is let through again. */
 		if ((waiting[1].revents & POLLIN) &&
 		    read(crew->signal_fd, &signal, sizeof(signal)) == sizeof(signal))
-			return refuse(err, -EINTR, "interrupted");
+			return interrupt_refuse(err, (int)signal.ssi_signo);
 		rc = take_records(crew, err);
 		if (rc == 0)
 			rc = find_dead(crew, err);
@@ -190,7 +189,7 @@ static int run(struct crew *crew, size_t at_once, struct error *err)
 	return rc;
 }
 
-static void dismiss(struct crew *crew)
+static void dismiss(struct crew *crew, int rc)
 {
 	for (size_t i = 0; i < crew->begun; i++) {
 		if (crew->pids[i] <= 0)
@@ -201,7 +200,7 @@ static void dismiss(struct crew *crew)
 	fd_close(&crew->pipe[0]);
 	fd_close(&crew->pipe[1]);
 	fd_close(&crew->signal_fd);
-	sigprocmask(SIG_SETMASK, &crew->signals_before, NULL);
+	interrupt_end(&crew->interrupt, rc);
 	if (crew->meters != NULL)
 		munmap(crew->meters, crew->jobs->count * sizeof(*crew->meters));
 	free(crew->pids);
@@ -210,14 +209,10 @@ static void dismiss(struct crew *crew)
 static int prepare(struct crew *crew, struct error *err)
 {
 	const struct image_jobs *jobs = crew->jobs;
-	sigset_t signals;
+	const sigset_t signals = interrupt_signals();
 	void *shared;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, &crew->signals_before);
+	crew->interrupt = interrupt_begin();
 	crew->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (crew->signal_fd < 0 || pipe2(crew->pipe, O_CLOEXEC) < 0)
 		return fail(err, -errno, "prepare the layers' processes");
@@ -246,6 +241,6 @@ int image_jobs_run(const struct image_jobs *jobs, struct error *err)
 	rc = prepare(&crew, err);
 	if (rc == 0)
 		rc = run(&crew, at_once, err);
-	dismiss(&crew);
+	dismiss(&crew, rc);
 	return rc;
 }

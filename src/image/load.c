@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/archive.h"
@@ -330,25 +331,27 @@ static int load_from(struct image_store *store, int fd, const char *dir,
 {
 	struct load load = {.options = options};
 	int64_t since = clock_now_ns();
+	struct interrupt interrupt;
 	int rc = platform_parse(options->platform, &load.platform, err);
 
 	if (rc == 0)
 		rc = trust_load(store->policy_path, &load.policy, err);
-	if (rc == 0)
-		rc = image_session_begin(store, &load.session, err);
-	if (rc < 0) {
-		policy_release(&load.policy);
+	if (rc < 0)
 		return rc;
-	}
-	rc = dir ? archive_open_dir(dir, &load.archive, err)
-		 : archive_open(&load.session, fd, &load.archive, err);
+	interrupt = interrupt_begin();
+	rc = image_session_begin(store, &load.session, err);
+	if (rc == 0)
+		rc = dir ? archive_open_dir(dir, &load.archive, err)
+			 : archive_open(&load.session, fd, &load.archive, err);
 	if (rc == 0)
 		rc = load_archive(&load, err);
 	archive_close(load.archive);
 	policy_release(&load.policy);
 	image_session_end(&load.session);
-	return rc < 0 ? image_fetch_failed(store, since, rc)
-		      : image_trim(store, since, NULL, NULL, err);
+	if (rc < 0)
+		rc = image_fetch_failed(store, since, rc);
+	interrupt_end(&interrupt, rc);
+	return rc < 0 ? rc : image_trim(store, since, NULL, NULL, err);
 }
 
 int image_load(struct image_store *store, int fd, const struct image_load *options,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
@@ -44,6 +45,7 @@ struct pull {
 	struct image_session session;
 	const struct image_remote *remote;
 	struct platform platform;
+	struct interrupt interrupt;
 	struct policy policy;
 	struct registry *registry;
 	struct documents documents;
@@ -179,8 +181,8 @@ static int fetch_documents(struct pull *pull, const struct registry_candidate *c
 		if (rc == 0)
 			rc = fetch_config(pull, err);
 		/* A mirror that does not serve is passed over, whatever its trouble is. */
-		if (rc == 0)
-			return 0;
+		if (rc == 0 || rc == -EINTR)
+			return rc;
 	}
 	return rc;
 }
@@ -242,7 +244,7 @@ static int pull_any(struct pull *pull, const struct registry_candidates *candida
 		if (rc == 0)
 			rc = fetch_documents(pull, &candidates->items[i], err);
 		/* What is not signed as it should be is not looked for under another name. */
-		if (rc == -EKEYREJECTED)
+		if (rc == -EKEYREJECTED || rc == -EINTR)
 			return rc;
 		if (rc < 0)
 			continue;
@@ -272,6 +274,7 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 		rc = trust_load(store->policy_path, &pull.policy, err);
 	if (rc < 0)
 		return rc;
+	pull.interrupt = interrupt_begin();
 	rc = image_session_begin(store, &pull.session, err);
 	if (rc == 0)
 		rc = pull_any(&pull, &candidates, &id, err);
@@ -280,7 +283,10 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 	documents_release(&pull.documents);
 	image_session_end(&pull.session);
 	if (rc < 0)
-		return image_fetch_failed(store, since, rc);
+		rc = image_fetch_failed(store, since, rc);
+	interrupt_end(&pull.interrupt, rc);
+	if (rc < 0)
+		return rc;
 	rc = image_trim(store, since, NULL, NULL, err);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }

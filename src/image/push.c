@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -267,6 +268,7 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	struct push push = {.store = store, .remote = remote ? remote : &default_remote};
 	own_image struct image *image = NULL;
 	own_fd int lock_fd = -1;
+	struct interrupt interrupt;
 	struct reference reference;
 	struct digest manifest;
 	int rc = image_find(store, name, &image, err);
@@ -282,10 +284,10 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	if (rc < 0)
 		return rc;
 	/* Nothing is deleted while it is being read. */
-	lock_fd = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
-	if (lock_fd < 0)
-		return fail(err, lock_fd, "lock the image store");
-	rc = push_to(&push, image, &reference, &manifest, err);
+	interrupt = interrupt_begin();
+	lock_fd = image_store_lock(store, err);
+	rc = lock_fd < 0 ? lock_fd : push_to(&push, image, &reference, &manifest, err);
+	interrupt_end(&interrupt, rc);
 	registry_close(push.registry);
 	manifest_release(&push.manifest);
 	free(push.blobs);

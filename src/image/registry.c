@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
@@ -92,7 +92,6 @@ void registry_wait(unsigned int tries_made, int retry_after_s)
 {
 	int64_t ms = (int64_t)REGISTRY_BACKOFF_MS << (tries_made < 8 ? tries_made : 8);
 	unsigned char dice;
-	struct timespec t;
 
 	if (ms > REGISTRY_BACKOFF_MAX_MS)
 		ms = REGISTRY_BACKOFF_MAX_MS;
@@ -103,9 +102,7 @@ void registry_wait(unsigned int tries_made, int retry_after_s)
 		ms = (int64_t)(retry_after_s < REGISTRY_WAIT_MAX_S ? retry_after_s
 								   : REGISTRY_WAIT_MAX_S) *
 		     1000;
-	t = (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	while (nanosleep(&t, &t) < 0 && errno == EINTR)
-		continue;
+	interrupt_sleep((unsigned int)ms);
 }
 
 /* The message within a registry's error document, or the beginning of the body; on one line. */

@@ -385,11 +385,11 @@ static int finish_docker(struct save *s, struct error *err)
 static int save_locked(struct save *s, char *const *names, enum image_archive format,
 		       struct error *err)
 {
-	own_fd int lock_fd = file_lock(s->store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
+	own_fd int lock_fd = image_store_lock(s->store, err);
 	int rc;
 
 	if (lock_fd < 0)
-		return fail(err, lock_fd, "lock the image store");
+		return lock_fd;
 	s->list = json_array();
 	s->target.tar = (struct tar_writer){.fn = put_bytes, .data = &s->target};
 	rc = save_all(s, names, format, err);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
@@ -106,6 +107,22 @@ int image_session_recover(struct image_store *store, struct error *err)
 	return rc < 0 ? rc : (int)strv_len(dead);
 }
 
+int image_store_lock(struct image_store *store, struct error *err)
+{
+	enum { LOOK_AGAIN_MS = 20 };
+
+	for (;;) {
+		int rc = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, false);
+
+		if (rc != -EWOULDBLOCK)
+			return rc < 0 ? fail(err, rc, "lock the image store") : rc;
+		rc = interrupt_check(err);
+		if (rc < 0)
+			return rc;
+		interrupt_sleep(LOOK_AGAIN_MS);
+	}
+}
+
 static int begin(struct image_session *session, struct error *err)
 {
 	struct image_store *store = session->store;
@@ -121,9 +138,9 @@ static int begin(struct image_session *session, struct error *err)
 	ingest_fd = dir_open(store->root_fd, "ingest", 0700, err);
 	if (ingest_fd < 0)
 		return ingest_fd;
-	rc = file_lock(store->root_fd, "images.lock", FILE_LOCK_SHARED, true);
+	rc = image_store_lock(store, err);
 	if (rc < 0)
-		return fail(err, rc, "lock the image store");
+		return rc;
 	session->store_lock_fd = rc;
 	random_hex(session->name, 8);
 	lock_name = str_format("%s%s", session->name, lock_suffix);
@@ -137,8 +154,11 @@ static int begin(struct image_session *session, struct error *err)
 
 int image_session_begin(struct image_store *store, struct image_session *ret, struct error *err)
 {
-	int rc = image_session_recover(store, err);
+	int rc = interrupt_check(err);
 
+	if (rc < 0)
+		return rc;
+	rc = image_session_recover(store, err);
 	if (rc < 0)
 		return refuse(err, rc, "clear away what an earlier command left");
 	*ret = (struct image_session){

@@ -29,6 +29,10 @@ void image_session_end(struct image_session *session);
  * looks like a dead one. */
 void image_session_note(struct image_store *store);
 
+/* Takes the store's lock shared, so that nobody deletes while it is held: its descriptor. Waits, but ends with
+ * -EINTR if a signal comes (base/interrupt.h). */
+int image_store_lock(struct image_store *store, struct error *err) must_check;
+
 /* Removes what dead sessions left. Returns how many there were. */
 int image_session_recover(struct image_store *store, struct error *err) must_check;
 

@@ -89,6 +89,33 @@ os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("01000002000400000
 	expect "$(berth run --rm new:1 cat /one)" 1
 }
 
+@test "a commit that is killed, or interrupted, leaves the container running" {
+	local i pid status
+	berth run -d --name a busybox sh -c 'head -c 30000000 /dev/urandom >/data; : >/ready; sleep 1000' >/dev/null
+	eventually berth exec a test -e /ready
+	for i in KILL KILL KILL TERM; do
+		setsid "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" commit a new:1 >/dev/null 2>"$TEST_DIR/error" 3>&- &
+		pid=$!
+		is_paused() { [ "$(state_of a)" = paused ]; }
+		eventually is_paused
+		# The whole group, if it has one of its own.
+		kill "-$i" -- "-$pid" 2>/dev/null || kill "-$i" "$pid"
+		status=0
+		wait "$pid" || status=$?
+		is_running() { [ "$(state_of a)" = running ]; }
+		eventually is_running
+		berth exec a true
+		berth system check
+	done
+	expect "$status" 143
+	expect_in "$(cat "$TEST_DIR/error")" interrupted
+	# Who pauses it himself finds it paused.
+	berth pause a
+	berth commit a new:1 >/dev/null
+	expect "$(state_of a)" paused
+	berth unpause a
+}
+
 @test "export, killed or to a closed pipe, leaves all as it was" {
 	berth run -d --name a busybox sleep 1000 >/dev/null
 	berth export a | head -c 1000 >/dev/null || true
