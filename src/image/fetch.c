@@ -499,13 +499,15 @@ static void clear_away(struct image_store *store)
 {
 	struct layer_leftovers left;
 	struct error why = {0};
+	char note[17];
 
 	if (image_store_layers_fd(store, NULL) >= 0 &&
 	    layer_recover(store->layers_fd, store->state_fd, 0, &left, &why) < 0)
 		log_failure(&why);
 	/* Beside another command that adds it cannot be told what is recorded: later, then. */
-	if (image_orphans(store, true, NULL, NULL, NULL) == -EWOULDBLOCK)
-		image_session_note(store);
+	if (image_orphans(store, true, NULL, NULL, NULL) == -EWOULDBLOCK &&
+	    image_session_note(store, note, &why) < 0)
+		log_failure(&why);
 }
 
 int image_fetch_failed(struct image_store *store, int64_t since_ns, int rc)

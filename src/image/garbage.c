@@ -151,6 +151,8 @@ static int collect(struct image_store *store, int64_t before_ns, uint64_t *recla
 {
 	own_doomed struct doomed_list blobs = {0}, layers = {0};
 	own_db_tx struct db_tx tx = {0};
+	char note[17] = "";
+	bool noted;
 	int rc = db_begin(store->db, DB_DURABLE, &tx, err);
 
 	if (rc == 0)
@@ -168,9 +170,17 @@ static int collect(struct image_store *store, int64_t before_ns, uint64_t *recla
 	rc = delete_rows(store, "DELETE FROM image_blob WHERE digest = ?", &blobs, err);
 	if (rc == 0)
 		rc = delete_rows(store, "DELETE FROM image_layer WHERE diffid = ?", &layers, err);
+	if (rc < 0)
+		return rc;
+	/* For who finds the files if we do not come to remove them. A full disk must not prevent that we
+	 * try. */
+	noted = image_session_note(store, note, NULL) == 0;
+	rc = db_commit(&tx, err);
 	if (rc == 0)
-		rc = db_commit(&tx, err);
-	return rc < 0 ? rc : remove_files(store, &blobs, &layers, reclaimed, err);
+		rc = remove_files(store, &blobs, &layers, reclaimed, err);
+	if (rc == 0 && noted)
+		image_session_unnote(store, note);
+	return rc;
 }
 
 int image_garbage_collect(struct image_store *store, enum garbage_age age,

@@ -190,18 +190,30 @@ void image_session_end(struct image_session *session)
 	session->name[0] = '\0';
 }
 
-void image_session_note(struct image_store *store)
+int image_session_note(struct image_store *store, char name[static 17], struct error *err)
 {
-	own_fd int ingest_fd = openat(store->root_fd, "ingest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_fd int ingest_fd = dir_open(store->root_fd, "ingest", 0700, err);
 	own_mem char *lock_name = NULL;
 	own_fd int fd = -1;
-	char name[17];
+	int rc;
 
+	if (ingest_fd < 0)
+		return ingest_fd;
 	random_hex(name, 8);
 	lock_name = str_format("%s%s", name, lock_suffix);
-	if (ingest_fd >= 0)
-		fd = openat(ingest_fd, lock_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	(void)fd;
+	fd = openat(ingest_fd, lock_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(err, -errno, "create ingest/%s", lock_name);
+	rc = dir_sync(ingest_fd);
+	return rc < 0 ? fail(err, rc, "sync the directory ingest") : 0;
+}
+
+void image_session_unnote(struct image_store *store, const char *name)
+{
+	own_mem char *path = str_format("ingest/%s%s", name, lock_suffix);
+
+	if (unlinkat(store->root_fd, path, 0) < 0)
+		return;
 }
 
 int image_session_file(struct image_session *session, char name[static 17], struct error *err)

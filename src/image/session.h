@@ -25,9 +25,12 @@ int image_session_begin(struct image_store *store, struct image_session *ret,
 /* Removes the temporary files and lets go. Does nothing to one that has not begun (zeroed). */
 void image_session_end(struct image_session *session);
 #define own_image_session __attribute__((cleanup(image_session_end)))
-/* Leaves a note that files without rows are to be looked for: the next session does, when it finds what
- * looks like a dead one. */
-void image_session_note(struct image_store *store);
+/* Leaves a note that files without rows are to be looked for: the next command does, when it finds what
+ * looks like a dead session. */
+int image_session_note(struct image_store *store, char name[static 17],
+		       struct error *err) must_check;
+/* Takes the note back. */
+void image_session_unnote(struct image_store *store, const char *name);
 
 /* Takes the store's lock shared, so that nobody deletes while it is held: its descriptor. Waits, but ends with
  * -EINTR if a signal comes (base/interrupt.h). */
