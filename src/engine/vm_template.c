@@ -165,7 +165,6 @@ static int warm(struct attendant *a, struct error *err)
 	if (rc < 0)
 		return rc;
 	json_object_del(process, "apparmorProfile");
-	json_set_string(part, "cgroupsPath", "/warm");
 	json_object_set(spec, "process", process);
 	json_object_set(spec, "linux", part);
 	return attendant_ask(a, request, VM_ANSWER_MS, err);

@@ -404,32 +404,45 @@ static int make_warm_root(const char *root, struct error *err)
 	return copied < 0 ? fail(err, (int)copied, "copy the agent") : 0;
 }
 
-int process_warm(struct agent *agent, const struct json_at *request, struct error *err)
+/* One container from its beginning to its end; with `is_kept` its control group stays. */
+static int run_warm(const char *state, const char *id, const char *bundle, json_t *spec,
+		    bool is_kept, struct error *err)
 {
-	own_mem char *state = agent_runtime_root(agent);
-	own_mem char *bundle = str_format("%s/warm", agent->directory);
-	own_mem char *root = str_format("%s/root", bundle);
 	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
 	own_fd int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct oci_create options = OCI_CREATE_DEFAULTS;
-	struct json_at spec;
-	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
+	int rc;
 
-	if (rc >= 0)
-		rc = make_warm_root(root, err);
-	if (rc < 0)
-		return rc;
+	json_object_set_new(json_object_get(spec, "linux"), "cgroupsPath",
+			    json_from_string(is_kept ? "/kept" : "/warm"));
 	options.state_root = state;
-	options.id = "warm";
+	options.id = id;
 	options.bundle = bundle;
-	options.spec = spec.value;
+	options.spec = spec;
 	options.stdio[0] = options.stdio[1] = options.stdio[2] = nowhere;
 	options.flags = OCI_CREATE_RUN;
 	rc = oci_create(&options, &child, err);
 	if (rc == 0)
 		rc = proc_wait(child.pidfd, NULL);
-	if (rc == 0)
-		rc = oci_delete(state, "warm", OCI_DELETE_FORCE, err);
+	return rc < 0 || is_kept ? rc : oci_delete(state, id, OCI_DELETE_FORCE, err);
+}
+
+/* The kernel changes its own code when the first control group of a kind comes (static keys: memory,
+ * device programs) and when the last one goes, which costs each start milliseconds: one stays. */
+int process_warm(struct agent *agent, const struct json_at *request, struct error *err)
+{
+	own_mem char *state = agent_runtime_root(agent);
+	own_mem char *bundle = str_format("%s/warm", agent->directory);
+	own_mem char *root = str_format("%s/root", bundle);
+	struct json_at spec;
+	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
+
+	if (rc >= 0)
+		rc = make_warm_root(root, err);
+	if (rc >= 0)
+		rc = run_warm(state, "kept", bundle, spec.value, true, err);
+	if (rc >= 0)
+		rc = run_warm(state, "warm", bundle, spec.value, false, err);
 	return rc < 0 ? rc : tree_remove(AT_FDCWD, bundle, err);
 }
 
