@@ -28,6 +28,9 @@ static const struct option_spec run_options[] = {
 	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
 	 "What executes the guest's instructions"},
 	{"append", 0, OPTION_STRING, 0, "STRING", "", "The kernel's command line"},
+	{"code", 0, OPTION_STRING, 0, "FILE", "",
+	 "What a machine from the same snapshot has decoded (request `code`); it is executed: trust it "
+	 "as you trust berth"},
 	{"console", 0, OPTION_ENUM, 0, "stdio|none", "none",
 	 "Where the virtio console (hvc0) goes"},
 	{"control", 0, OPTION_STRING, 0, "SOCKET", "",
@@ -250,6 +253,7 @@ static void set_machine(const struct args *args, struct machine_config *config)
 	config->no_reset = args_flag(args, "no-reset");
 	config->power_button = args_flag(args, "power-button");
 	config->restore = args_string(args, "restore");
+	config->code = args_string(args, "code");
 	config->paused = args_flag(args, "paused");
 	set_accel(args_string(args, "accel"), config);
 }
@@ -270,6 +274,8 @@ static int check_source(const struct args *args, const struct machine_config *co
 	if (args_string(args, "firmware") && args_flag(args, "debug-exit"))
 		return args_refuse(args, err,
 				   "--debug-exit is for test kernels, not for --firmware");
+	if (config->code && !config->restore)
+		return args_refuse(args, err, "--code FILE goes only with --restore DIR");
 	for (unsigned int i = 0; config->restore && i < array_size(settled); i++)
 		if (args_given(args, settled[i]))
 			return args_refuse(args, err,

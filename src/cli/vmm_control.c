@@ -76,6 +76,19 @@ static int set_balloon(const struct args *args, int fd, struct error *err)
 	return control_call(fd, request, NULL, 0, NULL, err);
 }
 
+/* code FILE */
+static int save_code(const struct args *args, int fd, struct error *err)
+{
+	const char *path = args_at(args, 2);
+	own_json json_t *request = json_object();
+	own_fd int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (file < 0)
+		return fail(err, -errno, "create %s", path);
+	json_set_string(request, "do", "code");
+	return control_call(fd, request, &file, 1, NULL, err);
+}
+
 static int call(const struct args *args, int fd, struct error *err)
 {
 	const char *what = args_at(args, 1);
@@ -91,6 +104,8 @@ static int call(const struct args *args, int fd, struct error *err)
 		return replace_net(args, fd, err);
 	if (str_eq(what, "balloon"))
 		return set_balloon(args, fd, err);
+	if (str_eq(what, "code"))
+		return save_code(args, fd, err);
 	rc = control_do(fd, what, &result, err);
 	return rc < 0 ? rc : print(result);
 }
@@ -99,8 +114,9 @@ static int run(const struct args *args, struct error *err)
 {
 	const char *what = args_at(args, 1);
 	own_fd int fd = -1;
-	bool takes_one = what && (str_eq(what, "snapshot") || str_eq(what, "disk") ||
-				  str_eq(what, "net") || str_eq(what, "balloon"));
+	bool takes_one =
+		what && (str_eq(what, "snapshot") || str_eq(what, "disk") || str_eq(what, "net") ||
+			 str_eq(what, "balloon") || str_eq(what, "code"));
 
 	if (!what)
 		return args_refuse(args, err, "a SOCKET and a REQUEST are needed");
@@ -118,7 +134,8 @@ const struct command vmm_control_command = {
 		"Sends a request to a machine that was started with --control SOCKET: status, metrics, "
 		"pause, resume, powerdown (the power button), stop (at once), snapshot DIR, balloon SIZE "
 		"(how much memory the guest is to give back in all), disk FILE and net TAP (put "
-		"another in the place of one; pause the machine first).",
+		"another in the place of one; pause the machine first), code FILE (what the software CPU "
+		"has decoded, for --code).",
 	.examples =
 		"berth vmm control vm.sock snapshot --then stop base\tSave the machine, end it\n"
 		"berth vmm run --restore base\tGo on from there\n",

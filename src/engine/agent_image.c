@@ -1,14 +1,12 @@
 /* agent_image: see agent_image.h. The program is a part of ours (agent_image_data.S). */
 #include "engine/agent_image.h"
 
-#include <elf.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 #include "base/file.h"
-#include "base/hex.h"
+#include "base/identity.h"
 #include "base/str.h"
 
 extern const char agent_image_start[];
@@ -40,39 +38,15 @@ int agent_image_write(int dirfd, const char *path, struct error *err)
 	return file_write(dirfd, path, archive.data, archive.len, 0600, FILE_WRITE_PLAIN, err);
 }
 
-/* The linker's name for what it has linked. */
-static const Elf64_Nhdr *find_build_id(void)
+const void *agent_image_program(size_t *ret_size)
 {
-	const Elf64_Phdr *headers = (const Elf64_Phdr *)getauxval(AT_PHDR);
-	const size_t count = getauxval(AT_PHNUM);
-	uintptr_t base = 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (headers[i].p_type == PT_PHDR)
-			base = (uintptr_t)headers - headers[i].p_vaddr;
-	for (size_t i = 0; i < count; i++) {
-		uintptr_t at = base + headers[i].p_vaddr, end = at + headers[i].p_memsz;
-
-		while (headers[i].p_type == PT_NOTE && at + sizeof(Elf64_Nhdr) <= end) {
-			const Elf64_Nhdr *note = (const Elf64_Nhdr *)at;
-
-			if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
-			    memcmp(note + 1, "GNU", 4) == 0)
-				return note;
-			at += sizeof(*note) + ((note->n_namesz + 3) & ~3U) +
-			      ((note->n_descsz + 3) & ~3U);
-		}
-	}
-	return NULL;
+	*ret_size = agent_image_size;
+	return agent_image_start;
 }
 
 char *agent_image_identity(void)
 {
-	const Elf64_Nhdr *note = find_build_id();
-	char text[2 * 64 + 1] = "";
+	char *id = program_build_id();
 
-	if (note == NULL || note->n_descsz > 64)
-		return str_format("%s %llu", BERTH_VERSION, (unsigned long long)agent_image_size);
-	hex_format((const char *)(note + 1) + 4, note->n_descsz, text);
-	return str_copy(text);
+	return id ? id : str_format("%s %llu", BERTH_VERSION, (unsigned long long)agent_image_size);
 }

@@ -5,6 +5,7 @@
  *     vm_plan.c        prepare: everything that can be done before there is a machine
  *     vm_disk.c        the writable layer's disk
  *     vm_template.c    snapshots of booted machines
+ *     vm_train.c       a trial start, from which the starts after it learn
  *     vm_files.c       its files as tars
  *     vm_agent.c       talking with the agent in the machine (guest/protocol.h)
  *     vm_start.c       from nothing to a running process in a machine
@@ -70,6 +71,11 @@ int vm_prepare_files(struct engine *engine, const struct workload *workload, str
 /* Makes the workload's disk unless it is there: an empty ext4 file system of `size` bytes. */
 int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_journal,
 		 struct error *err) must_check;
+/* The same at a path below `dirfd`, whatever is there. */
+int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t size,
+		 bool with_journal, struct error *err) must_check;
+/* How it is mounted if it goes with its workload. */
+#define VM_DISK_OPTIONS_REMOVED "noinit_itable,nobarrier"
 #define VM_DISK_NAME "disk.ext4" /* in the workload's directory */
 
 /* --- vm_agent.c ------------------------------------------------------------------------------------ */

@@ -192,18 +192,12 @@ static void take_event(struct attendant *a, json_t *message)
 	set_exit(a, (int)(code & 0xff));
 }
 
-static void control_ready(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
-			  void *data)
+static void take_events(struct attendant *a)
 {
-	struct attendant *a = data;
 	json_t *message = NULL;
 	int rc = 1;
 
-	(void)loop;
-	(void)source;
-	if (events & EPOLLOUT)
-		flush(a);
-	while (rc > 0 && !a->exited && (rc = frame_receive(&a->in, fd, &message)) > 0) {
+	while (rc > 0 && !a->exited && (rc = frame_receive(&a->in, a->control_fd, &message)) > 0) {
 		take_event(a, message);
 		json_decref(message);
 	}
@@ -212,6 +206,28 @@ static void control_ready(struct loop *loop, struct loop_source *source, int fd,
 		a->control_source = NULL;
 		machine_ended(a);
 	}
+}
+
+static void control_ready(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
+			  void *data)
+{
+	struct attendant *a = data;
+
+	(void)loop;
+	(void)source;
+	(void)fd;
+	if (events & EPOLLOUT)
+		flush(a);
+	take_events(a);
+}
+
+/* A process that ends at once is told of together with the answer that it runs: no descriptor becomes
+ * readable for what we have read already. */
+static void look_first(struct loop *loop, struct loop_source *source, void *data)
+{
+	(void)loop;
+	(void)source;
+	take_events(data);
 }
 
 /* --- the monitor -------------------------------------------------------------------------------------------- */
@@ -372,6 +388,8 @@ static int attend(struct attendant *a)
 	if (rc == 0)
 		rc = loop_add_io(a->loop, a->control_fd, EPOLLIN, control_ready, a,
 				 &a->control_source);
+	if (rc == 0)
+		rc = loop_add_timer(a->loop, 0, look_first, a, NULL);
 	if (rc == 0 && a->vmm_fd >= 0)
 		rc = loop_add_io(a->loop, a->vmm_fd, EPOLLIN, vmm_ready, a, NULL);
 	if (rc == 0 && a->console.fd >= 0)

@@ -58,6 +58,8 @@ int attendant_ask(struct attendant *a, json_t *request, int64_t timeout_ms,
 int attendant_prepare(struct attendant *a, json_t *prepare, struct error *err) must_check;
 /* In the attendant: starts the machine and the first process of it, or an exec's. */
 int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err) must_check;
+/* Waits until the process that it stands for has ended. Its exit code. */
+int attendant_await_exit(struct attendant *a, struct error *err) must_check;
 int attendant_start_exec(struct attendant *a, json_t *exec, struct error *err) must_check;
 /* Ends the machine, if it is ours, and waits for its end. Returns the wait status, -1 if unknown. */
 int attendant_end_machine(struct attendant *a);

@@ -148,6 +148,22 @@ static int open_empty(struct engine *engine, int64_t size, bool with_journal, st
 	return fd < 0 ? fail(err, -errno, "open %s", name) : fd;
 }
 
+int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t size,
+		 bool with_journal, struct error *err)
+{
+	own_mem char *unfinished = str_format("%s.new", path);
+	own_fd int empty = -1, to = -1;
+	int rc = empty = open_empty(engine, size, with_journal, err);
+
+	if (rc < 0)
+		return rc;
+	to = openat(dirfd, unfinished, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	rc = to < 0 ? -errno : copy_sparse(empty, to, size);
+	if (rc == 0 && renameat(dirfd, unfinished, dirfd, path) < 0)
+		rc = -errno;
+	return rc < 0 ? fail(err, rc, "make the writable layer's disk") : 0;
+}
+
 /* A machine that was killed may not have let go of its disk yet. Who has it longer than this is told of by
  * the machine that wants it. */
 static void await_free(int dirfd, const char *path)
@@ -166,20 +182,10 @@ int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_
 		 struct error *err)
 {
 	own_mem char *path = str_format("%s/" VM_DISK_NAME, workload_dir(id).path);
-	own_mem char *unfinished = str_format("%s.new", path);
-	own_fd int empty = -1, to = -1;
-	int rc;
 
 	if (faccessat(engine->root_fd, path, F_OK, 0) == 0) {
 		await_free(engine->root_fd, path);
 		return 0;
 	}
-	rc = empty = open_empty(engine, size, with_journal, err);
-	if (rc < 0)
-		return rc;
-	to = openat(engine->root_fd, unfinished, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	rc = to < 0 ? -errno : copy_sparse(empty, to, size);
-	if (rc == 0 && renameat(engine->root_fd, unfinished, engine->root_fd, path) < 0)
-		rc = -errno;
-	return rc < 0 ? fail(err, rc, "make the writable layer's disk") : 0;
+	return vm_disk_copy(engine, engine->root_fd, path, size, with_journal, err);
 }

@@ -17,6 +17,7 @@
 #include "engine/spec.h"
 #include "engine/vm.h"
 #include "engine/vm_template.h"
+#include "engine/vm_train.h"
 #include "guest/protocol.h"
 #include "image/config.h"
 #include "image/layer.h"
@@ -260,8 +261,10 @@ static int add_machine(struct work *w, struct error *err)
 	add_argument(w, "vmm", str_copy("run"));
 	if (w->boots)
 		add_boot(w, &shape);
-	else
+	if (template) {
+		add_argument(w, "--code", str_format("%s/" VM_CODE_NAME, template));
 		add_argument(w, "--restore", take(template));
+	}
 	add_argument(w, "--no-reset", NULL);
 	add_argument(w, "--vsock", str_copy("vsock,cid=3"));
 	add_argument(w, "--control", str_copy("control"));
@@ -422,7 +425,7 @@ static json_t *root_json(struct work *w)
 	json_object_set_new(root, "upperBytes", json_integer(w->upper_bytes));
 	json_set_string(root, "upper", in_memory(&w->workload->config) ? "memory" : "disk");
 	/* The unused parts of the disk are never touched: it stays sparse. */
-	json_set_string(root, "options", removed ? "noinit_itable,nobarrier" : "noinit_itable");
+	json_set_string(root, "options", removed ? VM_DISK_OPTIONS_REMOVED : "noinit_itable");
 	json_object_set_new(root, "volatile", json_boolean(removed));
 	return root;
 }

@@ -422,6 +422,21 @@ int attendant_start_machine(struct attendant *a, json_t *plan, struct error *err
 	return rc;
 }
 
+int attendant_await_exit(struct attendant *a, struct error *err)
+{
+	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);
+
+	for (;;) {
+		own_json json_t *message = NULL;
+		int rc = receive(a, deadline, &message);
+
+		if (rc < 0)
+			return refuse_start(a, rc, err);
+		if (str_eq(json_string_value(json_object_get(message, "event")), "exit"))
+			return (int)json_integer_value(json_object_get(message, "code")) & 0xff;
+	}
+}
+
 int attendant_start_exec(struct attendant *a, json_t *exec, struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + VM_ANSWER_MS * INT64_C(1000000);

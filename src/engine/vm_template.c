@@ -13,13 +13,13 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
 #include "engine/agent_image.h"
-#include "engine/spec.h"
 #include "engine/vm_attend.h"
-#include "image/config.h"
+#include "engine/vm_train.h"
 #include "vmm/machine/client.h"
 #include "vmm/machine/snapshot.h"
 
@@ -121,55 +121,6 @@ static json_t *make_command(const struct vm_shape *shape, const char *placeholde
 	return command;
 }
 
-static void add_mount(json_t *mounts, const char *target, const char *type, const char *option)
-{
-	json_t *o = json_object(), *options = json_array();
-
-	json_set_string(o, "destination", target);
-	json_set_string(o, "type", type);
-	json_set_string(o, "source", type);
-	json_array_append_new(options, json_string(option));
-	json_object_set_new(o, "options", options);
-	json_array_append_new(mounts, o);
-}
-
-/* A container as most are: what its start leaves in memory is there for all that follow. */
-static int warm(struct attendant *a, struct error *err)
-{
-	static char program[] = "/true", *argv[] = {program, NULL}, nowhere[] = "/", root[] = "0:0";
-	own_json json_t *request = json_object(), *process = NULL, *part = NULL;
-	json_t *spec = json_object(), *mounts = json_array();
-	const struct image_config image = {.user = root, .working_dir = nowhere};
-	struct workload w = {.argv = argv};
-	int rc;
-
-	workload_config_init(&w.config);
-	w.config.isolation = WORKLOAD_VM;
-	json_set_string(request, "do", "warm");
-	json_object_set_new(request, "spec", spec);
-	json_set_string(spec, "ociVersion", "1.2.0");
-	json_object_set_new(spec, "root", json_pack("{s:s}", "path", "root"));
-	json_object_set_new(spec, "mounts", mounts);
-	add_mount(mounts, "/proc", "proc", "nosuid");
-	add_mount(mounts, "/dev", "tmpfs", "mode=755");
-	add_mount(mounts, "/dev/pts", "devpts", "newinstance");
-	add_mount(mounts, "/sys", "sysfs", "ro");
-	add_mount(mounts, "/sys/fs/cgroup", "cgroup", "ro");
-	add_mount(mounts, "/dev/mqueue", "mqueue", "nosuid");
-	add_mount(mounts, "/dev/shm", "tmpfs", "mode=1777");
-	rc = spec_process(&w, &image, -1, &process, err);
-	if (rc == 0)
-		rc = spec_linux(
-			&w, json_object_get(json_object_get(process, "capabilities"), "bounding"),
-			&part, err);
-	if (rc < 0)
-		return rc;
-	json_object_del(process, "apparmorProfile");
-	json_object_set(spec, "process", process);
-	json_object_set(spec, "linux", part);
-	return attendant_ask(a, request, VM_ANSWER_MS, err);
-}
-
 static int save(const char *dir, struct error *err)
 {
 	own_mem char *control = str_format("%s/control", dir);
@@ -191,7 +142,7 @@ static int boot_and_save(int templates, const char *name, const char *dir, json_
 	if (rc == 0)
 		rc = attendant_await_agent(a, err);
 	if (rc == 0)
-		rc = warm(a, err);
+		rc = vm_train_warm(a, err);
 	/* It must not be connected when it is saved. */
 	fd_close(&a->control_fd);
 	if (rc == 0)
@@ -262,6 +213,7 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	own_mem char *snapshot = str_format("%s/snapshot", name);
 	own_mem char *placeholder = NULL;
 	own_json json_t *plan = json_object(), *description = about(shape);
+	struct error why = {0};
 	int rc = vm_template_placeholder(engine, &placeholder, err);
 
 	if (rc == 0 && mkdirat(templates, name, 0700) < 0)
@@ -271,6 +223,9 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	json_object_set_new(plan, "command", make_command(shape, placeholder));
 	json_object_set_new(plan, "boots", json_true());
 	rc = boot_and_save(templates, name, dir, plan, err);
+	/* What it would have found out is found out by each machine anew then. */
+	if (rc == 0 && vm_train(engine, templates, name, dir, &why) < 0)
+		log_debug("train the template: %s", why.text);
 	if (rc == 0)
 		rc = json_write_file(templates, file, description, 0600, err);
 	if (rc == 0 && renameat(templates, snapshot, templates, key) < 0)

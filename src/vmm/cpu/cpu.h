@@ -236,6 +236,12 @@ struct cpu_accel {
 	int (*get_state)(struct vcpu *vcpu, struct cpu_state *ret_state);
 	/* -EINVAL: a value that no CPU of this kind can have. MSRs it does not know are refused. */
 	int (*set_state)(struct vcpu *vcpu, const struct cpu_state *state);
+
+	/* May be NULL. What the accelerator has found out about the guest's code, for machines that go
+	 * on from the same snapshot: written to an empty file, and read, while no vCPU is in run().
+	 * Whoever can write the file can do what the process can. -ESTALE: it is of no use here. */
+	int (*load_code)(struct cpu_vm *vm, int fd, struct error *err);
+	int (*save_code)(struct cpu_vm *vm, int fd, struct error *err);
 };
 
 extern const struct cpu_accel cpu_accel_kvm;

@@ -83,6 +83,20 @@ static int open_accel(struct machine *machine, struct error *err)
 	return machine->accel->open(&config, &machine->vm, err);
 }
 
+/* Old or damaged code costs time, nothing else. */
+static void load_code(struct machine *machine)
+{
+	const char *path = machine->config.code;
+	own_fd int fd = -1;
+	struct error why = {0};
+	int rc = path ? open_file(path, &fd, &why) : 0;
+
+	if (rc == 0 && fd >= 0 && machine->accel->load_code)
+		rc = machine->accel->load_code(machine->vm, fd, &why);
+	if (rc < 0)
+		log_debug("decode anew: %s", why.text);
+}
+
 static int open_irqchip(struct machine *machine, struct error *err)
 {
 	struct board *board = &machine->board;
@@ -322,6 +336,8 @@ static int set_up(struct machine *machine, struct error *err)
 		rc = open_board(machine, err);
 	if (rc == 0)
 		rc = open_accel(machine, err);
+	if (rc == 0)
+		load_code(machine);
 	if (rc == 0)
 		rc = open_irqchip(machine, err);
 	if (rc == 0)

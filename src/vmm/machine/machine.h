@@ -88,6 +88,9 @@ struct machine_config {
 	 * devices there are; disks and nets given here, as many as there were, take the place of those
 	 * of then. NULL: boot. */
 	const char *restore;
+	/* What another machine from that snapshot had found out about its code (cpu.h, save_code); NULL:
+	 * nothing. What is in it is executed, so it must be trusted as this program is. */
+	const char *code;
 	/* The process was made by jail_fork (jail/jail.h): machine_run shuts it in before the guest runs. */
 	bool jail;
 	int parent_fd; /* with jail: the writing end of a pipe whose other end only the parent has */

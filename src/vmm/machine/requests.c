@@ -115,6 +115,27 @@ static int do_snapshot(struct machine *machine, const struct json_at *request,
 	return rc;
 }
 
+/* What the accelerator knows of the guest's code, to a file that becomes a part of the snapshot that
+ * this machine has come from. */
+static int do_code(struct machine *machine, const struct json_at *request, struct request_fds *fds,
+		   json_t **ret, struct error *err)
+{
+	const bool was_paused = machine_is_paused(machine);
+	int rc;
+
+	(void)request;
+	(void)ret;
+	if (fds->count != 1)
+		return refuse(err, -EINVAL, "code is written to one descriptor");
+	if (machine->accel->save_code == NULL)
+		return refuse(err, -ENOTSUP, "%s keeps no code", machine->accel->name);
+	machine_pause(machine);
+	rc = machine->accel->save_code(machine->vm, fds->fds[0], err);
+	if (!was_paused)
+		machine_resume(machine);
+	return rc;
+}
+
 /* The index of a device of which there are `count`. */
 static int get_index(const struct json_at *request, const char *what, unsigned int count,
 		     struct error *err)
@@ -292,7 +313,7 @@ static const struct {
 	{"status", do_status},       {"pause", do_pause}, {"resume", do_resume},
 	{"powerdown", do_powerdown}, {"stop", do_stop},   {"snapshot", do_snapshot},
 	{"disk", do_disk},           {"net", do_net},     {"metrics", do_metrics},
-	{"balloon", do_balloon},
+	{"balloon", do_balloon},     {"code", do_code},
 };
 
 int request_execute(struct machine *machine, const struct json_at *request, struct request_fds *fds,
@@ -309,5 +330,5 @@ int request_execute(struct machine *machine, const struct json_at *request, stru
 	return hint(err,
 		    refuse(err, -EOPNOTSUPP, "a machine does not know the request \"%s\"", name),
 		    "it knows status, pause, resume, powerdown, stop, snapshot, disk, net, "
-		    "balloon and metrics");
+		    "balloon, code and metrics");
 }

@@ -1,5 +1,6 @@
 /* The software CPU behind the accelerator's table: requests from other threads, several CPUs, writes by
  * devices, the dirty log, saved state. */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,6 +203,81 @@ static void impossible_state_is_refused(void **data)
 	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
 }
 
+enum { MARK = 0x5eed1234 };
+
+/* Runs the program of set_constant; what it leaves in EAX. */
+static uint64_t run_constant(struct guest *g)
+{
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	assert_true(guest_run_to_fault(g, &state, &fault));
+	return state.gpr[CPU_RAX];
+}
+
+/* A file with what a machine has decoded that ran the program once. */
+static int keep_code(struct guest *g)
+{
+	int fd = memfd_create("kept", MFD_CLOEXEC);
+
+	set_constant(g, MARK);
+	assert_int_equal(run_constant(g), MARK);
+	assert_int_equal(g->vm->accel->save_code(g->vm, fd, NULL), 0);
+	return fd;
+}
+
+static void kept_code_is_used_where_the_bytes_are_the_same(void **data)
+{
+	struct guest *g = *data, other, changed;
+	int fd = keep_code(g);
+	off_t size = lseek(fd, 0, SEEK_END);
+	uint8_t *file = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *at;
+	uint32_t mark = MARK, instead = 7;
+	unsigned int count = 0;
+
+	/* The constant is in the kept code and among the bytes it was decoded from: only the former
+	 * changes what is executed. */
+	assert_true(file != MAP_FAILED);
+	for (at = file; (at = memmem(at, (size_t)(file + size - at), &mark, 4)) != NULL; at += 4)
+		if (count++ == 0)
+			memcpy(at, &instead, 4);
+	assert_true(count >= 2);
+	guest_open(&other);
+	set_constant(&other, MARK);
+	assert_int_equal(other.vm->accel->load_code(other.vm, fd, NULL), 0);
+	assert_int_equal(run_constant(&other), instead);
+	/* It is written: decoded anew. */
+	set_constant(&other, 2);
+	guest_written(&other, GUEST_CODE_PHYSICAL, 6);
+	assert_int_equal(run_constant(&other), 2);
+	guest_close(&other);
+
+	guest_open(&changed);
+	set_constant(&changed, 3);
+	assert_int_equal(changed.vm->accel->load_code(changed.vm, fd, NULL), 0);
+	assert_int_equal(run_constant(&changed), 3);
+	guest_close(&changed);
+	munmap(file, (size_t)size);
+	close(fd);
+}
+
+static void kept_code_of_another_program_is_refused(void **data)
+{
+	struct guest *g = *data, other;
+	struct error why = {0};
+	int fd = keep_code(g);
+
+	assert_int_equal(pwrite(fd, "x", 1, 12), 1); /* in the program's identity */
+	guest_open(&other);
+	assert_int_equal(other.vm->accel->load_code(other.vm, fd, &why), -ESTALE);
+	assert_int_equal(ftruncate(fd, 100), 0);
+	assert_int_equal(other.vm->accel->load_code(other.vm, fd, &why), -ESTALE);
+	guest_close(&other);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_guest, close_guest)
@@ -213,6 +289,8 @@ int main(void)
 		TEST(the_dirty_log_names_written_pages),
 		TEST(saved_state_continues_in_another_machine),
 		TEST(impossible_state_is_refused),
+		TEST(kept_code_is_used_where_the_bytes_are_the_same),
+		TEST(kept_code_of_another_program_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

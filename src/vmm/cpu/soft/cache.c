@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "vmm/cpu/soft/decode.h"
+#include "vmm/cpu/soft/kept.h"
 #include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/run.h"
 
@@ -92,9 +93,21 @@ static int page_link(const struct block *b, gpa_t gpa)
 	return -1;
 }
 
+static size_t block_size(unsigned int count)
+{
+	return (sizeof(struct block) + count * sizeof(struct op) + 7) & ~(size_t)7;
+}
+
+const struct block *cache_next(const struct cache *cache, const struct block *b)
+{
+	const uint8_t *at = b ? (const uint8_t *)b + block_size(b->count + 1u) : cache->arena;
+
+	return at < cache->arena + cache->used ? (const struct block *)(const void *)at : NULL;
+}
+
 struct block *cache_allocate(struct cache *cache, unsigned int count)
 {
-	size_t size = (sizeof(struct block) + count * sizeof(struct op) + 63) & ~(size_t)63;
+	const size_t size = block_size(count);
 	struct block *b;
 
 	if (ARENA_SIZE - cache->used < size)
@@ -298,6 +311,13 @@ static struct block *find_again(struct soft *c, uint32_t mode, gpa_t gpa)
 	return b;
 }
 
+static struct block *take_kept(struct soft *c, uint32_t mode, gpa_t gpa)
+{
+	const uint8_t *host = c->vm->kept ? soft_host(c->vm, gpa, NULL) : NULL;
+
+	return host ? kept_take(c, mode, gpa, host) : NULL;
+}
+
 struct block *cache_find(struct soft *c, uint32_t mode)
 {
 	uint64_t linear = code_linear(c, c->rip);
@@ -318,7 +338,9 @@ struct block *cache_find(struct soft *c, uint32_t mode)
 			return b;
 	}
 	mark_coded(c, gpa);
-	b = decode_block(c, mode, linear, gpa, mark_coded);
+	b = take_kept(c, mode, gpa);
+	if (!b)
+		b = decode_block(c, mode, linear, gpa, mark_coded);
 	if (!b) {
 		cache_flush(c);
 		b = decode_block(c, mode, linear, gpa, mark_coded);

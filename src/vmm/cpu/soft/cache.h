@@ -27,3 +27,6 @@ void cache_flush(struct soft *c);
 void cache_trim(struct soft *c);
 /* Memory for a new block of `count` operations; NULL: everything must be flushed first. */
 struct block *cache_allocate(struct cache *cache, unsigned int count);
+/* All blocks, also dropped ones, in the order in which they were made: the one behind `b` (NULL: the
+ * first); NULL: no more. */
+const struct block *cache_next(const struct cache *cache, const struct block *b);

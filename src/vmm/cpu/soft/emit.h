@@ -50,11 +50,6 @@ static inline void emit_32(struct emit *e, uint32_t value)
 	emit_bytes(e, &value, 4);
 }
 
-static inline void emit_64(struct emit *e, uint64_t value)
-{
-	emit_bytes(e, &value, 8);
-}
-
 /* ModRM and displacement for [base + disp]; base is RSI, RDI or R10. */
 static inline void emit_modrm(struct emit *e, unsigned int reg, unsigned int base, int32_t disp)
 {

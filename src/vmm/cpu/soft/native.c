@@ -153,13 +153,20 @@ static bool plan_operands(struct plan *p)
 	return true;
 }
 
-static void emit_call(struct emit *e, uintptr_t function)
+static void emit_call(struct emit *e, enum soft_call call)
 {
-	emit_literal(e,
-		     "\x57\x56\x48\x83\xec\x08\x48\xb8"); /* push rdi, rsi; sub rsp, 8; mov rax, */
-	emit_64(e, function);
-	emit_literal(e,
-		     "\xff\xd0\x48\x83\xc4\x08\x5e\x5f"); /* call rax; add rsp, 8; pop rsi, rdi */
+	emit_literal(
+		e, "\x57\x56\x48\x83\xec\x08\xff"); /* push rdi, rsi; sub rsp, 8; call [rdi + at] */
+	emit_modrm(e, 2, HOST_RDI, AT(calls) + (int32_t)(call * sizeof(soft_call_fn)));
+	emit_literal(e, "\x48\x83\xc4\x08\x5e\x5f"); /* add rsp, 8; pop rsi, rdi */
+}
+
+void native_bind(struct soft *c)
+{
+	c->calls[CALL_MEMORY] = (soft_call_fn)soft_memory_slow;
+	c->calls[CALL_COMMIT] = (soft_call_fn)soft_commit;
+	c->calls[CALL_FPU_ENTER] = (soft_call_fn)fpu_enter;
+	c->calls[CALL_ADDRESS] = (soft_call_fn)address_checked;
 }
 
 /* BT and its kin with a bit offset in a register: it may lie far from the operand. */
@@ -231,7 +238,7 @@ static void emit_address(struct plan *p)
 		emit_literal(e, "\x4c\x89\xda"); /* mov rdx, r11 */
 		emit_byte(e, 0xb9);              /* mov ecx, size and access */
 		emit_32(e, p->memory->size / 8 | (uint32_t)p->access << 16);
-		emit_call(e, (uintptr_t)address_checked);
+		emit_call(e, CALL_ADDRESS);
 		emit_literal(e, "\x49\x89\xc3"); /* mov r11, rax */
 		break;
 	}
@@ -273,7 +280,7 @@ static void emit_slow_path(struct plan *p)
 	emit_literal(e, "\x4c\x89\xda\xb9"); /* mov rdx, r11; mov ecx, */
 	emit_32(e, p->memory->size / 8 | (uint32_t)p->access << 16);
 	emit_literal(e, "\x41\x53\x48\x83\xec\x08"); /* push r11; sub rsp, 8 */
-	emit_call(e, (uintptr_t)soft_memory_slow);
+	emit_call(e, CALL_MEMORY);
 	emit_literal(e, "\x48\x83\xc4\x08\x41\x5b"); /* add rsp, 8; pop r11 */
 	emit_literal(e, "\x49\x89\xc2\xe9");         /* mov r10, rax; jmp */
 	emit_32(e, 0);
@@ -412,7 +419,7 @@ static void emit_end(struct plan *p)
 	emit_next(e);
 	if (jump) {
 		emit_patch32(e, jump, e->length);
-		emit_call(e, (uintptr_t)soft_commit);
+		emit_call(e, CALL_COMMIT);
 		emit_next(e);
 	}
 	emit_slow_path(p);
@@ -429,7 +436,7 @@ static void emit_x87_enter(struct plan *p)
 	emit_literal(e, "\x00\x0f\x85");
 	jump = e->length;
 	emit_32(e, 0);
-	emit_call(e, (uintptr_t)fpu_enter);
+	emit_call(e, CALL_FPU_ENTER);
 	emit_patch32(e, jump, e->length);
 }
 

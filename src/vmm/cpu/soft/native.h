@@ -23,3 +23,6 @@ void *native_compile(struct code *code, const struct instruction *in, const stru
 /* LEA: the address itself is the result. */
 void *native_compile_lea(struct code *code, const struct instruction *in, const struct op *op,
 			 bool *ret_full);
+
+/* Fills in what generated code calls. */
+void native_bind(struct soft *c);

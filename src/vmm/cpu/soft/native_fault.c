@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "vmm/cpu/soft/cache.h"
+#include "vmm/cpu/soft/kept.h"
 
 static _Thread_local struct soft *running;
 
@@ -73,7 +74,8 @@ static void handle(int number, siginfo_t *info, void *data)
 	greg_t *regs = context->uc_mcontext.gregs;
 	struct soft *c = running;
 
-	if (!c || !code_contains(cache_code(c->cache), (uint64_t)regs[REG_RIP])) {
+	if (!c || (!code_contains(cache_code(c->cache), (uint64_t)regs[REG_RIP]) &&
+		   !kept_contains(c->vm->kept, (uint64_t)regs[REG_RIP]))) {
 		pass_on(number, info, data);
 		return;
 	}

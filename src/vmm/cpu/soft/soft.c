@@ -7,7 +7,9 @@
 
 #include "base/mem.h"
 #include "vmm/cpu/soft/cache.h"
+#include "vmm/cpu/soft/kept.h"
 #include "vmm/cpu/soft/mmu.h"
+#include "vmm/cpu/soft/native.h"
 #include "vmm/cpu/soft/native_fault.h"
 #include "vmm/cpu/soft/run.h"
 #include "vmm/cpu/soft/state.h"
@@ -105,7 +107,20 @@ static void soft_close(struct cpu_vm *cpu_vm)
 	struct soft_vm *vm = vm_of(cpu_vm);
 
 	drop_regions(vm);
+	kept_close(vm->kept);
 	free(vm);
+}
+
+static int soft_load_code(struct cpu_vm *cpu_vm, int fd, struct error *err)
+{
+	struct soft_vm *vm = vm_of(cpu_vm);
+
+	return vm->kept ? -EALREADY : kept_open(fd, &vm->kept, err);
+}
+
+static int soft_save_code(struct cpu_vm *cpu_vm, int fd, struct error *err)
+{
+	return kept_save(vm_of(cpu_vm), fd, err);
 }
 
 static int soft_open(const struct cpu_vm_config *config, struct cpu_vm **ret_vm, struct error *err)
@@ -208,6 +223,7 @@ static int soft_create(struct cpu_vm *cpu_vm, unsigned int index, struct vcpu **
 		return fail(err, rc, "make CPU %u", index);
 	}
 	pthread_mutex_init(&c->drops_lock, NULL);
+	native_bind(c);
 	c->vm = vm;
 	c->vcpu.vm = cpu_vm;
 	c->vcpu.index = index;
@@ -250,4 +266,6 @@ const struct cpu_accel cpu_accel_soft = {
 	.request = soft_request_vcpu,
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
+	.load_code = soft_load_code,
+	.save_code = soft_save_code,
 };

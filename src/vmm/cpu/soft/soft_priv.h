@@ -167,20 +167,22 @@ struct op {
 	op_fn fn;
 	int64_t disp; /* of the memory operand, or of the branch, from the block's first RIP */
 	uint64_t imm;
-	void *native;    /* for operations that call a piece of generated code */
 	uint16_t offset; /* of the instruction in the block */
 	uint8_t length;
 	uint8_t size; /* of the operation in bytes */
 	uint8_t base, index, scale_bits, segment;
-	uint8_t address;      /* enum soft_address */
-	uint8_t address_size; /* 2, 4, 8 */
-	uint8_t dst, src;     /* byte offsets into regs, or numbers of registers */
-	uint8_t prefix;       /* enum soft_prefix */
+	uint8_t address : 4;      /* enum soft_address */
+	uint8_t address_size : 4; /* 2, 4, 8 */
+	uint8_t dst, src;         /* byte offsets into regs, or numbers of registers */
+	uint8_t prefix;           /* enum soft_prefix */
 	uint8_t condition;
 	uint8_t access_size; /* of the memory operand in bytes, 0: too large for this field */
 	uint8_t has_memory;
 	uint8_t alignment; /* that the memory operand must have, minus 1; 0: none */
 };
+
+/* Cold code is walked through once: how large operations are is how long it takes. */
+_Static_assert(sizeof(struct op) == 40, "five words");
 
 enum soft_prefix { PREFIX_REP = 1, PREFIX_REPNE = 2, PREFIX_LOCK = 4 };
 
@@ -243,6 +245,11 @@ struct soft_msrs {
 
 enum { SOFT_DROPS_MAX = 32 };
 
+/* What generated code calls, by its place in `calls`: so it has no addresses in it and can be kept for
+ * other processes (kept.h). */
+enum soft_call { CALL_MEMORY, CALL_COMMIT, CALL_FPU_ENTER, CALL_ADDRESS, SOFT_CALLS };
+typedef void (*soft_call_fn)(void);
+
 struct soft {
 	/* Hot, and known to generated code. */
 	uint64_t regs[SOFT_REGS];
@@ -252,6 +259,7 @@ struct soft {
 	struct tlb_entry *tlb;
 	struct commit commit;
 	uint64_t segment_base[8];
+	soft_call_fn calls[SOFT_CALLS];
 	const struct op *op;
 	uint64_t key; /* generation << MODE_BITS | mode: what jump cache entries must match */
 	uint64_t instructions;
@@ -314,8 +322,11 @@ struct soft_region {
 	_Atomic uint64_t *dirty; /* bitmap, NULL: not recorded */
 };
 
+struct kept;
+
 struct soft_vm {
 	struct cpu_vm vm;
+	struct kept *kept; /* decoded code of the snapshot's, NULL: none */
 	unsigned int vcpus;
 	_Atomic(struct soft *) cpus[CPU_VCPUS_MAX];
 	unsigned int region_count;
