@@ -60,6 +60,7 @@ static const struct command container_command = {
 
 static const struct command_entry image_entries[] = {
 	{"copy", NULL, &copy_command, NULL},
+	{"delete", NULL, &image_delete_command, NULL},
 	{"history", NULL, &history_command, NULL},
 	{"import", NULL, &import_command, NULL},
 	{"inspect", NULL, &image_inspect_command, NULL},

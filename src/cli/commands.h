@@ -18,7 +18,7 @@ extern const struct command images_command, history_command, tag_command, rmi_co
 	image_prune_command;
 extern const struct command pull_command, push_command, load_command, save_command, import_command,
 	bootstrap_command, login_command, logout_command;
-extern const struct command copy_command, search_command, referrers_command;
+extern const struct command copy_command, search_command, referrers_command, image_delete_command;
 extern const struct command sign_command, verify_command, sbom_command;
 extern const struct command version_command, info_command, system_df_command, system_prune_command,
 	system_check_command;

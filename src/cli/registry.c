@@ -251,3 +251,29 @@ const struct command referrers_command = {
 	.options = {OPTION_SET(referrers_options), TRANSFER_OPTIONS},
 	.run = run_referrers,
 };
+
+/* --- delete -------------------------------------------------------------------------------------- */
+
+static int run_delete(const struct args *args, struct error *err)
+{
+	const struct image_remote remote = transfer_remote(args, NULL);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < args_count(args); i++) {
+		rc = image_delete_remote(args_at(args, i), &remote, err);
+		if (rc < 0)
+			return refuse(err, rc, "cannot delete \"%s\"", args_at(args, i));
+		printf("%s\n", args_at(args, i));
+	}
+	return rc;
+}
+
+const struct command image_delete_command = {
+	.arguments = "IMAGE...",
+	.summary = "Delete images from their registry",
+	.description =
+		"With a tag only the tag goes; with a digest (NAME@sha256:...) the image itself with all "
+		"of its tags. What is here stays. Registries can forbid either.",
+	.options = {TRANSFER_OPTIONS},
+	.run = run_delete,
+};

@@ -114,3 +114,14 @@ int image_referrers(const char *name, const char *artifact_type, const struct im
 				       &subject, err);
 	return rc < 0 ? rc : registry_referrers(registry, &subject, artifact_type, ret, err);
 }
+
+int image_delete_remote(const char *name, const struct image_remote *remote, struct error *err)
+{
+	own_registry struct registry *registry = NULL;
+	struct reference reference;
+	int rc = reference_parse(name, &reference, err);
+
+	if (rc == 0)
+		rc = trust_open_registry(&reference, REGISTRY_DELETE, remote, &registry, err);
+	return rc < 0 ? rc : registry_delete(registry, trust_which(&reference), err);
+}

@@ -26,7 +26,7 @@ enum {
 	REGISTRY_LIST_MAX = 100000,    /* names of one list */
 };
 
-enum registry_access { REGISTRY_PULL, REGISTRY_PUSH };
+enum registry_access { REGISTRY_PULL, REGISTRY_PUSH, REGISTRY_DELETE };
 
 struct registry;
 /* `host` is the name in references ("docker.io"), `repository` the path there. `insecure`: the
@@ -75,8 +75,13 @@ void registry_upload_close(struct registry_upload *upload);
 OWN_DEFINE(own_registry_upload, struct registry_upload *, registry_upload_close);
 #define own_registry_upload __attribute__((cleanup(own_registry_upload_release)))
 
+/* Of a manifest with a subject, which a registry without the referrers API does not understand, the index
+ * under the subject's tag is told. */
 int registry_put_manifest(struct registry *registry, const char *which, const char *type,
 			  const void *text, size_t len, struct error *err) must_check;
+/* Deletes a tag, or by its digest a manifest with all of its tags (and, where we keep it, its place in the
+ * list of what refers to its subject). -ENOENT; -ENOTSUP: this registry does not do that. */
+int registry_delete(struct registry *registry, const char *which, struct error *err) must_check;
 /* The same for a manifest that has a subject: one by whose digest the other is found (referrers API). With
  * registries that do not know that, the index under the subject's tag says it. `descriptor` is the
  * manifest's, with its artifactType and annotations. Borrowed. */

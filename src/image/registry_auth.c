@@ -100,7 +100,9 @@ static char *scope_query(const struct registry *r, const char *challenge)
 
 	if (r->repository[0] != '\0')
 		strv_push_format(&scopes, "repository:%s:%s", r->repository,
-				 r->access == REGISTRY_PUSH ? "pull,push" : "pull");
+				 r->access == REGISTRY_DELETE ? "pull,push,delete"
+				 : r->access == REGISTRY_PUSH ? "pull,push"
+							      : "pull");
 	else if (asked != NULL)
 		strv_push(&scopes, asked);
 	for (size_t i = 0; r->also != NULL && r->also[i] != NULL; i++)

@@ -1,5 +1,5 @@
 /*
- * registry_find: what a registry has: tags, what refers to a manifest, repositories (OCI distribution
+ * registry_find: what a registry has: tags, repositories (OCI distribution
  * specification 1.1, "Content Discovery"; docker's /v1/search and /v2/_catalog).
  */
 #include <errno.h>
@@ -136,107 +136,6 @@ int registry_tags(struct registry *r, char ***ret, struct error *err)
 		qsort(tags, strv_len(tags), sizeof(*tags), compare_names);
 	*ret = take(tags);
 	return 0;
-}
-
-/* --- referrers ------------------------------------------------------------------------------------- */
-
-/* "sha256-<hex>", the tag that stands for what refers to a manifest where there is no better way. */
-static char *referrers_tag(const struct digest *subject)
-{
-	return str_format("sha256-%s", digest_hex(subject));
-}
-
-static int tagged_referrers(struct registry *r, const struct digest *subject, json_t **ret,
-			    struct error *err)
-{
-	own_mem char *tag = referrers_tag(subject), *text = NULL, *type = NULL;
-	own_json json_t *index = NULL;
-	struct error why = {0};
-	struct digest digest;
-	json_t *list;
-	size_t len;
-	int rc = registry_manifest(r, tag, &text, &len, &type, &digest, &why);
-
-	if (rc == -ENOENT) {
-		*ret = json_array();
-		return 0;
-	}
-	if (rc < 0) {
-		if (err != NULL)
-			*err = why;
-		return rc;
-	}
-	rc = json_parse(text, len, tag, &index, err);
-	list = json_object_get(index, "manifests");
-	if (rc == 0)
-		*ret = json_is_array(list) ? json_incref(list) : json_array();
-	return rc;
-}
-
-/* Appends those of the wanted type. */
-static void choose(json_t *to, const json_t *from, const char *artifact_type)
-{
-	for (size_t i = 0; i < json_array_size(from); i++) {
-		json_t *d = json_array_get(from, i);
-		const char *type = json_string_value(json_object_get(d, "artifactType"));
-
-		if (json_is_object(d) && (artifact_type == NULL || str_eq(type, artifact_type)))
-			json_array_append(to, d);
-	}
-}
-
-int registry_referrers(struct registry *r, const struct digest *subject, const char *artifact_type,
-		       json_t **ret, struct error *err)
-{
-	own_mem char *escaped = artifact_type ? http_escape(artifact_type) : NULL;
-	own_mem char *page = str_format("%s/referrers/%s%s%s", r->repository, subject->text,
-					escaped ? "?artifactType=" : "", escaped ? escaped : "");
-	own_json json_t *all = json_array();
-
-	for (int i = 0; page != NULL && i < PAGES_MAX; i++) {
-		own_json json_t *document = NULL;
-		own_mem char *next = NULL;
-		int rc = registry_document(r, page, &document, &next, err);
-
-		/* An old registry takes "referrers" for a part of a name, and says 404 or 400. */
-		if (i == 0 && rc > 0 && rc != 200) {
-			own_json json_t *tagged = NULL;
-
-			rc = tagged_referrers(r, subject, &tagged, err);
-			if (rc < 0)
-				return rc;
-			choose(all, tagged, artifact_type);
-			break;
-		}
-		if (rc != 200)
-			return rc < 0 ? rc : refuse(err, -EPROTO, "%s answered %d", r->host, rc);
-		choose(all, json_object_get(document, "manifests"), artifact_type);
-		free(page);
-		page = take(next);
-	}
-	*ret = take(all);
-	return 0;
-}
-
-int registry_note_referrer(struct registry *r, const struct digest *subject, json_t *descriptor,
-			   struct error *err)
-{
-	own_mem char *tag = referrers_tag(subject), *text = NULL;
-	own_json json_t *list = NULL, *index = json_object();
-	int rc = tagged_referrers(r, subject, &list, err);
-
-	for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
-		if (json_equal(json_object_get(json_array_get(list, i), "digest"),
-			       json_object_get(descriptor, "digest")))
-			return 0;
-	if (rc < 0)
-		return rc;
-	json_array_append(list, descriptor);
-	json_object_set_new(index, "schemaVersion", json_integer(2));
-	json_object_set_new(index, "mediaType", json_string(MEDIA_OCI_INDEX));
-	json_object_set(index, "manifests", list);
-	text = json_text(index);
-	return registry_put_manifest(r, tag, MEDIA_OCI_INDEX, text, strlen(text), err);
 }
 
 /* --- search ---------------------------------------------------------------------------------------- */

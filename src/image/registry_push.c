@@ -150,8 +150,12 @@ int registry_put_manifest(struct registry *r, const char *which, const char *typ
 			  size_t len, struct error *err)
 {
 	own_http_response struct http_response response = {0};
+	int rc = put_manifest(r, which, type, text, len, &response, err);
 
-	return put_manifest(r, which, type, text, len, &response, err);
+	/* A registry that has understood the subject says so. */
+	if (rc < 0 || response.subject != NULL)
+		return rc;
+	return registry_note_subject(r, type, text, len, err);
 }
 
 int registry_put_referrer(struct registry *r, const struct digest *subject, const char *type,
@@ -165,4 +169,31 @@ int registry_put_referrer(struct registry *r, const struct digest *subject, cons
 	if (rc < 0 || response.subject != NULL)
 		return rc;
 	return registry_note_referrer(r, subject, descriptor, err);
+}
+
+int registry_delete(struct registry *r, const char *which, struct error *err)
+{
+	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
+	own_mem char *text = NULL, *type = NULL;
+	own_http_response struct http_response response = {0};
+	struct http_request q = {.method = "DELETE"};
+	const bool is_tag = strchr(which, ':') == NULL;
+	struct digest digest;
+	size_t len;
+	int rc = registry_manifest(r, which, &text, &len, &type, &digest, err);
+
+	if (rc == 0)
+		rc = registry_send(r, &q, NULL, path, &response, err);
+	if (rc < 0)
+		return rc;
+	if (response.status == 405 || (response.status == 400 && is_tag))
+		return hint(err,
+			    refuse(err, -ENOTSUP, "%s does not delete %s", r->host,
+				   is_tag ? "tags" : "manifests"),
+			    is_tag ? "delete the manifest, which has all of its tags: %s@%s"
+				   : "its owner has to allow it: %s@%s",
+			    r->repository, digest.text);
+	if (response.status != 202 && response.status != 200 && response.status != 204)
+		return registry_status(r, &response, path, err);
+	return is_tag ? 0 : registry_forget_subject(r, text, len, err);
 }

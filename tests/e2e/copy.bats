@@ -210,6 +210,63 @@ attach() {
 	expect "$(berth image referrers "$REGISTRY/d:1" --format '{{.Digest}}')" ""
 }
 
+@test "referrers: an artifact that is copied by itself is listed, too" {
+	zot new referrers
+	registry_begin
+	digest=$(berth push -q busybox "$new/a:1")
+	note=$(attach "$new/a" "$digest" text/note)
+	berth push -q busybox "$REGISTRY/b:1" >/dev/null
+	berth copy -q "$new/a@sha256:$note" "$REGISTRY/b" >/dev/null
+	expect "$(berth image referrers "$REGISTRY/b:1" --format '{{.Digest}} {{.ArtifactType}}')" "sha256:$note text/note"
+	# Again: it is listed once.
+	berth copy -q "$new/a@sha256:$note" "$REGISTRY/b:note" >/dev/null
+	expect "$(berth image referrers "$REGISTRY/b:1" --format '{{.Digest}}')" "sha256:$note"
+}
+
+@test "delete: tags, manifests, and what refers to them" {
+	zot new referrers
+	zot token token referrers
+	registry_begin
+	digest=$(berth push -q busybox "$new/a:1")
+	expect "$(berth push -q busybox "$new/a:2")" "$digest"
+	expect "$(berth image delete "$new/a:1")" "$new/a:1"
+	expect "$(berth search --list-tags "$new/a" --format '{{.Tag}}')" 2
+	# By its digest it goes with what is left of its tags.
+	berth push -q busybox "$new/a:3" >/dev/null
+	berth image delete "$new/a@$digest" >/dev/null
+	run_split berth search --list-tags "$new/a"
+	expect "$status" 125
+	run_split berth image delete "$new/a@$digest"
+	expect "$status" 125
+	expect_in "$stderr" "has no manifest"
+	# With tokens.
+	berth push -q busybox "$token/a:1" >/dev/null
+	berth image delete "$token/a:1" >/dev/null
+	# docker-registry keeps no list of referrers: we do.
+	berth push -q busybox "$REGISTRY/b:1" >/dev/null
+	berth push -q busybox "$new/a:1" >/dev/null
+	for type in text/note text/other; do
+		note=$(attach "$new/a" "$digest" $type)
+		berth copy -q "$new/a@sha256:$note" "$REGISTRY/b" >/dev/null
+	done
+	expect "$(berth image referrers "$REGISTRY/b:1" | grep -c sha256)" 2
+	berth image delete "$REGISTRY/b@sha256:$note" >/dev/null
+	expect "$(berth image referrers "$REGISTRY/b:1" --format '{{.ArtifactType}}')" text/note
+	berth image delete "$REGISTRY/b@$digest" >/dev/null
+	# One that does not allow it.
+	zot no no-delete
+	zot tags no-delete=tag
+	berth push -q busybox "$no/a:1" >/dev/null
+	berth push -q busybox "$tags/a:1" >/dev/null
+	run_split berth image delete "$no/a@$digest"
+	expect_in "$stderr" "does not delete manifests"
+	run_split berth image delete "$tags/a:1"
+	expect "$status" 125
+	expect_in "$stderr" "does not delete tags"
+	expect_in "$stderr" "a@$digest"
+	berth image delete "$tags/a@$digest" >/dev/null
+}
+
 @test "copy --referrers takes cosign's signatures along" {
 	registry_begin
 	zot other

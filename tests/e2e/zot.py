@@ -8,7 +8,7 @@ Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N 
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
 busy=N (the first N requests get 429), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
 only with POST, for this refresh token), notes (the log says which requests have an Authorization),
-stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
+no-delete (of manifests; no-delete=tag: of tags), stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
 import base64, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
 
@@ -176,6 +176,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         digest = tags.get((repository, which), which)
         if (repository, digest) not in manifests:
             return self.error(404, "MANIFEST_UNKNOWN")
+        if self.command == "DELETE":
+            if "no-delete" in options and (options["no-delete"] == "" or not which.startswith("sha256:")):
+                return self.error(405, "UNSUPPORTED")
+            for tag in [t for t, d in tags.items() if t[0] == repository and (t[1] == which or d == which)]:
+                del tags[tag]
+            if which.startswith("sha256:"):
+                del manifests[repository, digest]
+            return self.answer(202)
         data, type = manifests[repository, digest]
         self.answer(200, data, Content_Type=type, Docker_Content_Digest=digest)
 
