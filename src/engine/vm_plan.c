@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -439,6 +440,27 @@ static json_t *user_json(const struct workload_config *c, const struct image_con
 	return user;
 }
 
+/* A process has the limits of whoever starts it, unless others are asked for. */
+static json_t *limits_json(void)
+{
+	json_t *limits = json_array();
+
+	for (int i = 0; i < RLIM_NLIMITS; i++) {
+		struct rlimit limit;
+		json_t *one;
+
+		if (getrlimit((enum __rlimit_resource)i, &limit) < 0)
+			continue;
+		one = json_array();
+		json_array_append_new(one, json_integer(i));
+		/* "None" is -1. */
+		json_array_append_new(one, json_integer((json_int_t)limit.rlim_cur));
+		json_array_append_new(one, json_integer((json_int_t)limit.rlim_max));
+		json_array_append_new(limits, one);
+	}
+	return limits;
+}
+
 static int make_requests(struct work *w, const struct image_config *image, json_t **ret_prepare,
 			 json_t **ret_run, struct error *err)
 {
@@ -451,6 +473,7 @@ static int make_requests(struct work *w, const struct image_config *image, json_
 	json_set_string(prepare, "do", "prepare");
 	json_set_string(prepare, "hostname", c->hostname);
 	json_object_set_new(prepare, "root", root_json(w));
+	json_object_set_new(prepare, "limits", limits_json());
 	take_network(spec, prepare);
 	rc = take_files(w->engine, w->workload, spec, prepare, err);
 	if (rc == 0)

@@ -16,6 +16,7 @@
  * Requests carry an "id", which the answer has, too. Answers come in the order of the requests.
  *
  *     {"id":1,"do":"prepare", "time":ns, "seed":hex, "hostname":..., "root":{...}, "files":[...],
+ *      "limits":[[resource,soft,hard],...], "sysctls":{...}, "shares":[tags],
  *      "network":[...]}                         once; then
  *     {"id":0,"do":"warm","spec":{config.json}}   before a template is made of the machine
  *     {"id":2,"do":"run", "spec":{config.json}, "user":{...}, "streams":[in,out,err],

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -25,7 +26,7 @@
 #include "guest/agent.h"
 #include "guest/protocol.h"
 
-enum { LIST_MAX = 64 << 10, FILE_NAME_LIMIT = 64 };
+enum { LIST_MAX = 64 << 10, FILE_NAME_LIMIT = 64, FILES_LIMIT = 1 << 20 };
 
 #define MODULE_LIST "/modules/order" /* names in that directory, in the order to load */
 
@@ -213,6 +214,35 @@ static int set_sysctls(const struct json_at *request, struct error *err)
 	return rc < 0 ? rc : 0;
 }
 
+/* What the processes of the workload inherit: {"limits":[[resource, soft, hard], ...]}, -1 for none. No
+ * file may be opened beyond what this kernel has numbers for. */
+static int set_limits(const struct json_at *request, struct error *err)
+{
+	struct json_at limits, limit, item;
+	int rc = json_array_at(request, "limits", JSON_OPTIONAL, &limits, err);
+
+	for (size_t i = 0; rc > 0 && json_element(&limits, i, &limit); i++) {
+		int64_t values[3] = {0};
+		struct rlimit set;
+
+		for (size_t j = 0; rc >= 0 && j < array_size(values); j++)
+			rc = json_element(&limit, j, &item)
+				     ? json_as_int(&item, -1, INT64_MAX, &values[j], err)
+				     : json_refuse(err, &limit, "expected [resource, soft, hard]");
+		if (rc < 0)
+			return rc;
+		rc = 1;
+		set = (struct rlimit){.rlim_cur = (rlim_t)values[1], .rlim_max = (rlim_t)values[2]};
+		if (values[0] == RLIMIT_NOFILE && set.rlim_max > FILES_LIMIT)
+			set.rlim_max = FILES_LIMIT;
+		if (set.rlim_cur > set.rlim_max)
+			set.rlim_cur = set.rlim_max;
+		if (setrlimit((enum __rlimit_resource)values[0], &set) < 0)
+			return fail(err, -errno, "set limit %d", (int)values[0]);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 int setup_identity(struct agent *agent, const struct json_at *request, struct error *err)
 {
 	const char *seed = NULL, *hostname = NULL;
@@ -231,6 +261,8 @@ int setup_identity(struct agent *agent, const struct json_at *request, struct er
 		rc = fail(err, -errno, "set the host name");
 	if (rc >= 0 && agent->is_machine)
 		rc = set_sysctls(request, err);
+	if (rc >= 0 && agent->is_machine)
+		rc = set_limits(request, err);
 	if (rc >= 0 && agent->is_machine)
 		rc = mount_shares(agent, request, err);
 	return rc < 0 ? rc : write_files(agent, request, err);

@@ -26,6 +26,43 @@ no_machine() {
 	expect "${lines[3]}" "Seccomp:	2"
 }
 
+# What a process can see of how it is confined. What is left out differs between any two hosts: which files
+# of /proc there are to be masked, and what is below the three files of /etc.
+probe() {
+	cat <<-'END'
+		grep -E '^(Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp:|Cap[A-Z]|Sig(Ign|Cgt|Blk))' /proc/self/status
+		cat /proc/self/limits /proc/self/oom_score_adj /proc/self/uid_map
+		pwd; env | sort; id; hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf
+		cut -d ' ' -f 5- /proc/self/mountinfo | grep -vE '^(/sys/fs/cgroup|/etc/|/proc/.*(null|devtmpfs|sysrq))' |
+			sed 's/,inode64//; s/ [^ ]* [^ ]*$//; s/ none$/ overlay/'
+		cd /dev; stat -c '%n %F %a %u %g' [!c]* pts/* shm
+		cat /proc/sys/kernel/domainname /proc/sys/kernel/shmmax
+		for f in /proc/keys /proc/timer_list /proc/acpi /sys/firmware; do stat -c '%n %F %s' $f 2>&1; done
+		touch /proc/sys/kernel/x 2>&1; touch /sys/x 2>&1; touch /y 2>&1; mount -t proc x /home 2>&1
+		unshare -U true 2>&1; mknod /dev/zz c 1 3 2>&1; chroot / true 2>&1; date -s 2020-01-01 2>&1
+		cat /dev/zz 2>&1; head -c 1 /dev/tty 2>&1; ip addr 2>&1 | grep -v valid_lft
+		ls -la / | grep -vE ' (proc|sys)$' | awk '{ print $1, $3, $4, $9 }'
+	END
+}
+
+@test "a process is confined as it would be as a container" {
+	local flags
+	for flags in "" "--cap-add SYS_ADMIN --cap-drop CHOWN --user 1000:1001 --group-add 5 --ulimit nofile=100:200" \
+		"--read-only --tmpfs /tmp:size=1m --security-opt no-new-privileges --domainname d --shm-size 1m" \
+		"--security-opt seccomp=unconfined --init --sysctl kernel.shmmax=1000 --oom-score-adj 100 -w /tmp
+			--add-host a:1.2.3.4 --dns 1.1.1.1 --dns-search x --dns-option ndots:2 -e A=b" "--privileged"; do
+		# shellcheck disable=SC2086 # words
+		probe | "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run --rm -i -h h $flags busybox sh > "$TEST_DIR/c" 2>&1
+		# shellcheck disable=SC2086 # words
+		probe | berth run --rm -i -h h $flags busybox sh > "$TEST_DIR/v" 2>&1
+		[ "$(wc -l < "$TEST_DIR/v")" -gt 100 ]
+		diff "$TEST_DIR/c" "$TEST_DIR/v"
+	done
+	run berth run --rm --memory 64m --memory-swap 100m --memory-reservation 20m --cpus 0.5 --pids-limit 20 -c 512 busybox \
+		sh -c 'cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max pids.max cpu.weight'
+	expect "${lines[*]}" "67108864 37748736 20971520 50000 100000 20 20"
+}
+
 @test "what a virtual machine cannot have is refused, with a reason and what to do" {
 	local flags
 	for flags in "--pid host" "--ipc host" "--uts host" "--network host" "--device /dev/null" \
