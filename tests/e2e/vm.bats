@@ -39,7 +39,7 @@ probe() {
 		cat /proc/sys/kernel/domainname /proc/sys/kernel/shmmax
 		for f in /proc/keys /proc/timer_list /proc/acpi /sys/firmware; do stat -c '%n %F %s' $f 2>&1; done
 		touch /proc/sys/kernel/x 2>&1; touch /sys/x 2>&1; touch /y 2>&1; mount -t proc x /home 2>&1
-		unshare -U true 2>&1; mknod /dev/zz c 1 3 2>&1; chroot / true 2>&1; date -s 2020-01-01 2>&1
+		unshare -U true 2>&1; mknod /dev/zz c 1 3 2>&1; chroot / true 2>&1
 		cat /dev/zz 2>&1; head -c 1 /dev/tty 2>&1; ip addr 2>&1 | grep -v valid_lft
 		ls -la / | grep -vE ' (proc|sys)$' | awk '{ print $1, $3, $4, $9 }'
 	END
