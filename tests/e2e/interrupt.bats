@@ -92,8 +92,8 @@ time.sleep(60)' "$TEST_DIR/silent.port" "$TEST_DIR/connected" 3>&- &
 	local pid status=0
 	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull -q "$IMAGE" >/dev/null 2>"$TEST_DIR/error" 3>&- &
 	pid=$!
-	# From when on it holds these signals back.
-	eventually grep -q '^SigBlk:.*4003$' "/proc/$pid/status"
+	# It sleeps in rt_sigtimedwait (system call 128) until it looks again.
+	eventually bash -c "grep -q sigtimedwait /proc/$pid/wchan || grep -q '^128 ' /proc/$pid/syscall"
 	kill -TERM "$pid"
 	wait "$pid" || status=$?
 	expect "$status" 143

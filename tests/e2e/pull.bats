@@ -100,7 +100,7 @@ nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
 	two_layers() { [ "$(find "$TEST_DIR/root/layers" -name '*.*' ! -name 'tmp.*' | wc -l)" = 2 ]; }
 	eventually two_layers
 	sleep 0.2
-	kill -INT "$pid"
+	kill -TERM "$pid"
 	wait "$pid" || true
 	all_is_well
 	pull_succeeds
