@@ -193,6 +193,11 @@ static char *absolute(const char *path)
 	return cwd ? str_format("%s/%s", cwd, path) : str_copy(path);
 }
 
+const char *oci_notify_socket(void)
+{
+	return getenv("NOTIFY_SOCKET");
+}
+
 static int make(const struct args *args, enum oci_create_flags flags, struct oci_child *child,
 		struct error *err)
 {
@@ -222,6 +227,7 @@ static int make(const struct args *args, enum oci_create_flags flags, struct oci
 	o.listen_fds = (unsigned int)listen_fds();
 	o.console_socket = console;
 	o.pid_file = pid_file;
+	o.notify_socket = oci_notify_socket();
 	o.cgroup_manager = oci_manager(args);
 	o.flags = flags | (args_flag(args, "no-pivot") ? OCI_CREATE_NO_PIVOT : 0) |
 		  (args_flag(args, "no-new-keyring") ? OCI_CREATE_NO_KEYRING : 0);
@@ -255,6 +261,8 @@ static int run_foreground(const struct args *args, struct error *err)
 	int rc = make(args, OCI_CREATE_RUN | (detach ? 0 : front), &child, err);
 	int code;
 
+	if (rc == 0 && detach && child.notify_fd >= 0)
+		oci_notify_wait(child.notify_fd, oci_notify_socket(), child.pid, child.pidfd);
 	if (rc < 0 || detach)
 		return rc;
 	code = oci_attend(&child, err);

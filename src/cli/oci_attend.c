@@ -14,7 +14,7 @@
 #include "base/tty.h"
 #include "cli/oci_priv.h"
 
-enum { WATCH_PROCESS, WATCH_SIGNALS, WATCH_INPUT, WATCH_OUTPUT, WATCHES };
+enum { WATCH_PROCESS, WATCH_SIGNALS, WATCH_INPUT, WATCH_OUTPUT, WATCH_NOTIFY, WATCHES };
 
 /* All that can be passed on; SIGCHLD is about the process itself, SIGURG and SIGPIPE about us. */
 static int open_signals(void)
@@ -74,6 +74,7 @@ static void watch(const struct oci_child *child, int signals)
 		[WATCH_INPUT] = {.fd = child->console_fd >= 0 ? STDIN_FILENO : -1,
 				 .events = POLLIN},
 		[WATCH_OUTPUT] = {.fd = child->console_fd, .events = POLLIN},
+		[WATCH_NOTIFY] = {.fd = child->notify_fd, .events = POLLIN},
 	};
 
 	for (;;) {
@@ -85,6 +86,9 @@ static void watch(const struct oci_child *child, int signals)
 			fds[WATCH_INPUT].fd = -1;
 		if (fds[WATCH_OUTPUT].revents && !copy_some(child->console_fd, STDOUT_FILENO))
 			fds[WATCH_OUTPUT].fd = -1;
+		if (fds[WATCH_NOTIFY].revents &&
+		    oci_notify_pass(child->notify_fd, oci_notify_socket(), child->pid))
+			fds[WATCH_NOTIFY].fd = -1;
 		if (fds[WATCH_PROCESS].revents && fds[WATCH_OUTPUT].revents == 0)
 			return;
 	}

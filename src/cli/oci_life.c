@@ -33,10 +33,32 @@ static void print_json(const json_t *json)
 
 /* --- start, kill, delete, pause, resume --------------------------------------------------------- */
 
+/* A manager that started us waits for the container to be ready: so do we. */
+static int start_and_notify(const char *root, const char *id, struct error *err)
+{
+	own_fd int sock = oci_notify_open(root, id, err), pidfd = -1;
+	own_oci_state struct oci_state state = {0};
+	int rc;
+
+	if (sock == -ENOENT) {
+		error_clear(err);
+		return oci_start(root, id, err);
+	}
+	if (sock < 0)
+		return sock;
+	rc = oci_start(root, id, err);
+	if (rc == 0)
+		rc = oci_get_state(root, id, &state, err);
+	pidfd = rc == 0 && state.pid > 0 ? proc_open(state.pid) : -1;
+	if (pidfd >= 0)
+		oci_notify_wait(sock, oci_notify_socket(), state.pid, pidfd);
+	return rc;
+}
+
 static int do_start(const struct args *args, const char *root, const char *id, struct error *err)
 {
 	(void)args;
-	return oci_start(root, id, err);
+	return oci_notify_socket() ? start_and_notify(root, id, err) : oci_start(root, id, err);
 }
 
 static int run_start(const struct args *args, struct error *err)

@@ -14,6 +14,8 @@ int oci_begin(const struct args *args, struct error *err) must_check;
 int oci_end(const struct args *args, int rc, struct error *err);
 enum oci_cgroup_manager oci_manager(const struct args *args);
 
+/* The service manager's socket that a container's readiness is passed on to, or NULL. */
+const char *oci_notify_socket(void);
 /* Waits for a process in the foreground: passes signals on, and the terminal if there is one.
  * Returns its exit code. */
 int oci_attend(struct oci_child *child, struct error *err) must_check;

@@ -31,6 +31,7 @@
 #include "oci/hooks.h"
 #include "oci/init.h"
 #include "oci/launch.h"
+#include "oci/notify.h"
 #include "oci/record.h"
 #include "oci/runtime.h"
 #include "oci/sync.h"
@@ -41,6 +42,7 @@ void oci_child_release(struct oci_child *child)
 {
 	fd_close(&child->pidfd);
 	fd_close(&child->console_fd);
+	fd_close(&child->notify_fd);
 }
 
 /* --- preparing ---------------------------------------------------------------------------------- */
@@ -368,6 +370,14 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	    (rc = cgroup_check_free(cg, err)) < 0 ||
 	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)
 		return rc;
+	x.container = container;
+	if (notify_wanted(c, o->notify_socket)) {
+		x.child.notify_fd = notify_add(c, container, o->state_root, o->notify_socket, err);
+		if (x.child.notify_fd < 0) {
+			undo(&x, cg, false);
+			return x.child.notify_fd;
+		}
+	}
 	l.config = c;
 	l.process = &c->process;
 	announce_descriptors(c, o->listen_fds);
@@ -380,7 +390,6 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	l.plain_output = o->flags & OCI_CREATE_PLAIN_OUTPUT;
 	l.id = o->id;
 	l.bundle = o->bundle;
-	x.container = container;
 	rc = make(&x, cg, &made_cgroup, err);
 	if (rc < 0) {
 		undo(&x, cg, made_cgroup);

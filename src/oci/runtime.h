@@ -73,6 +73,7 @@ struct oci_create {
 	unsigned int listen_fds;    /* so many of them are announced in LISTEN_FDS */
 	const char *console_socket; /* where to send the pty's master, or NULL */
 	const char *pid_file;       /* or NULL */
+	const char *notify_socket;  /* a service manager's, for readiness (notify.h); or NULL */
 	int root_mount_fd; /* a detached mount (fsmount, open_tree) that is the root file system, or -1
 			    * for root.path; its owner stays the caller */
 	enum oci_create_flags flags;
@@ -88,10 +89,11 @@ struct oci_child {
 	pid_t pid;      /* in the caller's pid namespace */
 	int pidfd;      /* wait with proc_wait() unless it is a sibling's */
 	int console_fd; /* OCI_*_KEEP_TERMINAL: the pty's master, else -1 */
+	int notify_fd;  /* with a notify_socket: as oci_notify_open returns it, else -1 */
 };
 #define OCI_CHILD_EMPTY                                                                            \
 	{                                                                                          \
-		.pidfd = -1, .console_fd = -1                                                      \
+		.pidfd = -1, .console_fd = -1, .notify_fd = -1                                     \
 	}
 void oci_child_release(struct oci_child *child);
 #define own_oci_child __attribute__((cleanup(oci_child_release)))
@@ -103,6 +105,14 @@ int oci_create(const struct oci_create *options, struct oci_child *ret,
 /* Lets the created container's process run. Returns when it has executed its program: a failing
  * startContainer hook or execve is an error here. */
 int oci_start(const char *state_root, const char *id, struct error *err) must_check;
+
+/* Readiness, for a container that was created with a notify_socket. The descriptor of the socket that its
+ * process writes to, to be opened before it is started; -ENOENT (without a reason) if it has none. */
+int oci_notify_open(const char *state_root, const char *id, struct error *err) must_check;
+/* Reads what is there, and tells the manager if the process is ready: then true. */
+bool oci_notify_pass(int sock, const char *host_socket, pid_t pid);
+/* Waits until the process is ready or ended. */
+void oci_notify_wait(int sock, const char *host_socket, pid_t pid, int pidfd);
 
 /* --- looking and acting ------------------------------------------------------------------------- */
 
