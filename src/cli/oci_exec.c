@@ -121,10 +121,9 @@ static int build_process(const struct args *args, const char *root, json_t **ret
 	json_set_string(process, "cwd", args_string(args, "cwd"));
 	json_set_string(process, "apparmorProfile", args_string(args, "apparmor"));
 	json_set_string(process, "selinuxLabel", args_string(args, "process-label"));
-	/* Without it, as the container's own. */
-	if (args_given(args, "no-new-privs"))
-		json_object_set_new(process, "noNewPrivileges",
-				    json_boolean(args_flag(args, "no-new-privs")));
+	/* Not the container's own: that is how crun reads a command line without it. */
+	json_object_set_new(process, "noNewPrivileges",
+			    json_boolean(args_flag(args, "no-new-privs")));
 	rc = read_user(args, process, err);
 	if (rc < 0)
 		return rc;

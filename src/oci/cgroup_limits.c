@@ -33,7 +33,7 @@ int cgroup_put(const struct cgroup *cg, const char *controller, const char *file
 	path = str_format("%s/%s", dir, file);
 	rc = file_put(AT_FDCWD, path, text);
 	if (rc == -ENOENT)
-		return refuse(err, rc, "%s: this kernel has no %s", field, path);
+		return fail(err, rc, "%s: this kernel has no %s", field, path);
 	return rc < 0 ? fail(err, rc, "%s: write \"%s\" to %s", field, text, path) : 0;
 }
 
@@ -356,17 +356,41 @@ static int rdma(const struct cgroup *cg, const struct config_resources *r, struc
 	return 0;
 }
 
+/* A key belongs to a controller, which the container's directory must have; some files, as cpu.stat, are
+ * there without. */
+static int check_unified_key(const struct cgroup *cg, const char *key, struct error *err)
+{
+	const size_t len = strcspn(key, ".");
+	own_mem char *name = str_copy_n(key, len), *have = NULL;
+	own_mem char *path = str_format("%s/%s", cgroup_path(cg, name), key);
+
+	if (faccessat(AT_FDCWD, path, F_OK, 0) == 0 ||
+	    cgroup_read(cg, "", "cgroup.controllers", &have) < 0)
+		return 0;
+	for (char *p = have; *p != '\0'; p++)
+		*p = *p == ' ' || *p == '\n' ? ',' : *p;
+	if (!cgroup_has_word(have, name))
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.unified.%s: the requested cgroup controller `%s` is "
+			      "not available",
+			      key, name);
+	return 0;
+}
+
 static int unified(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
 	for (size_t i = 0; i < r->unified_count; i++) {
 		own_mem char *field = str_format("linux.resources.unified.%s", r->unified[i].key);
 		own_mem char *text = str_copy(r->unified[i].text);
 		char *save = NULL;
+		int rc = check_unified_key(cg, r->unified[i].key, err);
 
+		if (rc < 0)
+			return rc;
 		/* A file with one line per device takes one line per write. */
 		for (char *line = strtok_r(text, "\n", &save); line != NULL;
 		     line = strtok_r(NULL, "\n", &save)) {
-			int rc = cgroup_put(cg, "", r->unified[i].key, line, field, err);
+			rc = cgroup_put(cg, "", r->unified[i].key, line, field, err);
 
 			if (rc < 0)
 				return rc;
@@ -436,8 +460,10 @@ static int memory_v2(const struct cgroup *cg, const struct config_resources *r, 
 				"it needs a memory limit that is not above it");
 		rc = put_limit(cg, "memory.swap.max", swap.value - limit.value,
 			       "linux.resources.memory.swap", err);
-	} else if (swap.given && swap.value < 0) {
-		rc = put_limit(cg, "memory.swap.max", -1, "linux.resources.memory.swap", err);
+	} else if (swap.given) {
+		/* Below 0: no limit; 0: no swap at all. */
+		rc = put_limit(cg, "memory.swap.max", swap.value, "linux.resources.memory.swap",
+			       err);
 	}
 	/* No swap on this host: there is nothing to limit. */
 	if (rc == -ENOENT) {

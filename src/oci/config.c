@@ -8,6 +8,7 @@
 #include <linux/ioprio.h>
 #include <linux/sched.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -69,6 +70,15 @@ int config_list(struct config *c, const struct json_at *object, const char *key,
 	return 1;
 }
 
+static const char *number_text(struct config *c, json_int_t number)
+{
+	enum { LENGTH = 24 };
+	char *text = config_alloc(c, LENGTH, 1);
+
+	snprintf(text, LENGTH, "%" JSON_INTEGER_FORMAT, number);
+	return text;
+}
+
 int config_strings(struct config *c, const struct json_at *object, const char *key, char ***ret,
 		   struct error *err)
 {
@@ -80,8 +90,10 @@ int config_strings(struct config *c, const struct json_at *object, const char *k
 	if (rc <= 0)
 		return rc;
 	for (size_t i = 0; json_element(&array, i, &item); i++) {
-		rc = json_as_string(&item, &items[i], err);
-		if (rc < 0)
+		/* An argument that was written as a number is taken as its text, as crun does. */
+		if (json_is_integer(item.value))
+			items[i] = number_text(c, json_integer_value(item.value));
+		else if ((rc = json_as_string(&item, &items[i], err)) < 0)
 			return rc;
 	}
 	memcpy(ret, &items, sizeof(items));

@@ -121,7 +121,23 @@ static int parse_time_offsets(struct config_linux *l, const struct json_at *linu
 				&l->boottime.nanoseconds, err);
 }
 
-static int parse_device(const struct json_at *at, struct config_device *d, struct error *err)
+/* Without slashes at its end: what is made there is no directory. */
+static const char *plain_path(struct config *c, const char *path)
+{
+	size_t len = strlen(path);
+	char *copy;
+
+	if (len < 2 || path[len - 1] != '/')
+		return path;
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	copy = config_alloc(c, len + 1, 1);
+	memcpy(copy, path, len);
+	return copy;
+}
+
+static int parse_device(struct config *c, const struct json_at *at, struct config_device *d,
+			struct error *err)
 {
 	static const struct config_word types[] = {
 		{"c", 'c'}, {"u", 'c'}, {"b", 'b'}, {"p", 'p'}, {NULL, 0},
@@ -140,6 +156,7 @@ static int parse_device(const struct json_at *at, struct config_device *d, struc
 	    (rc = json_get_int(at, "uid", JSON_OPTIONAL, 0, UINT32_MAX - 1, &uid, err)) < 0 ||
 	    (rc = json_get_int(at, "gid", JSON_OPTIONAL, 0, UINT32_MAX - 1, &gid, err)) < 0)
 		return rc;
+	d->path = plain_path(c, d->path);
 	d->type = (char)type;
 	d->major = (unsigned int)major;
 	d->minor = (unsigned int)minor;
@@ -157,7 +174,7 @@ static int parse_devices(struct config *c, const struct json_at *linux_, struct 
 			     &l->device_count, err);
 
 	for (size_t i = 0; rc > 0 && json_element(&array, i, &item); i++)
-		if (parse_device(&item, &l->devices[i], err) < 0)
+		if (parse_device(c, &item, &l->devices[i], err) < 0)
 			return -EINVAL;
 	return rc;
 }

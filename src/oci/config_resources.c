@@ -285,7 +285,12 @@ static int parse_unified(struct config *c, const struct json_at *resources,
 		/* "memory.high", never "cgroup.procs" or a path. */
 		if (json_as_string(&at, &p->text, err) < 0 || check_name(&at, key, err) < 0)
 			return -EINVAL;
-		if (strchr(key, '.') == NULL || str_after(key, "cgroup.") != NULL)
+		if (strchr(key, '.') == NULL)
+			return json_refuse(err, &at,
+					   "the specified key has not the form CONTROLLER.VALUE "
+					   "`%s`",
+					   key);
+		if (str_after(key, "cgroup.") != NULL)
 			return json_refuse(err, &at, "is not a controller's file");
 	}
 	return 1;

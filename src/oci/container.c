@@ -1,6 +1,7 @@
 /* container: see container.h. */
 #include "oci/container.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -31,10 +32,16 @@ static int check_id(const char *id, struct error *err)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789_+-.";
-	const size_t len = strlen(id);
+	const size_t len = strlen(id), good = strspn(id, allowed);
 
+	if (good != len && isprint((unsigned char)id[good]))
+		return refuse(
+			err, -EINVAL,
+			"invalid container id \"%s\": invalid character `%c` in the ID: it has "
+			"letters, digits and _+-. only",
+			id, id[good]);
 	/* A leading dot is kept for the library's own directories. */
-	if (len == 0 || len > ID_MAX || id[0] == '.' || strspn(id, allowed) != len)
+	if (len == 0 || len > ID_MAX || id[0] == '.' || good != len)
 		return refuse(err, -EINVAL,
 			      "invalid container id \"%s\": it has letters, digits and _+-. only, "
 			      "does not begin with a dot, and is at most %d long",

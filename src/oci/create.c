@@ -133,8 +133,11 @@ static int check_options(const struct oci_create *o, const struct config *c, str
 	if (c->process.cwd == NULL)
 		return refuse(err, -EINVAL, "process.cwd: is required but missing");
 	if (terminal && o->console_socket == NULL && !(o->flags & OCI_CREATE_KEEP_TERMINAL))
-		return refuse(err, -EINVAL,
-			      "process.terminal: a terminal needs a console socket to send it to");
+		return hint(err,
+			    refuse(err, -EINVAL,
+				   "process.terminal: a terminal needs a console socket to send it "
+				   "to"),
+			    "use --console-socket");
 	if (!terminal && o->console_socket != NULL)
 		return refuse(err, -EINVAL,
 			      "a console socket was given, but process.terminal is not set");

@@ -298,8 +298,11 @@ static int prepare(struct launch *l, struct container *container, const struct o
 		return hint(err, refuse(err, -EBUSY, "cannot exec in a paused container"),
 			    "resume it first, or use --ignore-paused");
 	if (l->terminal && o->console_socket == NULL && !(o->flags & OCI_EXEC_KEEP_TERMINAL))
-		return refuse(err, -EINVAL,
-			      "process.terminal: a terminal needs a console socket to send it to");
+		return hint(err,
+			    refuse(err, -EINVAL,
+				   "process.terminal: a terminal needs a console socket to send it "
+				   "to"),
+			    "use --console-socket");
 	if ((rc = launch_preserve(l, o->preserve_fds, err)) < 0 ||
 	    (rc = open_target(l, container, err)) < 0 ||
 	    (rc = open_cgroup(container, o->cgroups, ret_cgroup, err)) < 0)

@@ -7,13 +7,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/mem.h"
+#include "base/sock.h"
 #include "base/str.h"
 #include "oci/rootfs_priv.h"
 #include "oci/mount_attr.h"
@@ -48,14 +52,13 @@ static bool is_device(const struct stat *st, const struct config_device *d)
 	       (d->type == 'p' || st->st_rdev == makedev(d->major, d->minor));
 }
 
-/* A device file in a tmpfs of the host's own user namespace, and a detached mount of it. */
-static int detach_device(int dir_fd, const struct config_linux *l, size_t i)
+/* A device file in the tmpfs, which belongs to the host's own user namespace; its name is its index. */
+static int make_detached(int dir_fd, const struct config_linux *l, size_t i)
 {
 	const struct config_device *d = &l->devices[i];
 	own_mem char *name = str_format("%zu", i);
 	const uint32_t uid = l->uid_maps.count ? userns_host_id(&l->uid_maps, d->uid) : d->uid;
 	const uint32_t gid = l->gid_maps.count ? userns_host_id(&l->gid_maps, d->gid) : d->gid;
-	own_fd int fd = -1;
 
 	if (uid == UINT32_MAX || gid == UINT32_MAX)
 		return -EOVERFLOW;
@@ -63,8 +66,64 @@ static int detach_device(int dir_fd, const struct config_linux *l, size_t i)
 	    fchmodat(dir_fd, name, d->mode, 0) < 0 ||
 	    fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	fd = open_tree(dir_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	return fd < 0 ? -errno : take(fd);
+	return 0;
+}
+
+/* A detached mount of that file. -EINVAL: this kernel copies only what is mounted in a namespace. */
+static int clone_file(int dir_fd, size_t i)
+{
+	own_mem char *name = str_format("%zu", i);
+	int fd = open_tree(dir_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* In a child: mounts the tmpfs in a mount namespace of its own and sends what it copies there. */
+static int clone_and_send(int dir_fd, size_t i, int sock)
+{
+	own_fd int tree = -1;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    move_mount(dir_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return -errno;
+	tree = clone_file(dir_fd, i);
+	return tree < 0 ? tree : sock_send_fds(sock, "", 1, &tree, 1);
+}
+
+/* The same as clone_file() before Linux 6.15. The child may attach the tmpfs: that ends with it. */
+static int clone_in_child(int dir_fd, size_t i)
+{
+	int pair[2], fd = -1, status = 0, rc = sock_pair(SOCK_STREAM, pair);
+	size_t count = 0;
+	char byte;
+	pid_t pid;
+
+	if (rc < 0)
+		return rc;
+	pid = fork();
+	if (pid == 0)
+		_exit(-clone_and_send(dir_fd, i, pair[1]));
+	rc = pid < 0 ? -errno : 0;
+	fd_close(&pair[1]);
+	if (rc == 0) {
+		if (sock_receive_fds(pair[0], &byte, 1, &fd, 1, &count) < 0)
+			count = 0;
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	fd_close(&pair[0]);
+	if (rc < 0 || count == 1)
+		return rc < 0 ? rc : fd;
+	return WIFEXITED(status) && WEXITSTATUS(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+static int detach_device(int dir_fd, const struct config_linux *l, size_t i)
+{
+	int rc = make_detached(dir_fd, l, i);
+
+	if (rc == 0)
+		rc = clone_file(dir_fd, i);
+	return rc == -EINVAL ? clone_in_child(dir_fd, i) : rc;
 }
 
 static int new_tmpfs(void)

@@ -1,5 +1,6 @@
 """What the specification leaves open and engines, or the test suites of other runtimes, rely on."""
 
+import json
 import os
 import subprocess
 import unittest
@@ -143,6 +144,34 @@ class Practice(RuntimeTest):
         result = self.runtime("exec", "--cgroup", "absent", name, "true")
         self.assertIn("/absent/cgroup.procs: no such file", result.stderr)
         self.exec(name, "true", flags=["--cgroup", "/"])
+
+    def test_exec_has_no_new_privileges_where_it_is_asked_for(self):
+        name = self.start_sleeping()
+        for flags, expected in (([], "0"), (["--no-new-privs"], "1")):
+            self.assertEqual(self.exec(name, "grep", "NoNewPrivs", "/proc/self/status",
+                                       flags=flags).split()[1], expected)
+        path = self.work + "/process.json"
+        with open(path, "w") as out:
+            json.dump({**self.process, "args": ["grep", "NoNewPrivs", "/proc/self/status"]}, out)
+        result = self.runtime("exec", "--process", path, name)
+        self.assertEqual(result.stdout.split()[1:], ["1"], result.stderr)
+
+    def test_what_is_wrong_is_said_in_the_words_that_others_look_for(self):
+        self.write_config()
+        self.assertIn("invalid character `/` in the ID",
+                      self.runtime("create", "--bundle", self.bundle, "a/b").stderr)
+        self.process["terminal"] = True
+        self.write_config()
+        self.assertIn("use --console-socket", self.runtime(
+            "run", "--detach", "--bundle", self.bundle, self.new_id()).stderr)
+
+    def test_slash_at_the_end_of_a_device(self):
+        self.linux["devices"] = [{"path": "/dev/extra/", "type": "c", "major": 1, "minor": 5}]
+        self.assertEqual(self.output("stat -c %t,%T /dev/extra"), "1,5")
+
+    def test_argument_written_as_a_number(self):
+        self.process["args"] = ["echo", 17]
+        self.assertEqual(self.output(), "17")
 
     def test_signal_0_and_all_of_a_stopped_container(self):
         name = self.start_sleeping()
