@@ -19,6 +19,8 @@ enum { BUSY_TIMEOUT_MS = 30000, SETTLE_BYTES = 512 << 10 };
 struct db {
 	sqlite3 *sqlite;
 	enum db_durability durability; /* what `PRAGMA synchronous` stands at */
+	bool in_doubt;
+	int changes; /* so many before the transaction */
 };
 
 struct db_query {
@@ -274,6 +276,7 @@ int db_begin(struct db *db, enum db_durability durability, struct db_tx *ret, st
 			return rc;
 		db->durability = durability;
 	}
+	db->changes = sqlite3_total_changes(db->sqlite);
 	rc = exec(db, "BEGIN IMMEDIATE", err);
 	if (rc == 0)
 		ret->db = db;
@@ -284,9 +287,19 @@ int db_commit(struct db_tx *tx, struct error *err)
 {
 	int rc = exec(tx->db, "COMMIT", err);
 
+	/* A later one that succeeds takes the place of this one in the log, if it writes anything. */
+	if (rc < 0 && rc != -EBUSY)
+		tx->db->in_doubt = true;
+	else if (rc == 0 && sqlite3_total_changes(tx->db->sqlite) != tx->db->changes)
+		tx->db->in_doubt = false;
 	if (rc == 0)
 		tx->db = NULL;
 	return rc;
+}
+
+bool db_in_doubt(const struct db *db)
+{
+	return db->in_doubt;
 }
 
 void db_rollback(struct db_tx *tx)

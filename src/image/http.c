@@ -105,6 +105,7 @@ void http_response_release(struct http_response *r)
 	free(r->range);
 	free(r->link);
 	free(r->subject);
+	free(r->warning);
 	free(r->error_body);
 	memset(r, 0, sizeof(*r));
 }
@@ -220,6 +221,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *data)
 	keep_header(&r->range, header_value(line, len, "range"));
 	keep_header(&r->link, header_value(line, len, "link"));
 	keep_header(&r->subject, header_value(line, len, "oci-subject"));
+	keep_header(&r->warning, header_value(line, len, "warning"));
 	parse_content_range(line, len, r);
 	parse_retry_after(line, len, r);
 	parse_chunk_min(line, len, r);

@@ -57,7 +57,7 @@ struct http_response {
 	long status;
 	uint64_t offset;     /* where the body begins: of a 206 */
 	uint64_t body_bytes; /* delivered */
-	char *content_type, *location, *digest, *challenge, *range, *link, *subject;
+	char *content_type, *location, *digest, *challenge, *range, *link, *subject, *warning;
 	int retry_after_s;  /* 0: not said */
 	uint64_t chunk_min; /* the least bytes of a piece that it takes; 0: not said */
 	char *error_body;   /* text; NULL if there was none */

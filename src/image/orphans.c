@@ -131,6 +131,9 @@ int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, v
 	/* Without the lock file nothing was ever added. */
 	if (faccessat(store->root_fd, "images.lock", F_OK, 0) < 0)
 		return 0;
+	/* Rows that are not here now may be here again for the next command. */
+	if (remove && db_in_doubt(store->db))
+		return -EWOULDBLOCK;
 	lock_fd = file_lock(store->root_fd, "images.lock", FILE_LOCK_EXCLUSIVE, false);
 	if (lock_fd == -EWOULDBLOCK)
 		return lock_fd;

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
 #include "image/registry_priv.h"
 
-enum { SHOWN_BODY_MAX = 300 };
+enum { SHOWN_BODY_MAX = 300, WARNINGS_MAX = 8 };
 
 static const char *const manifest_headers[] = {
 	"Accept: " MEDIA_OCI_MANIFEST,
@@ -39,6 +40,7 @@ void registry_close(struct registry *r)
 	free(r->repository);
 	free(r->authorization);
 	strv_free(r->also);
+	strv_free(r->warned);
 	http_tls_release(&r->tls);
 	http_destroy(r->http);
 	credentials_release(&r->credentials);
@@ -105,6 +107,33 @@ void registry_wait(unsigned int tries_made, int retry_after_s)
 	interrupt_sleep((unsigned int)ms);
 }
 
+/* What others wrote, on one line. */
+static void make_printable(char *text)
+{
+	for (char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+}
+
+/* Hands a warning for the user on, each once: `299 - "TEXT"` (OCI distribution specification 1.1,
+ * "Warnings"). */
+static void pass_warning(struct registry *r, const char *header)
+{
+	const char *text = str_after(header, "299 - \"");
+	const char *end = text ? strrchr(text, '"') : NULL;
+	own_mem char *shown = NULL;
+
+	if (end == NULL || end == text || strv_len(r->warned) >= WARNINGS_MAX)
+		return;
+	shown = str_copy_n(text,
+			   end - text < SHOWN_BODY_MAX ? (size_t)(end - text) : SHOWN_BODY_MAX);
+	make_printable(shown);
+	if (strv_has(r->warned, shown))
+		return;
+	strv_push(&r->warned, shown);
+	log_warn("%s says: %s", r->host, shown);
+}
+
 /* The message within a registry's error document, or the beginning of the body; on one line. */
 static char *error_message(const char *body)
 {
@@ -113,9 +142,7 @@ static char *error_message(const char *body)
 	const char *message = json_string_value(json_object_get(first, "message"));
 	char *text = str_copy_n(message ? message : body ? body : "", SHOWN_BODY_MAX);
 
-	for (char *p = text; *p != '\0'; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = ' ';
+	make_printable(text);
 	return text;
 }
 
@@ -159,12 +186,16 @@ static int send_once(struct registry *r, struct http_request *q, const char *url
 	own_mem char *whole =
 		url ? str_copy(url) : str_format("%s://%s/v2/%s", r->scheme, r->api_host, path);
 	own_mem char *home = str_format("%s://%s", r->scheme, r->api_host);
+	int rc;
 
 	q->url = whole;
 	q->tls = &r->tls;
 	/* An upload's address may be another host's. */
 	q->authorization = http_same_origin(whole, home) ? r->authorization : NULL;
-	return http_perform(r->http, q, response, err);
+	rc = http_perform(r->http, q, response, err);
+	if (rc == 0 && response->warning != NULL)
+		pass_warning(r, response->warning);
+	return rc;
 }
 
 int registry_send(struct registry *r, struct http_request *q, const char *url, const char *path,

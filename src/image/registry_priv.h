@@ -17,6 +17,7 @@ struct registry {
 	struct credentials credentials;
 	bool credentials_known; /* looked for */
 	const struct image_remote *remote;
+	char **warned;       /* what it has told the user already */
 	char **also;         /* other repositories that a token shall let us read */
 	char *authorization; /* the header's value that the registry has accepted or will */
 };

@@ -267,6 +267,17 @@ attach() {
 	berth image delete "$tags/a@$digest" >/dev/null
 }
 
+@test "a registry's warning is shown once" {
+	zot old "warning=closes \"soon\""
+	run_split berth push -q busybox "$old/a:1"
+	expect "$status" 0
+	expect "$stderr" "berth: $old says: closes \"soon\""
+	berth rmi busybox >/dev/null
+	run_split berth pull -q "$old/a:1"
+	expect "$status" 0
+	expect "$(grep -c 'closes' <<<"$stderr")" 1
+}
+
 @test "copy --referrers takes cosign's signatures along" {
 	registry_begin
 	zot other

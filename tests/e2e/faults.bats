@@ -34,6 +34,7 @@ inject() {
 	local errors=(EIO ENOSPC EROFS ENOMEM EMFILE EDQUOT)
 	local call=${calls[RANDOM % ${#calls[@]}]} error=${errors[RANDOM % ${#errors[@]}]} when=$((1 + RANDOM % 25))
 	[ $((RANDOM % 4)) -ne 0 ] || when=$when+
+	if [ -n "${FAULT:-}" ]; then IFS=: read -r call error when <<<"$FAULT"; fi
 	# Before this the loader is at work, which has words of its own.
 	case $call in read | pread64 | mmap | openat | newfstatat) when=$((20 + ${when%+})) ;; esac
 	what="$call:error=$error:when=$when, $*"
@@ -83,10 +84,14 @@ faults() {
 @test "push" { faults 'berth pull -q "$IMAGE" >/dev/null' push -q "$IMAGE" "localhost:$PORT/other:1"; }
 @test "save" { faults 'berth pull -q "$IMAGE" >/dev/null' save -o "$TEST_DIR/out.tar" "$IMAGE"; }
 @test "rmi" { AGAIN=no faults 'berth pull -q "$IMAGE" >/dev/null' rmi "$IMAGE"; }
-@test "commit" {
-	faults 'berth pull -q "$IMAGE" >/dev/null; berth create --name a "$IMAGE" /x >/dev/null
-		berth cp "$TEST_DIR/some.tar" a:/added >/dev/null' commit -q a new:1
+# A container with something to commit.
+with_container() {
+	berth pull -q "$IMAGE" >/dev/null
+	berth create --name a "$IMAGE" /x >/dev/null
+	berth cp "$TEST_DIR/some.tar" a:/added >/dev/null
 }
+
+@test "commit" { faults with_container commit -q a new:1; }
 @test "sbom" { faults 'berth pull -q "$IMAGE" >/dev/null' sbom "$IMAGE"; }
 
 nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
@@ -125,8 +130,7 @@ kills() {
 	kills 'berth pull -q "$IMAGE" >/dev/null' push -q "$IMAGE" "localhost:$PORT/killed:1"
 	kills 'berth pull -q "$IMAGE" >/dev/null' save -o "$TEST_DIR/out.tar" "$IMAGE"
 	AGAIN=no kills 'berth pull -q "$IMAGE" >/dev/null' rmi "$IMAGE"
-	kills 'berth pull -q "$IMAGE" >/dev/null; berth create --name a "$IMAGE" /x >/dev/null
-		berth cp "$TEST_DIR/some.tar" a:/added >/dev/null' commit -q a new:1
+	kills with_container commit -q a new:1
 }
 
 @test "what rmi could not remove, the next command does" {
@@ -141,4 +145,15 @@ kills() {
 	berth system check
 	expect "$(ls "$TEST_DIR/root/layers" "$TEST_DIR/root/blobs/sha256" "$TEST_DIR/root/ingest")" \
 		"$(printf '%s\n' "$TEST_DIR/root/blobs/sha256:" "" "$TEST_DIR/root/ingest:" "" "$TEST_DIR/root/layers:")"
+}
+
+# What was written is in its log then, and is there for who opens it next.
+@test "the database's disk fails when it is to keep a commit" {
+	local when BERTH_FAULTS=1
+	for when in 1 2 3; do
+		FAULT=fdatasync:ENOSPC:$when faults with_container commit -q a new:1
+		FAULT=fdatasync:ENOSPC:$when faults : load -q -i "$TEST_DIR/layout"
+		FAULT=fdatasync:EIO:$when faults : import "$TEST_DIR/some.tar" some:1
+		FAULT=fdatasync:EIO:$when AGAIN=no faults 'berth pull -q "$IMAGE" >/dev/null' rmi "$IMAGE"
+	done
 }

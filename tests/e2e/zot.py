@@ -8,7 +8,7 @@ Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N 
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
 busy=N (the first N requests get 429), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
 only with POST, for this refresh token), notes (the log says which requests have an Authorization),
-no-delete (of manifests; no-delete=tag: of tags), stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
+warning=TEXT (with every answer), no-delete (of manifests; no-delete=tag: of tags), stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
 import base64, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
 
@@ -29,6 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for k, v in headers.items():
             self.send_header(k.replace("_", "-"), v)
+        if "warning" in options:
+            self.send_header("Warning", '299 - "' + options["warning"] + '"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
