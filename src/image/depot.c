@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
+#include "image/referrers.h"
 #include "image/registries.h"
 
 enum { INDEX_MAX = 16 << 20 };
@@ -246,34 +247,13 @@ static int read_manifest(struct depot *d, const char *which, char **ret_text, si
 	return 0;
 }
 
-/* In a directory, what refers to a manifest stands in the index with its subject's tag, as registries
- * have it that do not know better. */
-static int read_referrers(struct depot *d, const struct digest *subject, json_t **ret,
-			  struct error *err)
+static int get_tagged(void *from, const char *tag, char **ret_text, size_t *ret_len,
+		      struct error *err)
 {
-	own_mem char *tag = str_format("sha256-%s", digest_hex(subject));
-	own_mem char *text = NULL, *type = NULL;
-	own_json json_t *index = NULL;
+	own_mem char *type = NULL;
 	struct digest digest;
-	struct error why = {0};
-	size_t len;
-	json_t *list;
-	int rc = read_manifest(d, tag, &text, &len, &type, &digest, &why);
 
-	if (rc == -ENOENT) {
-		*ret = json_array();
-		return 0;
-	}
-	if (rc < 0) {
-		if (err != NULL)
-			*err = why;
-		return rc;
-	}
-	rc = json_parse(text, len, tag, &index, err);
-	list = json_object_get(index, "manifests");
-	if (rc == 0)
-		*ret = json_is_array(list) ? json_incref(list) : json_array();
-	return rc;
+	return read_manifest(from, tag, ret_text, ret_len, &type, &digest, err);
 }
 
 static int put_file(struct depot *d, const void *data, size_t len, struct digest *ret,
@@ -320,24 +300,20 @@ static int put_in_index(struct depot *d, const struct digest *digest, const char
 	return rc;
 }
 
+/* In a directory, what refers to a manifest stands in the index with its subject's tag, as registries
+ * have it that do not know better. */
 static int put_referrer(struct depot *d, const struct depot_manifest *m, struct error *err)
 {
-	own_mem char *tag = str_format("sha256-%s", digest_hex(m->subject)), *text = NULL;
-	own_json json_t *list = NULL, *index = json_object();
+	own_mem char *tag = referrers_tag(m->subject), *text = NULL;
+	const char *which = json_string_value(json_object_get(m->descriptor, "digest"));
+	own_json json_t *list = NULL;
 	struct digest digest;
-	int rc = read_referrers(d, m->subject, &list, err);
+	int rc = referrers_list(get_tagged, d, m->subject, &list, err);
 
-	for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
-		if (json_equal(json_object_get(json_array_get(list, i), "digest"),
-			       json_object_get(m->descriptor, "digest")))
-			return 0;
-	if (rc < 0)
+	if (rc < 0 || referrers_find(list, which) < json_array_size(list))
 		return rc;
 	json_array_append(list, m->descriptor);
-	json_object_set_new(index, "schemaVersion", json_integer(2));
-	json_set_string(index, "mediaType", MEDIA_OCI_INDEX);
-	json_object_set(index, "manifests", list);
-	text = json_text(index);
+	text = referrers_format(list);
 	rc = put_file(d, text, strlen(text), &digest, err);
 	return rc < 0 ? rc : put_in_index(d, &digest, MEDIA_OCI_INDEX, strlen(text), tag, err);
 }
@@ -355,7 +331,7 @@ int depot_manifest(struct depot *d, const char *which, char **ret_text, size_t *
 int depot_referrers(struct depot *d, const struct digest *subject, json_t **ret, struct error *err)
 {
 	return d->registry ? registry_referrers(d->registry, subject, NULL, ret, err)
-			   : read_referrers(d, subject, ret, err);
+			   : referrers_list(get_tagged, d, subject, ret, err);
 }
 
 int depot_has_blob(struct depot *d, const struct digest *digest, struct error *err)

@@ -11,41 +11,18 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/referrers.h"
 #include "image/registry_priv.h"
 
 enum { PAGES_MAX = 1000 };
 
-/* "sha256-<hex>", the tag that stands for what refers to a manifest where there is no better way. */
-static char *referrers_tag(const struct digest *subject)
+static int get_tagged(void *from, const char *tag, char **ret_text, size_t *ret_len,
+		      struct error *err)
 {
-	return str_format("sha256-%s", digest_hex(subject));
-}
-
-static int tagged_referrers(struct registry *r, const struct digest *subject, json_t **ret,
-			    struct error *err)
-{
-	own_mem char *tag = referrers_tag(subject), *text = NULL, *type = NULL;
-	own_json json_t *index = NULL;
-	struct error why = {0};
+	own_mem char *type = NULL;
 	struct digest digest;
-	json_t *list;
-	size_t len;
-	int rc = registry_manifest(r, tag, &text, &len, &type, &digest, &why);
 
-	if (rc == -ENOENT) {
-		*ret = json_array();
-		return 0;
-	}
-	if (rc < 0) {
-		if (err != NULL)
-			*err = why;
-		return rc;
-	}
-	rc = json_parse(text, len, tag, &index, err);
-	list = json_object_get(index, "manifests");
-	if (rc == 0)
-		*ret = json_is_array(list) ? json_incref(list) : json_array();
-	return rc;
+	return registry_manifest(from, tag, ret_text, ret_len, &type, &digest, err);
 }
 
 /* Appends those of the wanted type. */
@@ -77,7 +54,7 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 		if (i == 0 && rc > 0 && rc != 200) {
 			own_json json_t *tagged = NULL;
 
-			rc = tagged_referrers(r, subject, &tagged, err);
+			rc = referrers_list(get_tagged, r, subject, &tagged, err);
 			if (rc < 0)
 				return rc;
 			choose(all, tagged, artifact_type);
@@ -97,26 +74,9 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 static int put_list(struct registry *r, const struct digest *subject, json_t *list,
 		    struct error *err)
 {
-	own_mem char *tag = referrers_tag(subject), *text = NULL;
-	own_json json_t *index = json_object();
+	own_mem char *tag = referrers_tag(subject), *text = referrers_format(list);
 
-	json_object_set_new(index, "schemaVersion", json_integer(2));
-	json_object_set_new(index, "mediaType", json_string(MEDIA_OCI_INDEX));
-	json_object_set(index, "manifests", list);
-	text = json_text(index);
 	return registry_put_manifest(r, tag, MEDIA_OCI_INDEX, text, strlen(text), err);
-}
-
-/* Where the list has the manifest; its length if it does not. */
-static size_t find_in_list(const json_t *list, const char *digest)
-{
-	size_t i = 0;
-
-	while (i < json_array_size(list) &&
-	       !str_eq(json_string_value(json_object_get(json_array_get(list, i), "digest")),
-		       digest))
-		i++;
-	return i;
 }
 
 int registry_note_referrer(struct registry *r, const struct digest *subject, json_t *descriptor,
@@ -124,9 +84,9 @@ int registry_note_referrer(struct registry *r, const struct digest *subject, jso
 {
 	const char *digest = json_string_value(json_object_get(descriptor, "digest"));
 	own_json json_t *list = NULL;
-	int rc = tagged_referrers(r, subject, &list, err);
+	int rc = referrers_list(get_tagged, r, subject, &list, err);
 
-	if (rc < 0 || find_in_list(list, digest) < json_array_size(list))
+	if (rc < 0 || referrers_find(list, digest) < json_array_size(list))
 		return rc;
 	json_array_append(list, descriptor);
 	return put_list(r, subject, list, err);
@@ -192,8 +152,8 @@ int registry_forget_subject(struct registry *r, const char *text, size_t len, st
 	rc = has_referrers(r, &subject, err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	rc = tagged_referrers(r, &subject, &list, err);
-	at = find_in_list(list, is.text);
+	rc = referrers_list(get_tagged, r, &subject, &list, err);
+	at = referrers_find(list, is.text);
 	if (rc < 0 || at == json_array_size(list))
 		return rc;
 	json_array_remove(list, at);
