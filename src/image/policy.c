@@ -14,8 +14,9 @@
 static void requirement_release(struct policy_requirement *q)
 {
 	strv_free(q->key_paths);
-	free(q->key_data);
+	strv_free(q->key_datas);
 	free(q->signed_identity);
+	free(q->prefix);
 	free(q->reason);
 }
 
@@ -54,40 +55,66 @@ static int check_members(const struct json_at *object, const char *const *known,
 	return 0;
 }
 
+/* The types of signedIdentity, with the members that they need. */
+static const struct identity_type {
+	const char *type;
+	enum policy_identity identity;
+	const char *name, *prefix;
+} identity_types[] = {
+	{"matchRepoDigestOrExact", POLICY_IDENTITY_IMAGE, NULL, NULL},
+	{"matchExact", POLICY_IDENTITY_EXACT, NULL, NULL},
+	{"matchRepository", POLICY_IDENTITY_REPOSITORY, NULL, NULL},
+	{"remapIdentity", POLICY_IDENTITY_REMAPPED, "signedPrefix", "prefix"},
+	{"exactRepository", POLICY_IDENTITY_OTHER_REPOSITORY, "dockerRepository", NULL},
+	{"exactReference", POLICY_IDENTITY_OTHER_EXACT, "dockerReference", NULL},
+};
+
+static int read_name(const struct json_at *identity, const char *key, char **ret, struct error *err)
+{
+	const char *text = NULL;
+	int rc = key ? json_get_string(identity, key, JSON_REQUIRED, &text, err) : 0;
+
+	*ret = str_copy(text);
+	return rc < 0 ? rc : 0;
+}
+
 static int parse_identity(const struct json_at *at, struct policy_requirement *q, struct error *err)
 {
+	const struct identity_type *t = identity_types;
+	const struct identity_type *end = t + array_size(identity_types);
 	struct json_at identity;
-	const char *type, *other;
+	struct reference r;
+	const char *type;
 	int rc = json_object_at(at, "signedIdentity", JSON_OPTIONAL, &identity, err);
 
 	if (rc > 0)
 		rc = json_get_string(&identity, "type", JSON_REQUIRED, &type, err);
 	if (rc <= 0)
 		return rc;
-	/* cosign signs names of repositories, without tags: the three mean the same for it. */
-	q->any_tag = str_eq(type, "matchRepository");
-	if (q->any_tag || str_eq(type, "matchRepoDigestOrExact") || str_eq(type, "matchExact"))
-		return 0;
-	if (!str_eq(type, "exactRepository"))
-		return json_refuse(err, &identity, "the type \"%.64s\" is not supported", type);
-	rc = json_get_string(&identity, "dockerRepository", JSON_REQUIRED, &other, err);
-	if (rc < 0)
-		return rc;
-	q->signed_identity = str_copy(other);
-	return 0;
+	while (t < end && !str_eq(t->type, type))
+		t++;
+	if (t == end)
+		return json_refuse(err, &identity, "the type \"%.64s\" is not known", type);
+	q->identity = t->identity;
+	rc = read_name(&identity, t->name, &q->signed_identity, err);
+	if (rc == 0)
+		rc = read_name(&identity, t->prefix, &q->prefix, err);
+	if (rc == 0 && t->identity == POLICY_IDENTITY_OTHER_EXACT &&
+	    (reference_parse(q->signed_identity, &r, NULL) < 0 || r.default_tag))
+		return json_refuse(err, &identity, "dockerReference needs a tag");
+	return rc;
 }
 
 static int parse_signed(const struct json_at *at, struct policy_requirement *q, struct error *err)
 {
-	static const char *const known[] = {"type", "keyPath", "keyPaths", "keyData",
-					    "signedIdentity"};
+	static const char *const known[] = {"type",    "keyPath",  "keyPaths",
+					    "keyData", "keyDatas", "signedIdentity"};
 	static const char *const others[] = {"fulcio",
 					     "pki",
 					     "rekorPublicKeyPath",
 					     "rekorPublicKeyPaths",
 					     "rekorPublicKeyData",
-					     "rekorPublicKeyDatas",
-					     "keyDatas"};
+					     "rekorPublicKeyDatas"};
 	const char *path = NULL, *data = NULL;
 	int rc;
 
@@ -107,13 +134,16 @@ static int parse_signed(const struct json_at *at, struct policy_requirement *q, 
 		rc = json_get_string(at, "keyData", JSON_OPTIONAL, &data, err);
 	if (rc >= 0)
 		rc = json_get_strv(at, "keyPaths", JSON_OPTIONAL, &q->key_paths, err);
+	if (rc >= 0)
+		rc = json_get_strv(at, "keyDatas", JSON_OPTIONAL, &q->key_datas, err);
 	if (rc < 0)
 		return rc;
-	if ((path != NULL) + (data != NULL) + (q->key_paths != NULL) != 1)
-		return json_refuse(err, at, "needs one of keyPath, keyPaths and keyData");
+	if ((path != NULL) + (data != NULL) + (q->key_paths != NULL) + (q->key_datas != NULL) != 1)
+		return json_refuse(err, at, "needs one of keyPath, keyPaths, keyData and keyDatas");
 	if (path != NULL)
 		strv_push(&q->key_paths, path);
-	q->key_data = str_copy(data);
+	if (data != NULL)
+		strv_push(&q->key_datas, data);
 	return parse_identity(at, q, err);
 }
 

@@ -30,14 +30,27 @@ enum policy_kind {
 	POLICY_SIGNED,
 };
 
+/* Which name must have been signed. A signature without a tag is good for all tags of a repository, except
+ * where the exact name is wanted. */
+enum policy_identity {
+	POLICY_IDENTITY_IMAGE,      /* the image's; with a tag, this one */
+	POLICY_IDENTITY_EXACT,      /* the image's, with its tag */
+	POLICY_IDENTITY_REPOSITORY, /* the image's, with any tag */
+	POLICY_IDENTITY_REMAPPED,   /* as the first, but with another beginning */
+	POLICY_IDENTITY_OTHER_REPOSITORY,
+	POLICY_IDENTITY_OTHER_EXACT, /* a name with a tag */
+};
+
 /* One condition. */
 struct policy_requirement {
 	enum policy_kind kind;
-	char **key_paths; /* POLICY_SIGNED: public keys in PEM, any of them; NULL with key_data */
-	char *key_data;   /* the PEM in base64 */
-	char *signed_identity; /* the repository that was signed, if it is another one; or NULL */
-	bool any_tag;          /* a signature for another tag of the repository is good as well */
-	char *reason;          /* POLICY_REJECT: why, for what is not supported; or NULL */
+	char **key_paths; /* POLICY_SIGNED: public keys in PEM, any of them; NULL with key_datas */
+	char **key_datas; /* the same as PEM in base64 */
+	enum policy_identity identity;
+	char *signed_identity; /* POLICY_IDENTITY_OTHER...: the name; POLICY_IDENTITY_REMAPPED:
+				* what stands for `prefix` in the signed name */
+	char *prefix;
+	char *reason; /* POLICY_REJECT: why, for what is not supported; or NULL */
 };
 
 struct policy_scope {

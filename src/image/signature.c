@@ -231,7 +231,7 @@ char *signature_payload(const char *repository, const struct digest *manifest)
 
 /* Whether the signer meant the image that is expected. Both are compared in their full form, since
  * cosign writes the name of Docker's hub as index.docker.io. */
-static bool same_identity(const char *is, const char *expected)
+static bool same_identity(const char *is, const char *expected, enum signature_tags tags)
 {
 	struct reference a, b;
 
@@ -241,12 +241,13 @@ static bool same_identity(const char *is, const char *expected)
 		snprintf(a.registry, sizeof(a.registry), "%s", REFERENCE_DEFAULT_REGISTRY);
 	if (!str_eq(a.registry, b.registry) || !str_eq(a.repository, b.repository))
 		return false;
-	return a.default_tag || b.default_tag || a.tag[0] == '\0' || b.tag[0] == '\0' ||
-	       str_eq(a.tag, b.tag);
+	if (a.default_tag || b.default_tag || a.tag[0] == '\0' || b.tag[0] == '\0')
+		return tags == SIGNATURE_TAGS_AS_SIGNED;
+	return str_eq(a.tag, b.tag);
 }
 
 int signature_check_payload(const char *payload, size_t len, const struct digest *manifest,
-			    const char *identity, struct error *err)
+			    const char *identity, enum signature_tags tags, struct error *err)
 {
 	own_json json_t *value = NULL;
 	const char *digest, *type, *reference;
@@ -269,7 +270,7 @@ int signature_check_payload(const char *payload, size_t len, const struct digest
 	if (!str_eq(digest, manifest->text))
 		return refuse(err, -EKEYREJECTED, "the signature is for another image (%.80s)",
 			      digest);
-	if (identity != NULL && !same_identity(reference, identity))
+	if (identity != NULL && !same_identity(reference, identity, tags))
 		return refuse(err, -EKEYREJECTED, "the signature is for \"%.200s\", not for \"%s\"",
 			      reference, identity);
 	return 0;

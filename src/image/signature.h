@@ -51,11 +51,15 @@ int signature_verify(const struct signature_key *public_key, const void *payload
 
 /* The payload for a manifest, as text. `repository` is "example.org/app". Never NULL. */
 char *signature_payload(const char *repository, const struct digest *manifest);
+enum signature_tags {
+	SIGNATURE_TAGS_AS_SIGNED, /* compared if both have one */
+	SIGNATURE_TAGS_EQUAL,     /* both must have one, the same */
+};
 /* Checks what a verified payload speaks of: the type, this manifest, and with `identity` not NULL
- * the name it was signed for: "example.org/app", with any tag; or "example.org/app:1", then the
- * payload's tag, if it has one, must be the same. 0, -EKEYREJECTED. */
+ * the name it was signed for: "example.org/app", or "example.org/app:1". 0, -EKEYREJECTED. */
 int signature_check_payload(const char *payload, size_t len, const struct digest *manifest,
-			    const char *identity, struct error *err) must_check;
+			    const char *identity, enum signature_tags tags,
+			    struct error *err) must_check;
 
 /* One signature as a registry has it. */
 struct signature {

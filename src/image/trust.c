@@ -97,8 +97,8 @@ static int load_keys(const struct policy_requirement *q, struct keys *keys, stru
 {
 	int rc = 0;
 
-	if (q->key_data != NULL)
-		return add_key_data(keys, q->key_data, err);
+	for (char **data = q->key_datas; rc == 0 && data != NULL && *data != NULL; data++)
+		rc = add_key_data(keys, *data, err);
 	for (char **path = q->key_paths; rc == 0 && path != NULL && *path != NULL; path++) {
 		own_mem char *pem = NULL;
 		size_t len;
@@ -145,6 +145,7 @@ struct question {
 	struct registry *registry;
 	const struct digest *manifest;
 	const char *identity;
+	enum signature_tags tags;
 };
 
 /* 0 if this signature is good. */
@@ -173,7 +174,7 @@ static int try_signature(const struct question *q, const struct signature *signa
 	}
 	return rc < 0 ? rc
 		      : signature_check_payload(payload.data, payload.len, q->manifest, q->identity,
-						err);
+						q->tags, err);
 }
 
 /* 1 if a signature of this manifest is good, 0 if there is none; else what is wrong with the last. */
@@ -194,21 +195,36 @@ static int try_manifest(const struct question *q, struct error *err)
 	return rc == -ENOENT ? -EKEYREJECTED : rc;
 }
 
+/* The image's name with another beginning, if it has the one that is replaced. */
+static void remap(const struct policy_requirement *requirement, char name[REFERENCE_TEXT_MAX])
+{
+	const char *rest = str_after(name, requirement->prefix);
+	own_mem char *remapped = NULL;
+
+	if (rest == NULL || strchr("/:@", *rest) == NULL)
+		return;
+	remapped = str_format("%s%s", requirement->signed_identity, rest);
+	snprintf(name, REFERENCE_TEXT_MAX, "%s", remapped);
+}
+
 /* The name that must have been signed. */
 static void expected_identity(const struct policy_requirement *requirement,
 			      const struct reference *reference, char out[REFERENCE_TEXT_MAX])
 {
 	struct reference expected = *reference;
 
-	if (requirement->signed_identity != NULL) {
+	if (requirement->identity == POLICY_IDENTITY_OTHER_REPOSITORY ||
+	    requirement->identity == POLICY_IDENTITY_OTHER_EXACT) {
 		snprintf(out, REFERENCE_TEXT_MAX, "%s", requirement->signed_identity);
 		return;
 	}
 	memset(&expected.digest, 0, sizeof(expected.digest));
-	if (requirement->any_tag || expected.tag[0] == '\0')
+	if (requirement->identity == POLICY_IDENTITY_REPOSITORY || expected.tag[0] == '\0')
 		reference_format_name(&expected, out);
 	else
 		reference_format(&expected, out);
+	if (requirement->identity == POLICY_IDENTITY_REMAPPED)
+		remap(requirement, out);
 }
 
 int trust_check_one(const struct policy_requirement *requirement, const struct reference *reference,
@@ -225,6 +241,9 @@ int trust_check_one(const struct policy_requirement *requirement, const struct r
 	if (rc < 0)
 		return rc;
 	expected_identity(requirement, reference, identity);
+	if (requirement->identity == POLICY_IDENTITY_EXACT ||
+	    requirement->identity == POLICY_IDENTITY_OTHER_EXACT)
+		q.tags = SIGNATURE_TAGS_EQUAL;
 	for (size_t i = 0; i < digests_count; i++) {
 		struct error now = {0};
 

@@ -197,6 +197,95 @@ assert critical["type"] == "cosign container image signature"' "$TEST_DIR/payloa
 	pull "$REGISTRY/open:1"
 }
 
+forget() { rm -rf "$TEST_DIR/other" "$TEST_DIR/other-state"; }
+
+# signed_policy CONDITION: everything must be signed so.
+signed_policy() { policy "{\"default\": [{\"type\": \"sigstoreSigned\", $1}]}"; }
+
+@test "a tag that moves away from what was signed, and back" {
+	local other
+	berth sign --key "$TEST_DIR/ec.key" "$REGISTRY/app:1"
+	pull "$REGISTRY/app:1"
+	forget
+	berth run --name c busybox touch /evil
+	berth commit c evil:1
+	berth rm c
+	other=$(berth push -q evil:1 "$REGISTRY/app:1")
+	refused "$REGISTRY/app:1" "is not signed"
+	# What was signed stays good by its digest; the signature does not fit the other image.
+	pull "$REGISTRY/app@$DIGEST"
+	forget
+	api "app/manifests/${DIGEST/:/-}.sig" >"$TEST_DIR/sig.json"
+	api "app/manifests/${other/:/-}.sig" -X PUT --data-binary "@$TEST_DIR/sig.json" \
+		-H 'Content-Type: application/vnd.oci.image.manifest.v1+json' >/dev/null
+	refused "$REGISTRY/app:1" "another image"
+	berth push -q busybox "$REGISTRY/app:1"
+	pull "$REGISTRY/app:1"
+}
+
+@test "keys are changed without a moment in which nothing is accepted" {
+	berth sign --key "$TEST_DIR/ec.key" "$REGISTRY/app:1"
+	signed_policy "\"keyPaths\": [\"$TEST_DIR/ec.pub\", \"$TEST_DIR/ed.pub\"]"
+	pull "$REGISTRY/app:1"
+	forget
+	berth sign --key "$TEST_DIR/ed.key" "$REGISTRY/app:1"
+	expect "$(api "app/manifests/${DIGEST/:/-}.sig" | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["layers"]))')" 2
+	for keys in "[\"$TEST_DIR/ec.pub\", \"$TEST_DIR/ed.pub\"]" "[\"$TEST_DIR/ed.pub\"]" "[\"$TEST_DIR/ec.pub\"]"; do
+		signed_policy "\"keyPaths\": $keys"
+		pull "$REGISTRY/app:1"
+		forget
+	done
+	signed_policy "\"keyDatas\": [\"$(base64 -w0 "$TEST_DIR/ed.pub")\", \"$(base64 -w0 "$TEST_DIR/ec.pub")\"]"
+	pull "$REGISTRY/app:1"
+	forget
+	# A key that cannot be read is not a key less.
+	signed_policy "\"keyPaths\": [\"$TEST_DIR/ec.pub\", \"$TEST_DIR/gone.pub\"]"
+	refused "$REGISTRY/app:1" "gone.pub"
+	openssl genpkey -algorithm ed25519 -out "$TEST_DIR/third.key" 2>/dev/null
+	openssl pkey -in "$TEST_DIR/third.key" -pubout -out "$TEST_DIR/third.pub" 2>/dev/null
+	signed_policy "\"keyPath\": \"$TEST_DIR/third.pub\""
+	refused "$REGISTRY/app:1" "not made by this key"
+}
+
+# accepts IDENTITY: the policy with this signedIdentity accepts the image; refuses TEXT IDENTITY: it does not.
+accepts() {
+	signed_policy "\"keyPath\": \"$TEST_DIR/ec.pub\", \"signedIdentity\": {$1}"
+	pull "$REGISTRY/app:1"
+	forget
+}
+refuses() {
+	signed_policy "\"keyPath\": \"$TEST_DIR/ec.pub\", \"signedIdentity\": {$1}"
+	refused "$REGISTRY/app:1" "not for"
+}
+signed_as() {
+	payload "$1" "$DIGEST"
+	forge app "$DIGEST" "$TEST_DIR/payload.json" "$(openssl_sign ec)"
+}
+
+@test "which name must have been signed" {
+	signed_as "$REGISTRY/app:1"
+	accepts '"type": "matchExact"'
+	accepts '"type": "matchRepoDigestOrExact"'
+	accepts '"type": "matchRepository"'
+	accepts "\"type\": \"exactReference\", \"dockerReference\": \"$REGISTRY/app:1\""
+	accepts "\"type\": \"exactRepository\", \"dockerRepository\": \"$REGISTRY/app\""
+	refuses "\"type\": \"exactReference\", \"dockerReference\": \"$REGISTRY/app:2\""
+	refuses '"type": "remapIdentity", "prefix": "'"$REGISTRY"'", "signedPrefix": "vendor.example"'
+	signed_as "$REGISTRY/app"
+	accepts '"type": "matchRepoDigestOrExact"'
+	refuses '"type": "matchExact"'
+	refuses "\"type\": \"exactReference\", \"dockerReference\": \"$REGISTRY/app:1\""
+	signed_as "$REGISTRY/app:2"
+	accepts '"type": "matchRepository"'
+	refuses '"type": "matchExact"'
+	refuses '"type": "matchRepoDigestOrExact"'
+	# A mirror in whose name nobody signs.
+	signed_as vendor.example/team/app:1
+	accepts '"type": "remapIdentity", "prefix": "'"$REGISTRY"'", "signedPrefix": "vendor.example/team"'
+	refuses '"type": "remapIdentity", "prefix": "'"${REGISTRY%?}"'", "signedPrefix": "vendor.example/team"'
+	refuses '"type": "remapIdentity", "prefix": "'"$REGISTRY"'", "signedPrefix": "vendor.example"'
+}
+
 @test "what is rejected is not even asked for" {
 	kill "$REGISTRY_PID"
 	wait "$REGISTRY_PID" || true

@@ -20,7 +20,7 @@ static void decide(const struct policy *policy, const struct policy_scope *scope
 
 		if (q->kind == POLICY_REJECT)
 			rejects = true;
-		else if (q->kind == POLICY_SIGNED && q->key_paths == NULL && q->key_data == NULL)
+		else if (q->kind == POLICY_SIGNED && q->key_paths == NULL && q->key_datas == NULL)
 			abort();
 		else if (q->kind != POLICY_ACCEPT && q->kind != POLICY_SIGNED)
 			abort();

@@ -45,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		abort();
 	if (digest_parse(signed_digest, &digest, &err) < 0)
 		abort();
-	if (signature_check_payload(text, len, &digest, "example.org/app:1", &err) == 0 &&
+	if (signature_check_payload(text, len, &digest, "example.org/app:1",
+				    SIGNATURE_TAGS_AS_SIGNED, &err) == 0 &&
 	    memmem(text, len, "sha256", 6) == NULL && memmem(text, len, "\\u", 2) == NULL)
 		abort();
 	return 0;

@@ -172,14 +172,30 @@ static void a_payload_must_speak_of_the_image(void **state)
 	struct digest other = digest_of("x", 1);
 
 	(void)state;
-	assert_int_equal(signature_check_payload(payload, len, &manifest, NULL, NULL), 0);
-	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/app", NULL),
+	assert_int_equal(signature_check_payload(payload, len, &manifest, NULL,
+						 SIGNATURE_TAGS_AS_SIGNED, NULL),
 			 0);
-	assert_int_equal(signature_check_payload(payload, len, &other, NULL, NULL), -EKEYREJECTED);
-	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/b", NULL),
+	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/app",
+						 SIGNATURE_TAGS_AS_SIGNED, NULL),
+			 0);
+	assert_int_equal(
+		signature_check_payload(payload, len, &other, NULL, SIGNATURE_TAGS_AS_SIGNED, NULL),
+		-EKEYREJECTED);
+	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/b",
+						 SIGNATURE_TAGS_AS_SIGNED, NULL),
 			 -EKEYREJECTED);
-	assert_int_equal(signature_check_payload("{}", 2, &manifest, NULL, NULL), -EKEYREJECTED);
-	assert_int_equal(signature_check_payload("[", 1, &manifest, NULL, NULL), -EKEYREJECTED);
+	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/app:1",
+						 SIGNATURE_TAGS_AS_SIGNED, NULL),
+			 0);
+	assert_int_equal(signature_check_payload(payload, len, &manifest, "example.org/app:1",
+						 SIGNATURE_TAGS_EQUAL, NULL),
+			 -EKEYREJECTED);
+	assert_int_equal(
+		signature_check_payload("{}", 2, &manifest, NULL, SIGNATURE_TAGS_AS_SIGNED, NULL),
+		-EKEYREJECTED);
+	assert_int_equal(
+		signature_check_payload("[", 1, &manifest, NULL, SIGNATURE_TAGS_AS_SIGNED, NULL),
+		-EKEYREJECTED);
 }
 
 static void the_manifest_of_signatures_is_read_as_it_was_written(void **state)
@@ -262,7 +278,11 @@ static void what_is_not_understood_is_refused(void **state)
 		"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/a\",\"keyData\":\"b\"}]}",
 		"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/a\",\"keypath\":\"/b\"}]}",
 		"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/a\","
-		"\"signedIdentity\":{\"type\":\"remapIdentity\"}}]}",
+		"\"signedIdentity\":{\"type\":\"remapIdentity\",\"prefix\":\"a.example\"}}]}",
+		"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/a\","
+		"\"signedIdentity\":{\"type\":\"matchAll\"}}]}",
+		"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/a\","
+		"\"signedIdentity\":{\"type\":\"exactReference\",\"dockerReference\":\"a.example/x\"}}]}",
 		"{\"default\":[{\"type\":\"reject\"}],\"transport\":{}}",
 	};
 
