@@ -45,24 +45,14 @@ int json_read_file(int dirfd, const char *path, size_t max, json_t **ret, struct
 	return json_parse(text, len, path, ret, err);
 }
 
-static char *dump(const json_t *value, size_t flags)
+char *json_text_pretty(const json_t *value)
 {
-	char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+	char *text = json_dumps(value, JSON_INDENT(4) | JSON_ENCODE_ANY);
 
 	/* Only for want of memory (see mem.h). An empty text would be written over a good file. */
 	if (text == NULL)
 		abort();
 	return text;
-}
-
-char *json_text(const json_t *value)
-{
-	return dump(value, JSON_COMPACT);
-}
-
-char *json_text_pretty(const json_t *value)
-{
-	return dump(value, JSON_INDENT(4));
 }
 
 int json_write_file(int dirfd, const char *path, const json_t *value, mode_t mode,

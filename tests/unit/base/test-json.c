@@ -287,6 +287,25 @@ static void text_is_what_was_parsed(void **state)
 	assert_true(json_equal(value, again));
 }
 
+static void text_is_the_library_s_for_every_character(void **state)
+{
+	own_json json_t *object = json_object();
+	own_mem char *text = NULL, *expected = NULL;
+	char s[8];
+
+	(void)state;
+	for (int c = 1; c < 0x80; c++) {
+		snprintf(s, sizeof(s), "<%c>%c", c, c);
+		json_object_set_new(object, s, json_string(s));
+	}
+	json_object_set_new(
+		object, "",
+		json_pack("[[],{},n,b,b,f,I,s]", 1, 0, 0.1, INT64_MIN, "\xc3\xa4\xf0\x9f\x90\xb3"));
+	text = json_text(object);
+	expected = json_dumps(object, JSON_COMPACT);
+	assert_string_equal(text, expected);
+}
+
 /* Arguments and environments may hold any bytes; dropping one would shift the others. */
 static void bytes_that_are_not_utf8_are_replaced(void **state)
 {
@@ -344,6 +363,7 @@ int main(void)
 		cmocka_unit_test(vectors_read_can_be_pushed_to),
 		cmocka_unit_test(pairs_keep_their_order),
 		cmocka_unit_test(text_is_what_was_parsed),
+		cmocka_unit_test(text_is_the_library_s_for_every_character),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
 		cmocka_unit_test(files_are_written_and_read),
 	};
