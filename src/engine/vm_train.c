@@ -49,7 +49,7 @@ static void add_mounts(json_t *mounts)
 }
 
 /* The root file system has the program /true. */
-static int make_spec(json_t **ret, struct error *err)
+int vm_train_spec(json_t **ret, struct error *err)
 {
 	static char program[] = "/true", *argv[] = {program, NULL}, nowhere[] = "/", root[] = "0:0";
 	own_json json_t *spec = json_object(), *process = NULL, *part = NULL;
@@ -82,7 +82,7 @@ static int make_spec(json_t **ret, struct error *err)
 int vm_train_warm(struct attendant *a, struct error *err)
 {
 	own_json json_t *request = json_object(), *spec = NULL;
-	int rc = make_spec(&spec, err);
+	int rc = vm_train_spec(&spec, err);
 
 	if (rc < 0)
 		return rc;
@@ -239,12 +239,13 @@ int vm_train(struct engine *engine, int templates, const char *name, const char 
 		rc = vm_disk_copy(engine, templates, disk, (int64_t)VM_DISK_DEFAULT_GIB << 30,
 				  false, err);
 	if (rc == 0)
-		rc = make_spec(&spec, err);
+		rc = vm_train_spec(&spec, err);
 	if (rc < 0)
 		return rc;
 	/* Those of the machine that the template was made of. */
 	unlinkat(templates, socket, 0);
 	unlinkat(templates, control, 0);
+	json_set_string(json_object_get(spec, "linux"), "seccomp", AGENT_SAME_FILTER);
 	plan = make_requests(spec, (int64_t)info.size_bytes);
 	json_object_set_new(plan, "command", make_command(dir, &layer));
 	a = attendant_new(name);

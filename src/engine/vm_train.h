@@ -12,6 +12,8 @@
 
 #define VM_CODE_NAME "code" /* in the template's directory */
 
+/* The configuration of that container, whose system call filter the agent remembers. */
+int vm_train_spec(json_t **ret, struct error *err) must_check;
 int vm_train_warm(struct attendant *a, struct error *err) must_check;
 /* The template that is being made is `dir`/snapshot; `name` is `dir` below the directory `templates`. */
 int vm_train(struct engine *engine, int templates, const char *name, const char *dir,

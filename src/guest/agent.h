@@ -48,6 +48,7 @@ struct agent {
 	int next_process;
 	struct connection *connections, *dead;
 	struct process *processes;
+	json_t *filter; /* linux.seccomp of the warm container; NULL: there was none */
 	struct worker *workers;
 };
 #define WORKLOAD_ID "workload" /* the name of the only container here */

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/tty.h"
 #include "guest/agent.h"
+#include "guest/protocol.h"
 #include "oci/runtime.h"
 #include "oci/user.h"
 
@@ -356,6 +357,15 @@ static int set_user(struct agent *agent, const struct json_at *request, json_t *
 	return 0;
 }
 
+static void set_filter(const struct agent *agent, json_t *spec)
+{
+	json_t *part = json_object_get(spec, "linux");
+
+	if (agent->filter != NULL &&
+	    str_eq(json_string_value(json_object_get(part, "seccomp")), AGENT_SAME_FILTER))
+		json_object_set(part, "seccomp", agent->filter);
+}
+
 int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
 		int *ret_number, struct error *err)
 {
@@ -377,6 +387,7 @@ int process_run(struct agent *agent, struct connection *owner, const struct json
 		rc = stdio_open(agent, request, &io, err);
 	if (rc < 0)
 		return rc;
+	set_filter(agent, spec.value);
 	options.state_root = root;
 	options.id = WORKLOAD_ID;
 	options.bundle = agent->directory;
@@ -439,6 +450,9 @@ int process_warm(struct agent *agent, const struct json_at *request, struct erro
 
 	if (rc >= 0)
 		rc = make_warm_root(root, err);
+	if (rc >= 0)
+		agent->filter = json_incref(
+			json_object_get(json_object_get(spec.value, "linux"), "seccomp"));
 	if (rc >= 0)
 		rc = run_warm(state, "kept", bundle, spec.value, true, err);
 	if (rc >= 0)

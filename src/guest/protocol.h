@@ -27,6 +27,8 @@
  *     {"id":6,"do":"pause"} {"do":"resume"} {"do":"stats"} {"do":"top"} {"do":"sync"}
  *     {"id":7,"do":"finish"}                    instead of "run": unmount the file systems
  *
+ * In the "spec" of "run" linux.seccomp may be AGENT_SAME_FILTER: the one that "warm" had.
+ *
  *     answer   {"id":n, ...} or {"id":n,"error":{"code":-errno,"status":exit status or 0,
  *              "text":..., "hint":...}}
  *     event    {"event":"exit","process":n,"code":0-255,"oom":number of processes killed}
@@ -53,6 +55,8 @@
 /* Where the agent keeps its things in the machine: the workload's root file system is at "root" below
  * it, the files of "prepare" are in "files". */
 #define AGENT_DIRECTORY "/run/berth"
+
+#define AGENT_SAME_FILTER "warm"
 
 enum {
 	AGENT_VERSION = 1,

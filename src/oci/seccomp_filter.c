@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "oci/seccomp_shrink.h"
 
 void seccomp_program_release(struct seccomp_program *program)
 {
@@ -208,6 +209,8 @@ static int compile(const struct config_seccomp *s, struct seccomp_program *ret, 
 		rc = load(fd, ret);
 	if (rc == 0 && answers_for_unknown_calls(s))
 		prepend_unknown_calls(s, ret);
+	if (rc == 0)
+		seccomp_shrink(ret);
 	return rc < 0 ? fail(err, rc, "linux.seccomp: compile the filter") : 0;
 }
 
@@ -215,7 +218,7 @@ int seccomp_compile(const struct config_seccomp *s, int state_root_fd, struct se
 		    struct error *err)
 {
 	const struct scmp_version *version = seccomp_version();
-	own_mem char *name = str_format("%s/%s-2-%u.%u.%u", SECCOMP_CACHE, digest_hex(&s->content),
+	own_mem char *name = str_format("%s/%s-3-%u.%u.%u", SECCOMP_CACHE, digest_hex(&s->content),
 					version->major, version->minor, version->micro);
 	own_fd int fd = state_root_fd < 0 ? -1 : openat(state_root_fd, name, O_RDONLY | O_CLOEXEC);
 	int rc;
