@@ -21,6 +21,7 @@ static const struct listing_heading headings[] = {
 	{"Cpus", "CPUS"},
 	{"Memory", "MEMORY"},
 	{"Accel", "ACCEL"},
+	{"Shares", "SHARES"},
 	{"CreatedSince", "CREATED"},
 	{"CreatedAt", "CREATED AT"},
 	{"Size", "SIZE"},
@@ -28,7 +29,7 @@ static const struct listing_heading headings[] = {
 
 static const struct listing_spec templates_listing = {
 	.table =
-		"{{.Key}}\t{{.Kernel}}\t{{.Cpus}}\t{{.Memory}}\t{{.Accel}}\t{{.CreatedSince}}\t{{.Size}}",
+		"{{.Key}}\t{{.Kernel}}\t{{.Cpus}}\t{{.Memory}}\t{{.Accel}}\t{{.Shares}}\t{{.CreatedSince}}\t{{.Size}}",
 	.quiet = "{{.Key}}",
 	.headings = headings,
 	.headings_count = array_size(headings),
@@ -36,7 +37,8 @@ static const struct listing_spec templates_listing = {
 
 static int add_row(const struct vm_template *t, void *data, struct error *err)
 {
-	char size[24], memory[24], created[CLOCK_TEXT_MAX], ago[CLOCK_TEXT_MAX], cpus[16];
+	char size[24], memory[24], created[CLOCK_TEXT_MAX], ago[CLOCK_TEXT_MAX], cpus[16],
+		shares[16];
 	json_t *row = json_object();
 
 	str_from_size((uint64_t)t->size_bytes, 3, size);
@@ -44,11 +46,13 @@ static int add_row(const struct vm_template *t, void *data, struct error *err)
 	when_local(t->created_ns, created);
 	when_ago(t->created_ns, ago);
 	snprintf(cpus, sizeof(cpus), "%u", t->cpus);
+	snprintf(shares, sizeof(shares), "%u", t->shares);
 	json_set_string(row, "Key", t->key);
 	json_set_string(row, "Kernel", t->kernel);
 	json_set_string(row, "Cpus", cpus);
 	json_set_string(row, "Memory", memory);
 	json_set_string(row, "Accel", t->accel);
+	json_set_string(row, "Shares", shares);
 	json_set_string(row, "Size", size);
 	json_set_string(row, "CreatedAt", created);
 	json_set_string(row, "CreatedSince", ago);

@@ -1,9 +1,11 @@
 /* usage: what workloads take on the disk (declared in workload.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/str.h"
 #include "engine/engine_priv.h"
+#include "engine/vm.h"
 #include "tar/pack.h"
 
 /* Of a directory of the workload; one that is not there takes nothing. */
@@ -18,6 +20,19 @@ static int usage_of(struct engine *engine, const char *path, uint64_t *ret, stru
 	return pack_usage(fd, &disk_bytes, ret, err);
 }
 
+/* A machine's disk is a sparse file: it is what of it there is that counts, and all of that is what was
+ * written. */
+static void count_disk(struct engine *engine, const char *dir, struct workload_usage *usage)
+{
+	own_mem char *path = str_format("%s/" VM_DISK_NAME, dir);
+	struct stat st;
+
+	if (fstatat(engine->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	usage->written_bytes = (uint64_t)st.st_blocks * 512;
+	usage->total_bytes += usage->written_bytes - (uint64_t)st.st_size;
+}
+
 int workload_get_usage(struct engine *engine, const struct workload *workload,
 		       struct workload_usage *ret, struct error *err)
 {
@@ -30,6 +45,8 @@ int workload_get_usage(struct engine *engine, const struct workload *workload,
 		rc = usage_of(engine, dir.path, &usage.total_bytes, err);
 	if (rc < 0)
 		return rc;
+	if (workload->config.isolation == WORKLOAD_VM)
+		count_disk(engine, dir.path, &usage);
 	*ret = usage;
 	return 0;
 }

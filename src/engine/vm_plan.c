@@ -83,10 +83,26 @@ static int refuse_resources(const struct workload_config *c, struct error *err)
 	return 0;
 }
 
+static unsigned int share_count(const struct workload_config *c)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < c->mounts_count; i++)
+		count += c->mounts[i].type == WORKLOAD_MOUNT_BIND;
+	return count;
+}
+
 int vm_check(const struct workload_config *config, struct error *err)
 {
 	int rc = refuse_namespaces(config, err);
 
+	if (rc == 0 && share_count(config) > VM_SHARES_MAX)
+		return hint(err,
+			    refuse(err, -ENOTSUP,
+				   "a virtual machine has at most %d directories and files of the "
+				   "host, not %u",
+				   VM_SHARES_MAX, share_count(config)),
+			    "mount a directory that several of them are in");
 	return rc < 0 ? rc : refuse_resources(config, err);
 }
 
@@ -102,8 +118,9 @@ struct work {
 	json_t *layers;  /* [[offset, size], ...] */
 	uint64_t disk_at;
 	int64_t upper_bytes;
-	bool boots;      /* it does not go on from a template */
-	bool files_only; /* nothing of the workload will run */
+	bool boots;          /* it does not go on from a template */
+	unsigned int shares; /* devices for them */
+	bool files_only;     /* nothing of the workload will run */
 	char *placeholder;
 };
 
@@ -220,14 +237,6 @@ static int64_t memory_size(const struct workload_config *c)
 	return size;
 }
 
-static bool has_shares(const struct workload_config *c)
-{
-	for (size_t i = 0; i < c->mounts_count; i++)
-		if (c->mounts[i].type == WORKLOAD_MOUNT_BIND)
-			return true;
-	return false;
-}
-
 static void add_boot(struct work *w, const struct vm_shape *shape)
 {
 	add_argument(w, "--kernel", str_copy(shape->kernel->vmlinux));
@@ -253,8 +262,9 @@ static int add_machine(struct work *w, struct error *err)
 	if (rc < 0)
 		return rc;
 	shape.kernel = kernel;
-	/* A template has no devices for directories of the host. */
-	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0 || (has_shares(c) && !w->files_only);
+	if (!w->files_only)
+		w->shares = shape.shares = vm_template_shares(share_count(c));
+	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0;
 	if (!w->boots)
 		rc = vm_template_get(w->engine, &shape, &template, err);
 	if (rc < 0)
@@ -381,6 +391,7 @@ static int check_share(const char *source, const struct stat *st, struct error *
 static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct error *err)
 {
 	json_t *shares = json_array(), *mount;
+	own_mem char *empty = NULL;
 	size_t i;
 
 	json_object_set_new(prepare, "shares", shares);
@@ -410,6 +421,14 @@ static int take_shares(struct work *w, json_t *spec, json_t *prepare, struct err
 			     str_format("%s,tag=%s%s", source, tag, read_only ? ",ro" : ""));
 		json_array_append_new(shares, json_string(tag));
 		json_set_string(mount, "source", place);
+	}
+	/* The machine has as many devices as its template. */
+	for (size_t unused = json_array_size(shares); unused < w->shares; unused++) {
+		int rc = empty ? 0 : vm_template_empty(w->engine, &empty, err);
+
+		if (rc < 0)
+			return rc;
+		add_argument(w, "--share", str_format("%s,tag=share%zu,ro", empty, unused));
 	}
 	return 0;
 }

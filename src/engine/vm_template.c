@@ -30,6 +30,7 @@ enum {
 	ABOUT_MAX = 4096,
 };
 #define PLACEHOLDER ".placeholder"
+#define EMPTY ".empty"
 #define UNFINISHED ".new-"
 
 /* --- keys -------------------------------------------------------------------------------------------- */
@@ -56,9 +57,9 @@ static void make_key(const struct vm_shape *shape, char out[static KEY_DIGITS + 
 	struct digest digest;
 
 	snapshot_host_read(&host);
-	buf_format(&b, "%s\n%s %llx\n%u %lld %s\n" VM_COMMAND_LINE "\n", program, host.boot,
+	buf_format(&b, "%s\n%s %llx\n%u %lld %s %u\n" VM_COMMAND_LINE "\n", program, host.boot,
 		   (unsigned long long)host.cpu, shape->cpus, (long long)shape->memory_bytes,
-		   shape->accel);
+		   shape->accel, shape->shares);
 	add_file(&b, shape->kernel->vmlinux);
 	add_file(&b, shape->kernel->initramfs);
 	digest = digest_of(b.data, b.len);
@@ -89,6 +90,26 @@ int vm_template_placeholder(struct engine *engine, char **ret, struct error *err
 	return 0;
 }
 
+int vm_template_empty(struct engine *engine, char **ret, struct error *err)
+{
+	own_fd int dir = open_templates(engine, err);
+	int rc = dir < 0 ? dir : dir_make(dir, EMPTY, 0755, err);
+
+	if (rc == 0)
+		*ret = str_format("%s/templates/" EMPTY, engine->root);
+	return rc;
+}
+
+unsigned int vm_template_shares(unsigned int count)
+{
+	static const unsigned int numbers[] = {0, 4, 12, VM_SHARES_MAX};
+	size_t i = 0;
+
+	while (i + 1 < array_size(numbers) && numbers[i] < count)
+		i++;
+	return numbers[i];
+}
+
 /* --- building ---------------------------------------------------------------------------------------- */
 
 static void add(json_t *command, const char *option, const char *value)
@@ -98,7 +119,8 @@ static void add(json_t *command, const char *option, const char *value)
 		json_array_append_new(command, json_from_string(value));
 }
 
-static json_t *make_command(const struct vm_shape *shape, const char *placeholder)
+static json_t *make_command(const struct vm_shape *shape, const char *placeholder,
+			    const char *empty)
 {
 	own_mem char *memory = str_format("%lld", (long long)shape->memory_bytes);
 	own_mem char *cpus = str_format("%u", shape->cpus);
@@ -118,6 +140,11 @@ static json_t *make_command(const struct vm_shape *shape, const char *placeholde
 	add(command, "--control", "control");
 	add(command, "--layer", placeholder);
 	add(command, "--disk", placeholder);
+	for (unsigned int i = 0; i < shape->shares; i++) {
+		own_mem char *share = str_format("%s,tag=share%u", empty, i);
+
+		add(command, "--share", share);
+	}
 	return command;
 }
 
@@ -160,6 +187,7 @@ static json_t *about(const struct vm_shape *shape)
 	json_set_string(o, "accel", shape->accel);
 	json_object_set_new(o, "cpus", json_integer(shape->cpus));
 	json_object_set_new(o, "memory", json_integer(shape->memory_bytes));
+	json_object_set_new(o, "shares", json_integer(shape->shares));
 	json_object_set_new(o, "created_ns", json_integer(clock_now_ns()));
 	return o;
 }
@@ -167,7 +195,7 @@ static json_t *about(const struct vm_shape *shape)
 /* Those that were made for the same from something that has changed. */
 static int remove_stale(int templates, const json_t *now, const char *key, struct error *err)
 {
-	static const char *const same[] = {"kernel", "accel", "cpus", "memory"};
+	static const char *const same[] = {"kernel", "accel", "cpus", "memory", "shares"};
 	int fd = openat(templates, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	own_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
@@ -211,16 +239,18 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	own_mem char *dir = str_format("%s/templates/%s", engine->root, name);
 	own_mem char *file = str_format("%s/snapshot/about.json", name);
 	own_mem char *snapshot = str_format("%s/snapshot", name);
-	own_mem char *placeholder = NULL;
+	own_mem char *placeholder = NULL, *empty = NULL;
 	own_json json_t *plan = json_object(), *description = about(shape);
 	struct error why = {0};
 	int rc = vm_template_placeholder(engine, &placeholder, err);
 
+	if (rc == 0)
+		rc = vm_template_empty(engine, &empty, err);
 	if (rc == 0 && mkdirat(templates, name, 0700) < 0)
 		rc = fail(err, -errno, "create %s", dir);
 	if (rc < 0)
 		return rc;
-	json_object_set_new(plan, "command", make_command(shape, placeholder));
+	json_object_set_new(plan, "command", make_command(shape, placeholder, empty));
 	json_object_set_new(plan, "boots", json_true());
 	rc = boot_and_save(templates, name, dir, plan, err);
 	/* What it would have found out is found out by each machine anew then. */
@@ -288,6 +318,7 @@ static int tell(int templates, const char *key, vm_template_fn *fn, void *data, 
 	accel = json_string_value(json_object_get(o, "accel"));
 	t.cpus = (unsigned int)json_integer_value(json_object_get(o, "cpus"));
 	t.memory_bytes = json_integer_value(json_object_get(o, "memory"));
+	t.shares = (unsigned int)json_integer_value(json_object_get(o, "shares"));
 	t.created_ns = json_integer_value(json_object_get(o, "created_ns"));
 	t.size_bytes = size_on_disk(templates, key);
 	t.kernel = str_copy(kernel ? kernel : "");

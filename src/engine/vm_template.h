@@ -17,8 +17,12 @@ struct vm_shape {
 	const struct kernel *kernel;
 	unsigned int cpus;
 	int64_t memory_bytes;
-	const char *accel; /* "auto", "kvm", "soft" */
+	const char *accel;   /* "auto", "kvm", "soft" */
+	unsigned int shares; /* devices for directories and files of the host: share0, ... */
 };
+enum { VM_SHARES_MAX = 24 };
+/* Templates have few numbers of them: the next one that is enough for `count`. */
+unsigned int vm_template_shares(unsigned int count);
 
 #define VM_COMMAND_LINE                                                                            \
 	"console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on cgroup_no_v1=all mitigations=off"
@@ -29,11 +33,13 @@ int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **
 		    struct error *err) must_check;
 /* A small file that stands for a disk that is not there yet, or never. The caller frees *ret. */
 int vm_template_placeholder(struct engine *engine, char **ret, struct error *err) must_check;
+/* An empty directory that stands for a share that is not used. */
+int vm_template_empty(struct engine *engine, char **ret, struct error *err) must_check;
 
 /* For users. */
 struct vm_template {
 	char *key, *kernel, *accel;
-	unsigned int cpus;
+	unsigned int cpus, shares;
 	int64_t memory_bytes, size_bytes, created_ns; /* size: on the host's disk */
 };
 typedef int vm_template_fn(const struct vm_template *template, void *data, struct error *err);

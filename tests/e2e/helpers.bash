@@ -44,8 +44,9 @@ berth_use_vm() {
 		if ! "$BERTH" --root "$base" --state "$base/state" images -q | grep -q .; then
 			"$BERTH" --root "$base" --state "$base/state" bootstrap --quiet busybox
 		fi
-		# Makes the template, if the program is another one now.
+		# Makes the templates, if the program is another one now.
 		"$BERTH" --root "$base" --state "$base/state" run --rm --vm busybox true
+		"$BERTH" --root "$base" --state "$base/state" run --rm --vm -v "$base:/base:ro" busybox true
 	) 9>"$base.lock" >/dev/null
 	mkdir -p "$root"
 	rm -rf "$root/kernels" "$root/templates"
