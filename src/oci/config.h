@@ -1,5 +1,5 @@
 /*
- * config: the OCI runtime configuration (specification 1.2, Linux) as plain structs.
+ * config: the OCI runtime configuration (specification 1.3, Linux) as plain structs.
  *
  * Parsing checks every field that the specification defines: its type, its range, and what it may be
  * combined with; an error names the field ("linux.resources.cpu.quota: ..."). A field that this
@@ -82,7 +82,7 @@ struct config_process {
 	int io_priority; /* as ioprio_set takes it */
 	bool has_scheduler;
 	struct config_scheduler scheduler;
-	const char *cpu_affinity_initial; /* execCPUAffinity: lists like "0-3,7" */
+	const char *cpu_affinity_initial; /* execCPUAffinity, for exec alone: lists like "0-3,7" */
 	const char *cpu_affinity_final;
 };
 
@@ -266,6 +266,18 @@ struct config_intel_rdt {
 	bool enable_cmt, enable_mbm;
 };
 
+/* Nodes of memory, for set_mempolicy(2). */
+struct config_memory_policy {
+	bool given;
+	int mode; /* MPOL_*, with MPOL_F_* */
+	const char *nodes;
+};
+
+/* A network interface of the host's that becomes the container's. */
+struct config_net_device {
+	const char *host_name, *name;
+};
+
 struct config_linux {
 	struct config_namespace namespaces[NAMESPACE_KINDS];
 	struct config_id_maps uid_maps, gid_maps;
@@ -288,6 +300,9 @@ struct config_linux {
 	bool has_personality;
 	unsigned long personality;
 	struct config_intel_rdt intel_rdt;
+	struct config_memory_policy memory_policy;
+	struct config_net_device *net_devices;
+	size_t net_device_count;
 };
 
 struct config {

@@ -283,7 +283,7 @@ static int check_paths(const struct json_at *linux_, const char *key, char **pat
 int config_parse_linux(struct config *c, const struct json_at *root, struct error *err)
 {
 	struct config_linux *l = &c->linux_;
-	struct json_at at, resources, devices;
+	struct json_at at, resources;
 	int rc = json_object_at(root, "linux", JSON_OPTIONAL, &at, err);
 
 	if (rc <= 0)
@@ -305,12 +305,7 @@ int config_parse_linux(struct config *c, const struct json_at *root, struct erro
 		return rc;
 	if (rc > 0 && (rc = config_parse_resources(c, &resources, &l->resources, err)) < 0)
 		return rc;
-	rc = json_object_at(&at, "netDevices", JSON_OPTIONAL, &devices, err);
-	if (rc > 0 && json_object_size(devices.value) > 0)
-		return json_refuse(err, &devices,
-				   "moving network devices belongs to specification 1.3, which is "
-				   "not supported");
-	return rc;
+	return config_parse_host(c, &at, err);
 }
 
 /* --- what goes together ------------------------------------------------------------------------- */
@@ -330,6 +325,8 @@ static int check_namespaces(const struct config *c, struct error *err)
 	    !config_has_namespace(c, NAMESPACE_USER))
 		return refuse(err, -EINVAL,
 			      "linux.uidMappings: there is no user namespace to map ids for");
+	if (l->net_device_count > 0 && !config_has_namespace(c, NAMESPACE_NETWORK))
+		return refuse(err, -EINVAL, "linux.netDevices: need a network namespace");
 	if (c->hostname != NULL && c->hostname[0] != '\0' &&
 	    !config_has_namespace(c, NAMESPACE_UTS))
 		return refuse(err, -EINVAL, "hostname: needs a uts namespace");

@@ -26,6 +26,7 @@ int config_parse_id_maps(struct config *c, const struct json_at *object, const c
 /* The parts. */
 int config_parse_mounts(struct config *c, const struct json_at *root, struct error *err) must_check;
 int config_parse_linux(struct config *c, const struct json_at *root, struct error *err) must_check;
+int config_parse_host(struct config *c, const struct json_at *linux_, struct error *err) must_check;
 int config_parse_seccomp(struct config *c, const struct json_at *linux_,
 			 struct error *err) must_check;
 /* What may not be combined, once everything is parsed. */
@@ -45,3 +46,6 @@ int config_word(const struct json_at *object, const char *key, enum json_need ne
 /* The same for a string that has been read already; `at` is for the message. */
 int config_find_word(const struct json_at *at, const char *text, const struct config_word *table,
 		     uint64_t *ret, struct error *err) must_check;
+
+/* Of linux.memoryPolicy. */
+extern const struct config_word config_memory_modes[], config_memory_flags[];

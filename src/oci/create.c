@@ -31,6 +31,7 @@
 #include "oci/hooks.h"
 #include "oci/init.h"
 #include "oci/launch.h"
+#include "oci/net_device.h"
 #include "oci/notify.h"
 #include "oci/record.h"
 #include "oci/runtime.h"
@@ -143,7 +144,8 @@ static int check_options(const struct oci_create *o, const struct config *c, str
 			      "a console socket was given, but process.terminal is not set");
 	if (c->linux_.intel_rdt.given)
 		return refuse(err, -ENOTSUP,
-			      "linux.intelRdt: this host has no resctrl file system in use");
+			      "linux.intelRdt: groups of caches and memory bandwidth (resctrl) are "
+			      "not supported");
 	return 0;
 }
 
@@ -311,6 +313,20 @@ static void undo(struct creation *x, struct cgroup *cg, bool made_cgroup)
 		unlink(x->options->pid_file);
 }
 
+/* The process waits for us: it has not looked at its network yet. */
+static int move_net_devices(const struct creation *x, struct error *err)
+{
+	const struct launch *l = x->launch;
+	const int given = l->namespace_fds[NAMESPACE_NETWORK];
+
+	if (l->config->linux_.net_device_count == 0)
+		return 0;
+	if (given < 0 && l->late_flags & CLONE_NEWNET)
+		return refuse(err, -ENOTSUP,
+			      "linux.netDevices: not with a user namespace that is joined by path");
+	return net_devices_move(&l->config->linux_, given >= 0 ? given : x->child.pidfd, err);
+}
+
 static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, struct error *err)
 {
 	const struct config *c = x->launch->config;
@@ -328,7 +344,8 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||
 	    (rc = launch_spawn(x->launch, init_main, &x->child.pid, &x->child.pidfd, err)) < 0)
 		return rc;
-	return converse(x, err);
+	rc = move_net_devices(x, err);
+	return rc < 0 ? rc : converse(x, err);
 }
 
 /* The protocol of service managers: the process is told the count and its own pid. */

@@ -53,6 +53,7 @@ static int set_up(struct launch *l, struct error *err)
 
 	if ((rc = launch_begin(l, err)) < 0 || (rc = process_set_limits(0, l->process, err)) < 0 ||
 	    (rc = process_set_scheduling(l->config, l->process, err)) < 0 ||
+	    (rc = process_set_affinity(l->process->cpu_affinity_final, "final", err)) < 0 ||
 	    (rc = process_open_labels(l->process, &l->labels, err)) < 0)
 		return rc;
 	if (setsid() < 0)
@@ -142,7 +143,8 @@ static int parse_process(struct config *c, json_t *given, struct config_process 
 	ret->terminal = false;
 	ret->console_rows = ret->console_columns = 0;
 	ret->args = NULL;
-	ret->cpu_affinity_initial = ret->cpu_affinity_final = NULL;
+	if (json_object_get(given, "execCPUAffinity") != NULL)
+		ret->cpu_affinity_initial = ret->cpu_affinity_final = NULL;
 	/* Lists are replaced as a whole. */
 	if (json_object_get(given, "rlimits") != NULL)
 		ret->rlimit_count = 0;
@@ -319,6 +321,23 @@ static int prepare(struct launch *l, struct container *container, const struct o
 	return 0;
 }
 
+/* The process is on the initial CPUs before it is in the container's cgroup: it has them from us. */
+static int spawn_on_initial(struct launch *l, struct oci_child *child, struct error *err)
+{
+	const char *initial = l->process->cpu_affinity_initial;
+	cpu_set_t ours;
+	int rc;
+
+	if (initial != NULL && sched_getaffinity(0, sizeof(ours), &ours) < 0)
+		return fail(err, -errno, "process.execCPUAffinity.initial");
+	rc = process_set_affinity(initial, "initial", err);
+	if (rc == 0)
+		rc = launch_spawn(l, exec_main, &child->pid, &child->pidfd, err);
+	if (initial != NULL && sched_setaffinity(0, sizeof(ours), &ours) < 0)
+		log_warn("return to our CPUs: %s", strerror(errno));
+	return rc;
+}
+
 int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 {
 	own_container struct container *container = NULL;
@@ -351,7 +370,7 @@ int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 	 * be allowed to trace: it inherits that it cannot be. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return fail(err, -errno, "guard against tracing");
-	rc = launch_spawn(&l, exec_main, &child.pid, &child.pidfd, err);
+	rc = spawn_on_initial(&l, &child, err);
 	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 && rc == 0)
 		rc = fail(err, -errno, "allow tracing again");
 	if (rc == 0)

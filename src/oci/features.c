@@ -59,6 +59,15 @@ static json_t *mount_options(void)
 	return list;
 }
 
+static json_t *memory_words(const struct config_word *table)
+{
+	json_t *list = json_array();
+
+	for (; table->name != NULL; table++)
+		json_array_append_new(list, json_string(table->name));
+	return list;
+}
+
 static json_t *annotations(void)
 {
 	const struct scmp_version *v = seccomp_version();
@@ -88,9 +97,13 @@ json_t *oci_features(void)
 	json_object_set_new(linux_, "apparmor", json_pack("{s:b}", "enabled", 1));
 	json_object_set_new(linux_, "selinux", json_pack("{s:b}", "enabled", 1));
 	json_object_set_new(linux_, "intelRdt", json_pack("{s:b}", "enabled", 0));
+	json_object_set_new(linux_, "netDevices", json_pack("{s:b}", "enabled", 1));
+	json_object_set_new(linux_, "memoryPolicy",
+			    json_pack("{s:o, s:o}", "modes", memory_words(config_memory_modes),
+				      "flags", memory_words(config_memory_flags)));
 	json_object_set_new(linux_, "mountExtensions",
 			    json_pack("{s:{s:b}}", "idmap", "enabled", 1));
 	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "ociVersionMin", "1.0.0",
-			 "ociVersionMax", "1.2.0", "hooks", hooks(), "mountOptions",
+			 "ociVersionMax", "1.3.0", "hooks", hooks(), "mountOptions",
 			 mount_options(), "linux", linux_, "annotations", annotations());
 }

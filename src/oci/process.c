@@ -80,15 +80,16 @@ struct sched_attr_v1 {
 	uint32_t util_min, util_max;
 };
 
-/* "0-3,7" */
-static int parse_cpus(const char *list, cpu_set_t *ret)
+/* "0-3,7" as bits, of which there are `count`. */
+static int parse_numbers(const char *list, unsigned long *bits, unsigned long count)
 {
-	CPU_ZERO(ret);
+	enum { WORD = 8 * sizeof(long) };
+
 	for (const char *p = list; *p != '\0';) {
 		char *end;
 		unsigned long first = strtoul(p, &end, 10), last = first;
 
-		if (end == p)
+		if (end == p || *p < '0' || *p > '9')
 			return -EINVAL;
 		if (*end == '-') {
 			p = end + 1;
@@ -96,13 +97,50 @@ static int parse_cpus(const char *list, cpu_set_t *ret)
 			if (end == p)
 				return -EINVAL;
 		}
-		if (last < first || last >= CPU_SETSIZE || (*end != ',' && *end != '\0'))
+		if (last < first || last >= count || (*end != ',' && *end != '\0'))
 			return -EINVAL;
-		for (unsigned long cpu = first; cpu <= last; cpu++)
-			CPU_SET(cpu, ret);
+		for (unsigned long n = first; n <= last; n++)
+			bits[n / WORD] |= 1UL << n % WORD;
 		p = *end ? end + 1 : end;
 	}
 	return 0;
+}
+
+int process_set_affinity(const char *cpus, const char *field, struct error *err)
+{
+	union {
+		cpu_set_t set;
+		unsigned long bits[CPU_SETSIZE / (8 * sizeof(long))];
+	} wanted = {0};
+
+	if (cpus == NULL)
+		return 0;
+	if (parse_numbers(cpus, wanted.bits, CPU_SETSIZE) < 0)
+		return refuse(err, -EINVAL,
+			      "process.execCPUAffinity.%s: \"%s\" is not a list like 0-3,7", field,
+			      cpus);
+	return sched_setaffinity(0, sizeof(wanted), &wanted.set) < 0
+		       ? fail(err, -errno, "process.execCPUAffinity.%s", field)
+		       : 0;
+}
+
+static int set_memory_policy(const struct config_memory_policy *m, struct error *err)
+{
+	enum { NODES_MAX = 1024 };
+	unsigned long nodes[NODES_MAX / (8 * sizeof(long))] = {0};
+	const bool some = !str_empty(m->nodes);
+
+	if (!m->given)
+		return 0;
+	if (some && parse_numbers(m->nodes, nodes, NODES_MAX) < 0)
+		return refuse(err, -EINVAL,
+			      "linux.memoryPolicy.nodes: \"%s\" is not a list like 0-3,7",
+			      m->nodes);
+	/* The kernel takes the count for one more than it is. */
+	return syscall(SYS_set_mempolicy, m->mode, some ? nodes : NULL, some ? NODES_MAX + 1 : 0) <
+			       0
+		       ? fail(err, -errno, "linux.memoryPolicy")
+		       : 0;
 }
 
 int process_set_scheduling(const struct config *c, const struct config_process *p,
@@ -110,17 +148,7 @@ int process_set_scheduling(const struct config *c, const struct config_process *
 {
 	const struct config_scheduler *s = &p->scheduler;
 	enum { IOPRIO_WHO_PROCESS_ = 1 };
-	cpu_set_t cpus;
 
-	if (p->cpu_affinity_final != NULL) {
-		if (parse_cpus(p->cpu_affinity_final, &cpus) < 0)
-			return refuse(err, -EINVAL,
-				      "process.execCPUAffinity.final: \"%s\" is not a "
-				      "list like 0-3,7",
-				      p->cpu_affinity_final);
-		if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0)
-			return fail(err, -errno, "process.execCPUAffinity.final");
-	}
 	if (p->has_scheduler) {
 		struct sched_attr_v1 attr = {
 			.size = sizeof(attr),
@@ -141,7 +169,7 @@ int process_set_scheduling(const struct config *c, const struct config_process *
 		return fail(err, -errno, "process.ioPriority");
 	if (c->linux_.has_personality && personality(c->linux_.personality) < 0)
 		return fail(err, -errno, "linux.personality");
-	return 0;
+	return set_memory_policy(&c->linux_.memory_policy, err);
 }
 
 /* --- labels ------------------------------------------------------------------------------------- */

@@ -23,7 +23,9 @@ struct process_labels {
 
 /* Resource limits and the OOM score, of process `pid` (0: our own). Needs rights on the host. */
 int process_set_limits(pid_t pid, const struct config_process *p, struct error *err) must_check;
-/* Scheduling, I/O priority, personality, affinity. */
+/* One of the lists of execCPUAffinity, by its name; NULL: none. */
+int process_set_affinity(const char *cpus, const char *field, struct error *err) must_check;
+/* Scheduling, I/O priority, personality, memory policy. */
 int process_set_scheduling(const struct config *c, const struct config_process *p,
 			   struct error *err) must_check;
 /* Prepares the AppArmor profile or SELinux label; refuses it if the kernel has no such module. */

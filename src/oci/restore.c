@@ -362,6 +362,9 @@ static int check_options(const struct oci_restore *o, const struct config *c, st
 		return refuse(err, -ENOTSUP,
 			      "linux.namespaces: a container without a mount namespace of its own "
 			      "cannot be restored");
+	if (c->linux_.net_device_count > 0)
+		return refuse(err, -ENOTSUP,
+			      "linux.netDevices: a container that has some cannot be restored");
 	if (c->process.terminal && o->console_socket == NULL && !o->keep_terminal)
 		return refuse(err, -EINVAL,
 			      "process.terminal: a terminal needs a console socket to send it to");
