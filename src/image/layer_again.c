@@ -175,7 +175,7 @@ static int find_bytes(int fd, const struct file *f, uint64_t at, uint64_t *ret_p
 			*ret_len = f->size - at;
 			return 0;
 		}
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case EROFS_PLAIN:
 		*ret_place = (uint64_t)f->data * EROFS_BLOCK + at;
 		*ret_len = blocks - at;

@@ -62,8 +62,8 @@ static const char *const steps[] = {
 	/* 3: when it came or was last used by somebody; 0: before this was noted. */
 	"ALTER TABLE image_image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0",
 	/* 4: of that blob, which need not be here: its size, and how it is packed ("gzip"). */
-	"ALTER TABLE image_layer ADD COLUMN blob_size INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE image_layer ADD COLUMN blob_packing TEXT NOT NULL DEFAULT ''",
+	("ALTER TABLE image_layer ADD COLUMN blob_size INTEGER NOT NULL DEFAULT 0;"
+	 "ALTER TABLE image_layer ADD COLUMN blob_packing TEXT NOT NULL DEFAULT ''"),
 };
 
 int image_schema_migrate(struct db *db, struct error *err)
