@@ -46,7 +46,7 @@ struct option_spec {
 	uint8_t kind;  /* enum option_kind */
 	uint8_t flags; /* enum option_attributes */
 	char metavar
-		[40]; /* what the value is: "FILE", "always|missing|never"; "" for a flag. The words
+		[48]; /* what the value is: "FILE", "always|missing|never"; "" for a flag. The words
 			     FILE, DIR, CONTAINER, IMAGE and PATH are completed with such names */
 	char fallback[24]; /* the default, in the form in which it would be typed; "" for none */
 	char help

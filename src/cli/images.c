@@ -20,13 +20,14 @@ enum { SHORT_ID_LEN = 12, CREATED_BY_COLUMNS = 45 };
 /* What --filter says, in the store's form; the lists own their strings. */
 struct filters {
 	struct image_filter filter;
-	char **labels, **labels_absent;
+	char **labels, **labels_absent, **references;
 };
 
 static void filters_release(struct filters *filters)
 {
 	strv_free(filters->labels);
 	strv_free(filters->labels_absent);
+	strv_free(filters->references);
 }
 #define own_filters __attribute__((cleanup(filters_release)))
 
@@ -71,7 +72,7 @@ static int read_filter(const char *text, struct filters *filters, struct error *
 	else if ((value = str_after(text, "label!=")) != NULL)
 		strv_push(&filters->labels_absent, value);
 	else if ((value = str_after(text, "reference=")) != NULL)
-		filters->filter.reference = value;
+		strv_push(&filters->references, value);
 	else if ((value = str_after(text, "before=")) != NULL)
 		filters->filter.before = value;
 	else if ((value = str_after(text, "since=")) != NULL)
@@ -82,6 +83,10 @@ static int read_filter(const char *text, struct filters *filters, struct error *
 		filters->filter.dangling = 1;
 	else if (str_eq(text, "dangling=false") || str_eq(text, "dangling=0"))
 		filters->filter.dangling = -1;
+	else if (str_after(text, "dangling=") != NULL)
+		return refuse(err, -EINVAL,
+			      "invalid value \"%s\" for --filter dangling: expected true or false",
+			      text + strlen("dangling="));
 	else
 		return unknown_filter(text, err);
 	return 0;
@@ -95,6 +100,7 @@ static int read_filters(const struct args *args, struct filters *filters, struct
 		rc = read_filter(*text, filters, err);
 	filters->filter.labels = filters->labels;
 	filters->filter.labels_absent = filters->labels_absent;
+	filters->filter.references = filters->references;
 	return rc;
 }
 
@@ -143,12 +149,13 @@ struct images {
 static int add_image(const struct image_row *image, void *data, struct error *err)
 {
 	struct images *images = data;
-	char created[CLOCK_TEXT_MAX], ago[CLOCK_TEXT_MAX], size[24];
+	char created[CLOCK_TEXT_MAX], ago[CLOCK_TEXT_MAX], size[24], exact[24];
 	json_t *row = json_object();
 
 	when_local(image->created_ns, created);
 	when_ago(image->created_ns, ago);
 	str_from_size(image->size_bytes, 3, size);
+	str_from_size(image->size_bytes, 4, exact);
 	json_object_set_new(row, "Containers", json_sprintf("%zu", image->uses));
 	json_object_set_new(row, "CreatedAt", json_string(created[0] ? created : "N/A"));
 	json_object_set_new(row, "CreatedSince", json_string(ago[0] ? ago : "N/A"));
@@ -160,7 +167,11 @@ static int add_image(const struct image_row *image, void *data, struct error *er
 					  : json_stringn(digest_hex(&image->id), SHORT_ID_LEN));
 	json_object_set_new(row, "Repository",
 			    json_string(image->repository ? image->repository : "<none>"));
+	/* What images have in common is in `system df -v`. */
+	json_object_set_new(row, "SharedSize", json_string("N/A"));
 	json_object_set_new(row, "Size", json_string(size));
+	json_object_set_new(row, "UniqueSize", json_string("N/A"));
+	json_object_set_new(row, "VirtualSize", json_string(exact));
 	json_object_set_new(row, "Tag", json_string(image->tag ? image->tag : "<none>"));
 	return listing_add(&images->listing, row, err);
 }
@@ -245,6 +256,9 @@ static int add_history(const struct image_history *line, void *data, struct erro
 	json_t *row = json_object();
 
 	clock_format(line->created_ns, created);
+	/* To the second, as docker has it. */
+	if (strchr(created, '.') != NULL)
+		strcpy(strchr(created, '.'), "Z");
 	when_ago(line->created_ns, ago);
 	if (history->human)
 		str_from_size(line->size_bytes, 3, size);

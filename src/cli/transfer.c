@@ -259,8 +259,9 @@ static int run_load(const struct args *args, struct error *err)
 
 const struct command load_command = {
 	.summary = "Read images from an archive",
-	.description = "The archive is one of \"docker save\" or an OCI layout, as tar, plain or "
-		       "compressed, or a directory with an OCI layout.",
+	.description =
+		"The archive is one of \"docker save\" or an OCI layout, as tar, plain or "
+		"compressed, or a directory with an OCI layout or what \"skopeo copy\" writes to dir:.",
 	.examples = "berth load -i app.tar\tFrom a file\n"
 		    "gzip -dc app.tar.gz | berth load\tFrom another program\n",
 	.options = {OPTION_SET(load_options)},
@@ -268,8 +269,11 @@ const struct command load_command = {
 };
 
 static const struct option_spec save_options[] = {
-	{"format", 0, OPTION_ENUM, 0, "docker|oci|oci-dir", "docker",
-	 "docker save's archive, an OCI layout as tar, or as a directory"},
+	{"format", 0, OPTION_ENUM, 0, "docker|oci|oci-dir|docker-archive|oci-archive", "docker",
+	 "docker save's archive, an OCI layout as tar, or as a directory; podman's names for them, "
+	 "too"},
+	{"multi-image-archive", 'm', OPTION_FLAG, OPTION_HIDDEN, "", "",
+	 "Accepted for podman's sake"},
 	{"output", 'o', OPTION_STRING, 0, "FILE", "", "Write to this file instead of stdout"},
 	{"quiet", 'q', OPTION_FLAG, OPTION_HIDDEN, "", "", "Accepted for podman's sake"},
 };
@@ -278,7 +282,7 @@ static int run_save(const struct args *args, struct error *err)
 {
 	const char *path = args_string(args, "output"), *text = args_string(args, "format");
 	const enum image_archive format =
-		strcmp(text, "docker") == 0 ? IMAGE_ARCHIVE_DOCKER : IMAGE_ARCHIVE_OCI;
+		str_after(text, "docker") != NULL ? IMAGE_ARCHIVE_DOCKER : IMAGE_ARCHIVE_OCI;
 	const bool directory = strcmp(text, "oci-dir") == 0;
 	own_engine struct engine *engine = NULL;
 	struct image_store *store;

@@ -50,12 +50,45 @@ static json_t *root_fs(const struct image *image)
 	return root;
 }
 
+/* The image's own comment, or that of the step that made it. */
+static const char *comment_of(const json_t *document)
+{
+	const json_t *history = json_object_get(document, "history");
+	const char *comment = string_of(document, "comment");
+
+	if (comment[0] != '\0' || json_array_size(history) == 0)
+		return comment;
+	return string_of(json_array_get(history, json_array_size(history) - 1), "comment");
+}
+
+/* The configuration with the members that docker prints in any case. */
+static json_t *whole_config(json_t *config)
+{
+	static const char *const texts[] = {"Hostname", "Domainname", "User", "Image",
+					    "WorkingDir"};
+	static const char *const flags[] = {"AttachStdin", "AttachStdout", "AttachStderr",
+					    "Tty",         "OpenStdin",    "StdinOnce"};
+	static const char *const others[] = {"Env",        "Cmd",     "Volumes",
+					     "Entrypoint", "OnBuild", "Labels"};
+	json_t *whole = json_object();
+
+	for (size_t i = 0; i < array_size(texts); i++)
+		json_object_set_new(whole, texts[i], json_string(""));
+	for (size_t i = 0; i < array_size(flags); i++)
+		json_object_set_new(whole, flags[i], json_false());
+	for (size_t i = 0; i < array_size(others); i++)
+		json_object_set_new(whole, others[i], json_null());
+	if (json_is_object(config))
+		json_object_update(whole, config);
+	return whole;
+}
+
 int image_inspect(struct image_store *store, const char *name, json_t **ret, struct error *err)
 {
 	own_image struct image *image = NULL;
 	own_image_document struct image_document document = {0};
 	own_json json_t *object = json_object();
-	json_t *tags = NULL, *digests = NULL, *metadata = json_object(), *config;
+	json_t *tags = NULL, *digests = NULL, *metadata = json_object();
 	char added[CLOCK_TEXT_MAX];
 	int rc = image_find(store, name, &image, err);
 
@@ -76,15 +109,16 @@ int image_inspect(struct image_store *store, const char *name, json_t **ret, str
 	}
 	clock_format(image->added_ns, added);
 	json_set_string(metadata, "LastTagTime", added);
-	config = json_object_get(document.json, "config");
 	json_set_string(object, "Id", image->id.text);
 	json_object_set_new(object, "RepoTags", tags);
 	json_object_set_new(object, "RepoDigests", digests);
 	json_set_string(object, "Parent", "");
-	json_set_string(object, "Comment", string_of(document.json, "comment"));
+	json_set_string(object, "Comment", comment_of(document.json));
 	json_set_string(object, "Created", string_of(document.json, "created"));
 	json_set_string(object, "Author", string_of(document.json, "author"));
-	json_object_set(object, "Config", config ? config : json_null());
+	json_set_string(object, "DockerVersion", string_of(document.json, "docker_version"));
+	json_object_set_new(object, "Config",
+			    whole_config(json_object_get(document.json, "config")));
 	json_set_string(object, "Architecture", image->architecture);
 	json_set_string(object, "Variant", image->variant);
 	json_set_string(object, "Os", image->os);

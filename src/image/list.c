@@ -102,6 +102,20 @@ static int labels_match(const struct image_filter *filter, const char *runtime_t
 	return 1;
 }
 
+static bool is_named_so(const struct image_filter *filter, const char *name)
+{
+	if (filter->reference == NULL && filter->references == NULL)
+		return true;
+	if (name == NULL)
+		return false;
+	if (filter->reference != NULL && name_matches(filter->reference, name))
+		return true;
+	for (size_t i = 0; filter->references != NULL && filter->references[i] != NULL; i++)
+		if (name_matches(filter->references[i], name))
+			return true;
+	return false;
+}
+
 static int wanted(const struct image_filter *filter, const struct limits *limits,
 		  const struct image_row *row, const char *runtime_text, struct error *err)
 {
@@ -111,7 +125,7 @@ static int wanted(const struct image_filter *filter, const struct limits *limits
 		return 0;
 	if (row->created_ns <= limits->after_ns || row->created_ns >= limits->before_ns)
 		return 0;
-	if (filter->reference != NULL && (dangling || !name_matches(filter->reference, row->name)))
+	if (!is_named_so(filter, row->name))
 		return 0;
 	return labels_match(filter, runtime_text, err);
 }

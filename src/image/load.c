@@ -1,10 +1,11 @@
 /*
  * load: images from archives and layout directories.
  *
- * Two forms are known. An OCI layout has index.json, whose descriptors lead to manifests and indexes
+ * Three forms are known. An OCI layout has index.json, whose descriptors lead to manifests and indexes
  * under blobs/; digests stay as they are. A docker archive has manifest.json, a list of {Config,
  * RepoTags, Layers}; its layers are plain tars, and the manifest is made here. Newer dockers write both
- * into one archive: then the layout is read, since it keeps the digests.
+ * into one archive: then the layout is read, since it keeps the digests. In what skopeo and podman call
+ * "dir", manifest.json is the manifest itself, and blobs are files with the hex digits as their names.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct load {
 	struct archive *archive;
 	struct platform platform;
 	struct policy policy;
+	bool flat; /* blobs are not below blobs/sha256 */
 	size_t loaded;
 };
 
@@ -46,16 +48,16 @@ static int stream(size_t i, image_bytes_fn *out, void *out_context, void *contex
 	return archive_stream(layers->load->archive, layers->names[i], out, out_context, err);
 }
 
-static char *blob_name(const struct digest *digest)
+static char *blob_name(const struct load *load, const struct digest *digest)
 {
-	return str_format("blobs/sha256/%s", digest_hex(digest));
+	return str_format("%s%s", load->flat ? "" : "blobs/sha256/", digest_hex(digest));
 }
 
 /* Reads a blob of the layout and compares its digest. */
 static int read_blob(struct load *load, const struct digest *digest, size_t max, char **ret_text,
 		     size_t *ret_len, struct error *err)
 {
-	own_mem char *name = blob_name(digest), *text = NULL;
+	own_mem char *name = blob_name(load, digest), *text = NULL;
 	struct digest is;
 	size_t len;
 	int rc = archive_read(load->archive, name, max, &text, &len, err);
@@ -98,7 +100,7 @@ static int load_manifest(struct load *load, const struct manifest *manifest, con
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < manifest->layers_count; i++)
-		strv_push_take(&names, blob_name(&manifest->layers[i].digest));
+		strv_push_take(&names, blob_name(load, &manifest->layers[i].digest));
 	layers.names = names;
 	arrival.config_text = config;
 	rc = image_arrive(&fetch, &arrival, &id, err);
@@ -274,6 +276,24 @@ static int admit_docker_image(struct load *load, const struct json_at *entry, st
 	return rc < 0 ? rc : 0;
 }
 
+/* A directory with one manifest and its blobs beside it. */
+static int load_flat(struct load *load, const char *text, size_t len, struct error *err)
+{
+	own_manifest struct manifest manifest = {0};
+	char name[REFERENCE_TEXT_MAX];
+	const bool named = load->options->name != NULL;
+	int rc = manifest_parse(text, len, NULL, &manifest, err);
+
+	if (rc == 0 && manifest.kind != MANIFEST_IMAGE)
+		rc = refuse(err, -ENOTSUP, "manifest.json is an index");
+	if (rc == 0 && named)
+		rc = image_target_name(load->options->name, name, err);
+	if (rc == 0)
+		rc = trust_admit_unsigned(&load->policy, named ? name : NULL, err);
+	load->flat = true;
+	return rc < 0 ? rc : load_manifest(load, &manifest, text, len, named ? name : NULL, err);
+}
+
 static int load_docker(struct load *load, struct error *err)
 {
 	own_json json_t *value = NULL;
@@ -287,6 +307,8 @@ static int load_docker(struct load *load, struct error *err)
 	if (rc < 0)
 		return rc;
 	root = json_root(value);
+	if (json_is_object(value))
+		return load_flat(load, text, len, err);
 	if (!json_is_array(value))
 		return json_refuse(err, &root, "manifest.json is not a list");
 	for (size_t i = 0; rc == 0 && json_element(&root, i, &entry); i++)

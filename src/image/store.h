@@ -155,6 +155,7 @@ int image_remove(struct image_store *store, const char *name, enum image_remove_
 /* Which images to show or to prune. Zeroed: all that have a name. */
 struct image_filter {
 	const char *reference;      /* a name, or a pattern with * and ?; NULL: any */
+	char *const *references;    /* more of them, of which any will do; NULL: none */
 	char *const *labels;        /* "key" or "key=value", all must hold */
 	char *const *labels_absent; /* label!= */
 	const char *before, *since; /* images created before or after that one */

@@ -29,6 +29,10 @@ teardown() { berth_teardown; }
 	expect "$(berth images -q --filter dangling=true)" ""
 	berth images --format json | python3 -c 'import json, sys
 assert all(json.loads(l)["ID"] for l in sys.stdin)'
+	expect "$(berth images --filter reference=busybox --filter 'reference=*/a/b' --format '{{.Tag}}' | sort | tr '\n' ' ')" "1 latest "
+	run_split berth images --filter dangling=maybe
+	expect "$status" 125
+	expect_in "$stderr" "true or false"
 	run_split berth images --filter dangeling=true
 	expect "$status" 125
 	expect_in "$stderr" "did you mean dangling"
@@ -66,7 +70,7 @@ assert all(json.loads(l)["ID"] for l in sys.stdin)'
 
 @test "save and load: the same image, in both formats, from pipe, file and directory" {
 	id=$(berth images -q --no-trunc busybox)
-	for format in docker oci; do
+	for format in docker oci docker-archive oci-archive; do
 		berth save --format $format -o "$TEST_DIR/$format.tar" busybox
 		berth rmi busybox >/dev/null
 		expect_in "$(berth load -q -i "$TEST_DIR/$format.tar")" busybox:latest
@@ -119,6 +123,59 @@ imported"
 	run_split berth import -c 'NONSENSE 1' /dev/null x
 	expect "$status" 125
 	expect_in "$stderr" NONSENSE
+}
+
+@test "--change understands what Dockerfiles write" {
+	local changes=() change n=0
+	is() {
+		berth import -c "$1" "$TEST_DIR/empty.tar" "t:$((++n))" >/dev/null
+		expect "$(berth image inspect -f "{{json .Config.$2}}" "t:$n")" "$3"
+	}
+	tar -cf "$TEST_DIR/empty.tar" -T /dev/null
+	is 'ENV A=1 B="two three" C=d\ e' Env '["A=1","B=two three","C=d e"]'
+	is 'ENV X a  b' Env '["X=a  b"]'
+	is "LABEL a=b \"c d\"='e f'" Labels '{"a":"b","c d":"e f"}'
+	is 'LABEL k v w' Labels '{"k":"v w"}'
+	is 'VOLUME ["/a", "/b c"]' Volumes '{"/a":{},"/b c":{}}'
+	is 'EXPOSE 80 53/udp' ExposedPorts '{"80/tcp":{},"53/udp":{}}'
+	is 'WORKDIR here' WorkingDir '"/here"'
+	is 'ONBUILD RUN x' OnBuild '["RUN x"]'
+	is 'HEALTHCHECK --interval=5s --retries=3 CMD try || exit 1' Healthcheck \
+		'{"Interval":5000000000,"Retries":3,"Test":["CMD-SHELL","try || exit 1"]}'
+	is 'HEALTHCHECK NONE' Healthcheck '{"Test":["NONE"]}'
+	for change in 'HEALTHCHECK try' 'HEALTHCHECK --interval=x CMD a' 'ENV =x' 'LABEL' 'CMD ["a", 1]'; do
+		run_split berth import -c "$change" "$TEST_DIR/empty.tar" bad:1
+		expect "$status" 125
+	done
+	berth run --name c busybox true
+	berth commit -c 'ENV PATH=/x NEW=1' -c 'ENV PATH=/y' c new:1 >/dev/null
+	expect "$(berth image inspect -f '{{json .Config.Env}}' new:1 | grep -o PATH= | wc -l)" 1
+	expect_in "$(berth image inspect -f '{{json .Config.Env}}' new:1)" '"PATH=/y"'
+}
+
+@test "inspect and history as docker has them" {
+	berth run --name c busybox true
+	berth commit -m "a message" -a me c new:1 >/dev/null
+	expect "$(berth image inspect -f '{{.Comment}} {{.Author}} {{.Config.Tty}} {{json .Config.OnBuild}}' new:1)" "a message me false null"
+	berth history --format '{{.CreatedAt}}' new:1 | head -1 | grep -qx '[0-9T:-]*Z'
+	expect "$(berth images --format '{{.SharedSize}} {{.UniqueSize}}' new:1)" "N/A N/A"
+}
+
+@test "load: what skopeo writes to dir:" {
+	command -v skopeo >/dev/null || skip "skopeo is not installed"
+	id=$(berth images -q --no-trunc busybox)
+	berth save -o "$TEST_DIR/b.tar" busybox
+	skopeo copy -q "docker-archive:$TEST_DIR/b.tar" "dir:$TEST_DIR/dir"
+	berth rmi busybox
+	berth load -q -i "$TEST_DIR/dir"
+	expect "$(berth images -aq --no-trunc)" "$id"
+	expect "$(berth run --rm "${id#sha256:}" echo works)" works
+	berth system check --content
+	echo x >>"$TEST_DIR/dir/${id#sha256:}"
+	berth rmi "${id#sha256:}"
+	run_split berth load -i "$TEST_DIR/dir"
+	expect "$status" 125
+	expect_in "$stderr" digest
 }
 
 @test "image prune removes what has no name, with --all what nothing uses" {
