@@ -34,10 +34,12 @@ only_containers() {
 # Makes kernel and templates for virtual machines available in a root: they are kept beside the tested
 # program, and linked, since a template belongs to the very files it was made from.
 berth_use_vm() {
-	local root=$1 base
+	local root=$1 base program
 	base=$(cd "$(dirname "$BERTH")/../.." && pwd)/vm-base
+	program=$(stat -c '%i %s %y' "$BERTH")
 	(
 		flock 9
+		[ "$(cat "$base/made-by" 2>/dev/null)" != "$program" ] || exit 0
 		if [ -z "$("$BERTH" --root "$base" --state "$base/state" kernel ls -q)" ]; then
 			"$BERTH" --root "$base" --state "$base/state" kernel add -q debian
 		fi
@@ -47,6 +49,7 @@ berth_use_vm() {
 		# Makes the templates, if the program is another one now.
 		"$BERTH" --root "$base" --state "$base/state" run --rm --vm busybox true
 		"$BERTH" --root "$base" --state "$base/state" run --rm --vm -v "$base:/base:ro" busybox true
+		echo "$program" >"$base/made-by"
 	) 9>"$base.lock" >/dev/null
 	mkdir -p "$root"
 	rm -rf "$root/kernels" "$root/templates"
