@@ -13,6 +13,7 @@
 #include "cli/context.h"
 #include "cli/listing.h"
 #include "cli/transfer.h"
+#include "image/attach.h"
 #include "image/sbom.h"
 
 /* --- sign ---------------------------------------------------------------------------------------- */
@@ -129,10 +130,29 @@ const struct command verify_command = {
 /* --- sbom ---------------------------------------------------------------------------------------- */
 
 static const struct option_spec sbom_options[] = {
+	{"attach", 0, OPTION_FLAG, 0, "", "",
+	 "Put it beside the image in its registry, instead of writing it out"},
 	{"format", 0, OPTION_ENUM, 0, "spdx-json|cyclonedx-json", "spdx-json",
 	 "SPDX 2.3 or CycloneDX 1.5, both as JSON"},
 	{"output", 'o', OPTION_STRING, 0, "FILE", "", "Write to this file instead of stdout"},
 };
+
+/* Prints the artifact's digest. */
+static int attach(struct image_store *store, const struct args *args, const char *type,
+		  const char *text, struct error *err)
+{
+	const struct image_remote remote = transfer_remote(args, NULL);
+	const struct image_attachment attachment = {
+		.type = type, .text = text, .len = strlen(text)};
+	own_mem char *line = NULL;
+	struct digest digest;
+	int rc = image_attach(store, args_at(args, 0), &attachment, &remote, &digest, err);
+
+	if (rc < 0)
+		return refuse(err, rc, "cannot attach the list to \"%s\"", args_at(args, 0));
+	line = str_format("%s\n", digest.text);
+	return print_text(line, err);
+}
 
 static int run_sbom(const struct args *args, struct error *err)
 {
@@ -144,8 +164,11 @@ static int run_sbom(const struct args *args, struct error *err)
 	own_json json_t *document = NULL;
 	own_mem char *text = NULL, *line = NULL;
 	struct image_store *store;
-	int rc = open_images(args, &engine, &store, err);
+	int rc;
 
+	if (args_flag(args, "attach") && path != NULL)
+		return args_refuse(args, err, "either --attach or --output");
+	rc = open_images(args, &engine, &store, err);
 	if (rc >= 0)
 		rc = image_sbom(store, args_at(args, 0), format, engine_rootless(engine), &document,
 				&list, err);
@@ -155,6 +178,8 @@ static int run_sbom(const struct args *args, struct error *err)
 		log_warn("%s", *note);
 	text = json_text_pretty(document);
 	line = str_format("%s\n", text);
+	if (args_flag(args, "attach"))
+		return attach(store, args, sbom_media_type(format), line, err);
 	return path ? file_write(AT_FDCWD, path, line, strlen(line), 0666, FILE_WRITE_ATOMIC, err)
 		    : print_text(line, err);
 }
@@ -165,8 +190,10 @@ const struct command sbom_command = {
 	.description =
 		"Reads the databases of dpkg, apk and rpm and what the package managers of Python, "
 		"Node, Rust, Ruby, PHP and Go leave. Nothing of the image is run.",
-	.examples = "berth sbom debian:bookworm --output debian.spdx.json\tFor a scanner\n"
-		    "berth sbom --format cyclonedx-json app:1\tIn the other format\n",
-	.options = {OPTION_SET(sbom_options)},
+	.examples =
+		"berth sbom debian:bookworm --output debian.spdx.json\tFor a scanner\n"
+		"berth sbom --format cyclonedx-json app:1\tIn the other format\n"
+		"berth sbom --attach example.org/app:1\tFor who finds it by `image referrers`\n",
+	.options = {OPTION_SET(sbom_options), TRANSFER_OPTIONS},
 	.run = run_sbom,
 };

@@ -61,6 +61,9 @@ void registry_also(struct registry *registry, const char *repository);
  * pieces, and after a broken connection from where it broke. */
 int registry_upload(struct registry *registry, const struct digest *digest, int fd, uint64_t size,
 		    uint64_t *sent, struct error *err) must_check;
+/* A small blob that is in memory, unless the registry has it. */
+int registry_upload_bytes(struct registry *registry, const void *data, size_t len,
+			  struct error *err) must_check;
 /* A blob that is sent as it comes. */
 struct registry_upload;
 int registry_upload_begin(struct registry *registry, struct registry_upload **ret,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -110,6 +111,22 @@ int registry_upload(struct registry *r, const struct digest *digest, int fd, uin
 {
 	return size <= REGISTRY_WHOLE_MAX ? upload_whole(r, digest, fd, size, sent, err)
 					  : registry_upload_file(r, digest, fd, size, sent, err);
+}
+
+int registry_upload_bytes(struct registry *r, const void *data, size_t len, struct error *err)
+{
+	const struct digest digest = digest_of(data, len);
+	own_fd int fd = -1;
+	int rc = registry_has_blob(r, &digest, err);
+
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	fd = memfd_create("blob", MFD_CLOEXEC);
+	if (fd < 0)
+		return fail(err, -errno, "memfd_create");
+	rc = fd_write_full(fd, data, len);
+	return rc < 0 ? fail(err, rc, "write a memfd")
+		      : registry_upload(r, &digest, fd, len, NULL, err);
 }
 
 void registry_also(struct registry *r, const char *repository)

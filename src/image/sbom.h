@@ -26,7 +26,9 @@ json_t *sbom_cyclonedx(const struct sbom_subject *subject, const struct packages
 char *sbom_purl(const struct packages *list, const struct package *p);
 
 enum sbom_format { SBOM_SPDX, SBOM_CYCLONEDX };
-/* The document for an image that is here, and the list that it was made of (`ret_list` starts zeroed;
+/* Its media type. */
+const char *sbom_media_type(enum sbom_format format);
+/* The document for an image that is here, made now or at the moment that $SOURCE_DATE_EPOCH says, and the list that it was made of (`ret_list` starts zeroed;
  * release it also after a failure): its notes say what could not be read. Mounts the layers, so it needs
  * what running a container needs. */
 int image_sbom(struct image_store *store, const char *name, enum sbom_format format, bool rootless,

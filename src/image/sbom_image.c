@@ -74,6 +74,22 @@ static int scan(const struct layer_stack *stack, bool rootless, struct packages 
 	return mount_fd < 0 ? mount_fd : packages_scan(mount_fd, list, err);
 }
 
+const char *sbom_media_type(enum sbom_format format)
+{
+	return format == SBOM_SPDX ? "application/spdx+json" : "application/vnd.cyclonedx+json";
+}
+
+/* As reproducible-builds.org has it. */
+static int64_t made_ns(void)
+{
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+	uint64_t seconds;
+
+	if (epoch != NULL && str_to_uint(epoch, INT32_MAX * UINT64_C(4), &seconds) == 0)
+		return (int64_t)seconds * 1000000000;
+	return clock_now_ns();
+}
+
 int image_sbom(struct image_store *store, const char *name, enum sbom_format format, bool rootless,
 	       json_t **ret, struct packages *ret_list, struct error *err)
 {
@@ -98,7 +114,7 @@ int image_sbom(struct image_store *store, const char *name, enum sbom_format for
 	subject = (struct sbom_subject){
 		.name = image->name ? image->name : image->id.text,
 		.digest = image->manifest.text,
-		.created_ns = clock_now_ns(),
+		.created_ns = made_ns(),
 	};
 	*ret = format == SBOM_SPDX ? sbom_spdx(&subject, ret_list)
 				   : sbom_cyclonedx(&subject, ret_list);

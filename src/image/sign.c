@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -106,22 +105,6 @@ static int compare_with_store(struct image_store *store, const struct reference 
 		    "push or pull it first, or name the digest that is to be signed");
 }
 
-static int upload(struct registry *registry, const void *data, size_t len, struct error *err)
-{
-	const struct digest digest = digest_of(data, len);
-	own_fd int fd = -1;
-	int rc = registry_has_blob(registry, &digest, err);
-
-	if (rc != 0)
-		return rc < 0 ? rc : 0;
-	fd = memfd_create("signature", MFD_CLOEXEC);
-	if (fd < 0)
-		return fail(err, -errno, "memfd_create");
-	rc = fd_write_full(fd, data, len);
-	return rc < 0 ? fail(err, rc, "write a memfd")
-		      : registry_upload(registry, &digest, fd, len, NULL, err);
-}
-
 /* Whether this key has made one of these signatures. */
 static bool is_signed(const struct signing *s, const struct signatures *list)
 {
@@ -175,9 +158,9 @@ static int send(struct signing *s, struct error *err)
 
 	if (rc <= 0)
 		return rc;
-	rc = upload(s->registry, s->payload, strlen(s->payload), err);
+	rc = registry_upload_bytes(s->registry, s->payload, strlen(s->payload), err);
 	if (rc == 0)
-		rc = upload(s->registry, "{}", 2, err);
+		rc = registry_upload_bytes(s->registry, "{}", 2, err);
 	text = json_text(document);
 	if (rc == 0)
 		rc = registry_put_manifest(s->registry, tag, type, text, strlen(text), err);

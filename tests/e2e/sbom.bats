@@ -2,9 +2,13 @@
 # berth sbom: compared with what dpkg itself says inside the image, and with the fields that the two
 # specifications require.
 load helpers
+load registries
 
 setup() { berth_setup none; }
-teardown() { berth_teardown; }
+teardown() {
+	registries_end
+	berth_teardown
+}
 
 # An image of one layer from a directory.
 import_tree() { tar -C "$1" -c . | berth import -c 'CMD ["/bin/sh"]' - "$2" >/dev/null; }
@@ -126,6 +130,52 @@ purls() {
 	berth sbom -o "$TEST_DIR/out.json" upper:1
 	expect "$(purls npm "$TEST_DIR/out.json")" "left-pad 2.0.0"
 	expect "$(purls pypi "$TEST_DIR/out.json")" "requests 2.31.0"
+}
+
+@test "attached to the image in its registry, with and without the referrers API" {
+	local first
+	command -v docker-registry >/dev/null || skip "docker-registry is not installed"
+	PORT=$((20000 + RANDOM % 20000))
+	REGISTRY=localhost:$PORT
+	registry_begin
+	zot api referrers
+	mkdir -p "$TEST_DIR/1/usr/lib/python3/dist-packages/a-1.dist-info"
+	printf 'Metadata-Version: 2.1\nName: a\nVersion: 1\n' >"$TEST_DIR/1/usr/lib/python3/dist-packages/a-1.dist-info/METADATA"
+	import_tree "$TEST_DIR/1" py:1
+	run_split berth sbom --attach py:1 --tls-verify=false -o x
+	expect "$status" 125
+	for registry in "$REGISTRY" "$api"; do
+		berth tag py:1 "$registry/py:1"
+		run_split berth sbom --attach "$registry/py:1"
+		expect "$status" 125
+		expect_in "$stderr" "does not have the image"
+		berth push -q "$registry/py:1" >/dev/null
+		export SOURCE_DATE_EPOCH=1700000000
+		first=$(berth sbom --attach "$registry/py:1")
+		expect "$(berth sbom --attach "$registry/py:1")" "$first"
+		berth sbom --format cyclonedx-json --attach "$registry/py:1"
+		unset SOURCE_DATE_EPOCH
+		expect "$(berth image referrers "$registry/py:1" --format '{{.ArtifactType}}' | sort)" \
+			"$(printf 'application/spdx+json\napplication/vnd.cyclonedx+json')"
+		expect "$(berth image referrers --type application/spdx+json "$registry/py:1" --format '{{.Digest}}')" "$first"
+		# What is there is the document.
+		curl -sSf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/py/manifests/$first" >"$TEST_DIR/m.json"
+		curl -sSf "http://$registry/v2/py/blobs/$(python3 -c 'import json, sys
+m = json.load(open(sys.argv[1]))
+assert m["subject"]["mediaType"] == "application/vnd.oci.image.manifest.v1+json", m
+print(m["layers"][0]["digest"])' "$TEST_DIR/m.json")" >"$TEST_DIR/spdx.json"
+		check_spdx "$TEST_DIR/spdx.json"
+		expect "$(purls pypi "$TEST_DIR/spdx.json")" "a 1"
+		expect_in "$(cat "$TEST_DIR/spdx.json")" 2023-11-14T22:13:20Z
+	done
+	# It goes along, and the image itself is what it was.
+	berth copy -q --referrers "$REGISTRY/py:1" "$api/again:1"
+	expect "$(berth image referrers --type application/spdx+json "$api/again:1" --format '{{.Digest}}')" \
+		"$(berth image referrers --type application/spdx+json "$REGISTRY/py:1" --format '{{.Digest}}')"
+	expect "$(berth pull -q "$api/again:1")" "$(berth images -q --no-trunc py:1)"
+	run_split berth sbom --attach "$(berth images -q py:1)"
+	expect "$status" 125
+	expect_in "$stderr" "which registry"
 }
 
 @test "what cannot be done is said" {
