@@ -65,7 +65,7 @@ static const struct option_spec workload_options[] = {
 	 "Set an environment variable; without a value, pass ours on"},
 	{"env-file", 0, OPTION_LIST, 0, "FILE", "", "Read environment variables from a file"},
 	{"expose", 0, OPTION_LIST, OPTION_REFUSED, "PORT", "", NO_BRIDGE},
-	{"firmware", 0, OPTION_STRING, 0, "bios|FILE", "",
+	{"firmware", 0, OPTION_STRING, 0, "bios|uefi|FILE", "",
 	 "With --disk: what starts its system (default bios)"},
 	{"gpus", 0, OPTION_STRING, OPTION_REFUSED, "WHICH", "",
 	 "add the GPU's nodes with --device"},

@@ -40,8 +40,8 @@ static const struct option_spec run_options[] = {
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
 	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
 	 "Add a disk from an image or block device"},
-	{"firmware", 0, OPTION_STRING, 0, "FILE|bios", "",
-	 "Start the system on the first disk with this BIOS"},
+	{"firmware", 0, OPTION_STRING, 0, "bios|uefi|FILE", "",
+	 "Start the system on the first disk: with a BIOS, UEFI, or this BIOS"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE|NAME", "",
 	 "Kernel to boot: a bzImage, a vmlinux, a multiboot ELF file, or one of `berth kernel ls`"},
@@ -70,6 +70,8 @@ static const struct option_spec run_options[] = {
 	 "Where the first serial line goes"},
 	{"share", 0, OPTION_LIST, 0, "DIR|FILE[,tag=NAME][,ro][,...]", "",
 	 "Let the guest mount a directory (-t virtiofs NAME); cache=auto|none|always, uidmap=, gidmap=GUEST:HOST:COUNT"},
+	{"vars", 0, OPTION_STRING, 0, "FILE", "",
+	 "With --firmware uefi: where it keeps its variables (default: nowhere)"},
 	{"vsock", 0, OPTION_STRING, 0, "PATH,cid=N", "",
 	 "Connect the guest's sockets (AF_VSOCK) with Unix sockets: PATH to the guest, PATH_N from it"},
 };
@@ -271,6 +273,8 @@ static int check_source(const struct args *args, const struct machine_config *co
 		return args_refuse(args, err,
 				   "--firmware starts a disk's own system: it goes neither with "
 				   "--kernel nor with --restore");
+	if (args_string(args, "vars") && !str_eq(args_string(args, "firmware"), "uefi"))
+		return args_refuse(args, err, "--vars goes only with --firmware uefi");
 	if (args_string(args, "firmware") && args_flag(args, "debug-exit"))
 		return args_refuse(args, err,
 				   "--debug-exit is for test kernels, not for --firmware");
@@ -284,13 +288,32 @@ static int check_source(const struct args *args, const struct machine_config *co
 	return 0;
 }
 
-/* A path, or "bios" for where Debian's package has it. */
-static int find_firmware(const char *text, struct machine_config *config, struct error *err)
+/* The two files of UEFI firmware, as Debian's package has them: its code, and what its variables begin as.
+ * Without --vars they are lost in the end. */
+static int find_uefi(const char *vars, struct machine_config *config, struct error *err)
 {
+	struct machine_uefi uefi;
+	int rc = machine_find_uefi(vars, &uefi, err);
+
+	if (rc < 0)
+		return rc;
+	config->firmware = MACHINE_UEFI;
+	config->kernel = uefi.code;
+	config->vars = vars ? vars : uefi.vars;
+	config->vars_lost = vars == NULL;
+	return 0;
+}
+
+/* A path, or "bios" for where Debian's package has it. */
+static int find_firmware(const struct args *args, struct machine_config *config, struct error *err)
+{
+	const char *text = args_string(args, "firmware");
 	static const char *const places[] = {"/usr/share/seabios/bios-256k.bin",
 					     "/usr/share/qemu/bios-256k.bin"};
 
-	config->firmware = true;
+	if (str_eq(text, "uefi"))
+		return find_uefi(args_string(args, "vars"), config, err);
+	config->firmware = MACHINE_BIOS;
 	config->kernel = text;
 	if (!str_eq(text, "bios"))
 		return 0;
@@ -356,7 +379,7 @@ static int run_vm(const struct args *args, struct error *err)
 	if (rc == 0 && args_string(args, "kernel"))
 		rc = find_kernel(args, args_string(args, "kernel"), &kernel, &config, err);
 	if (rc == 0 && args_string(args, "firmware"))
-		rc = find_firmware(args_string(args, "firmware"), &config, err);
+		rc = find_firmware(args, &config, err);
 	if (rc < 0)
 		return rc;
 	/* A reader of our output that has gone is an error of that write, not our end. */

@@ -21,7 +21,8 @@
 
 #define MACHINE_REPORT "report"
 #define MACHINE_CONTROL "control"
-#define MACHINE_SEED "seed.iso" /* in the workload's directory */
+#define MACHINE_SEED "seed.iso" /* in the workload's directory, as the next one */
+#define MACHINE_VARS "vars.fd"
 enum { MACHINE_MEMORY_DEFAULT = 1 << 30 };
 
 /* Refuses what a machine cannot have, in words. */

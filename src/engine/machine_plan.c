@@ -18,7 +18,7 @@
 #include "vmm/disk/disk.h"
 #include "vmm/machine/machine.h"
 
-enum { CPUS_MAX = 64, NANO = 1000000000 };
+enum { CPUS_MAX = 64, NANO = 1000000000, VARS_MAX = 16 << 20 };
 
 static const unsigned int allowed_flags =
 	WORKLOAD_TTY | WORKLOAD_STDIN_OPEN | WORKLOAD_STDIN_ONCE | WORKLOAD_AUTO_REMOVE;
@@ -194,10 +194,24 @@ static int check_mounts(const struct workload_config *c, struct error *err)
 	return 0;
 }
 
+static int check_firmware(const char *firmware, struct error *err)
+{
+	struct machine_uefi uefi;
+
+	if (str_eq(firmware, "uefi"))
+		return machine_find_uefi(NULL, &uefi, err);
+	if (firmware == NULL || str_eq(firmware, "bios") || firmware[0] == '/')
+		return 0;
+	return hint(err, refuse(err, -EINVAL, "--firmware does not know \"%s\"", firmware),
+		    "it takes bios, uefi, or the path of a BIOS");
+}
+
 int machine_check(const struct workload_config *c, struct error *err)
 {
 	int rc = check_members(c, err);
 
+	if (rc == 0)
+		rc = check_firmware(c->firmware, err);
 	for (size_t i = 0; rc == 0 && c->disks[i] != NULL; i++)
 		rc = check_disk(c->disks[i], err);
 	if (rc == 0)
@@ -263,6 +277,29 @@ static int add_seed(struct engine *engine, const struct workload *workload, json
 	if (rc == 0)
 		add(command, "--disk", str_format("%s,ro,format=raw", path));
 	return rc;
+}
+
+/* The firmware's variables are the machine's own, and stay as long as it does. */
+static int add_vars(struct engine *engine, const struct workload *workload, json_t *command,
+		    struct error *err)
+{
+	own_mem char *path = str_format("%s/" MACHINE_VARS, workload_dir(workload->id).path);
+	own_mem char *data = NULL;
+	struct machine_uefi uefi;
+	size_t len;
+	int rc;
+
+	if (!str_eq(workload->config.firmware, "uefi"))
+		return 0;
+	add(command, "--vars", str_format("%s/%s", engine->root, path));
+	if (faccessat(engine->root_fd, path, F_OK, 0) == 0)
+		return 0;
+	rc = machine_find_uefi(NULL, &uefi, err);
+	if (rc == 0)
+		rc = file_read(AT_FDCWD, uefi.vars, VARS_MAX, &data, &len, err);
+	if (rc == 0)
+		rc = file_write(engine->root_fd, path, data, len, 0600, FILE_WRITE_ATOMIC, err);
+	return rc < 0 ? fail(err, rc, "make the firmware's variables") : 0;
 }
 
 /* --- who else has a disk ---------------------------------------------------------------------------- */
@@ -355,7 +392,9 @@ int machine_prepare(struct engine *engine, const struct workload *workload, stru
 	    str_format("%lld", (long long)(c->nano_cpus > 0 ? c->nano_cpus / NANO : 1)));
 	for (size_t i = 0; c->disks[i] != NULL; i++)
 		add(command, "--disk", str_copy(c->disks[i]));
-	rc = add_seed(engine, workload, command, err);
+	rc = add_vars(engine, workload, command, err);
+	if (rc == 0)
+		rc = add_seed(engine, workload, command, err);
 	if (rc == 0)
 		rc = add_shares(c, command, err);
 	if (rc < 0)

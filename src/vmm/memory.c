@@ -77,6 +77,14 @@ int memory_create_from(int fd, uint64_t size_bytes, struct memory **ret, struct 
 	return rc < 0 ? rc : map(fd, size_bytes, MAP_PRIVATE, ret, err);
 }
 
+void memory_limit_low(struct memory *memory, uint64_t max)
+{
+	if (memory->low_size <= max)
+		return;
+	memory->low_size = max;
+	memory->high_size = memory->size_bytes - max;
+}
+
 void memory_destroy(struct memory *memory)
 {
 	if (!memory)

@@ -43,6 +43,9 @@ int memory_create(uint64_t size_bytes, struct memory **ret, struct error *err) m
  * nothing is ever written back. The file must be as long, or the guest would end by a signal: -EINVAL. */
 int memory_create_from(int fd, uint64_t size_bytes, struct memory **ret,
 		       struct error *err) must_check;
+/* For machines whose devices begin below MEMORY_LOW_MAX: at most `max` bytes of the memory lie below
+ * 4 GiB. Right after its making only. */
+void memory_limit_low(struct memory *memory, uint64_t max);
 void memory_destroy(struct memory *memory);
 OWN_DEFINE(own_memory, struct memory *, memory_destroy);
 #define own_memory __attribute__((cleanup(own_memory_release)))

@@ -176,6 +176,31 @@ local-hostname: box"
 	cmp "$seed" "$TEST_DIR/root/workloads/$id/seed.iso"
 }
 
+# tests/guest/disk/efi.S says whether it has been here before, by a variable of the firmware's.
+@test "by UEFI, whose variables are the machine's own" {
+	local id
+	gcc -c -o "$TEST_DIR/efi.o" "$BATS_TEST_DIRNAME/../guest/disk/efi.S"
+	ld -Ttext 0 --oformat binary -o "$TEST_DIR/bootx64.efi" "$TEST_DIR/efi.o"
+	rm "$DISK"
+	PATH=$PATH:/sbin:/usr/sbin mkfs.vfat -C "$DISK" 4096 >/dev/null
+	mmd -i "$DISK" ::EFI ::EFI/BOOT
+	mcopy -i "$DISK" "$TEST_DIR/bootx64.efi" ::EFI/BOOT/BOOTX64.EFI
+	id=$(machine create --name m --firmware uefi --cpus 2)
+	run timeout 120 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a m
+	[ "$status" -eq 0 ]
+	expect_in "$output" the-first-time
+	expect_in "$output" ACPI-found
+	[ -e "$TEST_DIR/root/workloads/$id/vars.fd" ]
+	run timeout 120 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a m
+	[ "$status" -eq 0 ]
+	expect_in "$output" once-again
+	berth rm m
+	[ ! -e "$TEST_DIR/root/workloads/$id" ]
+	run machine create --firmware coreboot
+	[ "$status" -eq 125 ]
+	expect_in "$output" 'does not know "coreboot"'
+}
+
 @test "what needs a program of ours in it, or an image, is refused in words" {
 	machine run -d --name m
 	local words
@@ -231,4 +256,80 @@ local-hostname: box"
 	done
 	machine run -d --name last
 	soon says last ready
+}
+
+# A whole system: BERTH_TEST_DISK is a disk that tests/guest/disk/make-debian has made. With the software CPU
+# each start takes minutes.
+
+# type TEXT: on the machine's console.
+type_in() {
+	printf '%s\r' "$1" | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach sys \
+		>/dev/null || true
+}
+
+# long COMMAND...: waits up to fifteen minutes.
+long() {
+	local i
+	for ((i = 0; i < 900; i++)); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 1
+	done
+	echo "did not come true within 15 minutes: $*" >&2
+	berth logs --tail 20 sys >&2
+	return 1
+}
+
+boot_debian() {
+	[ -n "${BERTH_TEST_DISK:-}" ] ||
+		skip "BERTH_TEST_DISK is not set: NO system is booted from a disk of its own"
+	local times
+	"$BERTH" disk create -b "$BERTH_TEST_DISK" "$TEST_DIR/debian.qcow2"
+	cat >"$TEST_DIR/user-data" <<-'EOF'
+		#cloud-config
+		users:
+		- {name: pilot, plain_text_passwd: compass, lock_passwd: false, shell: /bin/bash}
+	EOF
+	DISK=$TEST_DIR/debian.qcow2,backing=any machine run -di --name sys --memory 1g --hostname box \
+		--firmware "$1" --cloud-init "$TEST_DIR/user-data"
+	long says sys "box login:"
+	long says sys "Cloud-init v.* finished"
+	type_in pilot
+	long says sys "Password:"
+	type_in compass
+	long says sys "pilot@box"
+	# Somebody writes, and the plug is pulled.
+	# shellcheck disable=SC2016 # the guest's shell expands it
+	type_in 'for i in $(seq 9999); do echo $i >> kept; sync kept; echo "at ${i}th"; done'
+	long says sys "at 7th"
+	kill -9 "$(berth inspect -f "{{.State.$2}}" sys)"
+	long expect_state exited
+	"$BERTH" disk check "$TEST_DIR/debian.qcow2"
+	times=$(berth logs sys | grep -o "at [0-9]*th" | tail -1 | tr -dc 0-9)
+	# It comes up again, is who it was, and has what had been flushed.
+	berth start sys
+	twice_login() { [ "$(berth logs sys | grep -c "box login:")" -ge 2 ]; }
+	long twice_login
+	type_in pilot
+	twice_password() { [ "$(berth logs sys | grep -c "Password:")" -ge 2 ]; }
+	long twice_password
+	type_in compass
+	# shellcheck disable=SC2016
+	type_in 'echo "kept $(wc -l <kept) lines"'
+	long says sys "kept [0-9]* lines"
+	[ "$(berth logs sys | grep -o "^kept [0-9]* lines" | tr -dc 0-9)" -ge "$times" ]
+	berth stop --time 300 sys
+	expect "$(berth inspect -f '{{.State.ExitCode}}' sys)" 0
+	says sys "Power down"
+}
+
+expect_state() {
+	[ "$(berth inspect -f '{{.State.Status}}' sys)" = "$1" ]
+}
+
+@test "a Debian disk by BIOS: login, cloud-init's user, power button, a kill of the machine" {
+	boot_debian bios Pid
+}
+
+@test "a Debian disk by UEFI: login, cloud-init's user, power button, a kill of the monitor" {
+	boot_debian uefi MonitorPid
 }

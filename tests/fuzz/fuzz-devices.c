@@ -125,7 +125,7 @@ static void build_chips(struct world *w)
 	keep(w, rc, device);
 	rc = acpi_pm_create(&w->board, &pm);
 	keep(w, rc, acpi_pm_device(pm));
-	rc = pci_host_create(&w->board, &w->pci);
+	rc = pci_host_create(&w->board, PCI_HOST_GENERIC, &w->pci);
 	keep(w, rc, pci_host_device(w->pci));
 }
 

@@ -292,6 +292,8 @@ void boot_apply(const struct boot_entry *entry, struct cpu_state *state)
 	enum { CR0_PE = 1, CR0_ET = 1 << 4, CR0_NE = 1 << 5, CR4_PAE = 1 << 5 };
 	enum { EFER_LME = 1 << 8, EFER_LMA = 1 << 10 };
 
+	if (entry->mode == BOOT_RESET)
+		return;
 	if (entry->mode == BOOT_REAL) {
 		apply_real(state);
 		return;

@@ -45,7 +45,12 @@ struct boot_source {
 	struct boot_hole hole;    /* the PCI configuration window */
 };
 
-enum boot_mode { BOOT_PROTECTED, BOOT_LONG, BOOT_REAL /* at the end of the first MiB */ };
+enum boot_mode {
+	BOOT_PROTECTED,
+	BOOT_LONG,
+	BOOT_REAL, /* at the end of the first MiB */
+	BOOT_RESET /* as after power on: at the end of the first 4 GiB */
+};
 
 struct boot_entry {
 	enum boot_mode mode;

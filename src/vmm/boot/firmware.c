@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "vmm/boot/table_loader.h"
 
 enum {
 	RAM = 1,
@@ -14,24 +15,11 @@ enum {
 	RANGES_MAX = 4,
 	RSDP_SIZE = 36,
 	SERIAL_PORT = 0x3f8,
-	/* QEMU's "table loader": one command with its operands is 128 bytes */
-	COMMAND_ALLOCATE = 1,
-	ZONE_BELOW_1M = 2,
-	COMMAND_SIZE = 128,
-	NAME_SIZE = 56,
 };
 
 struct __attribute__((packed)) range {
 	uint64_t start, size;
 	uint32_t type;
-};
-
-struct __attribute__((packed)) allocate {
-	uint32_t command;
-	char file[NAME_SIZE];
-	uint32_t alignment;
-	uint8_t zone;
-	uint8_t unused[COMMAND_SIZE - 4 - NAME_SIZE - 5];
 };
 
 gpa_t firmware_tables(const struct memory *memory)
@@ -72,8 +60,8 @@ static uint32_t add_range(struct range ranges[RANGES_MAX], uint32_t count, uint6
 	return size ? count + 1 : count;
 }
 
-static void describe_memory(const struct memory *memory, const struct boot_hole *hole,
-			    struct fw_cfg *fw_cfg)
+void firmware_describe_memory(const struct memory *memory, const struct boot_hole *hole,
+			      struct fw_cfg *fw_cfg)
 {
 	struct range ranges[RANGES_MAX];
 	gpa_t tables = firmware_tables(memory);
@@ -89,17 +77,14 @@ static void describe_memory(const struct memory *memory, const struct boot_hole 
 static void describe_acpi(const struct memory *memory, gpa_t rsdp, struct fw_cfg *fw_cfg)
 {
 	static const char file[] = "etc/acpi/rsdp";
-	struct allocate allocate = {.command = htole32(COMMAND_ALLOCATE),
-				    .alignment = htole32(16),
-				    .zone = ZONE_BELOW_1M};
+	struct table_loader loader = {0};
 	uint8_t root[RSDP_SIZE];
 
-	_Static_assert(sizeof(allocate) == COMMAND_SIZE, "as the guest sees it");
 	if (memory_read(memory, rsdp, root, sizeof(root)) < 0)
 		return;
-	memcpy(allocate.file, file, sizeof(file));
 	fw_cfg_set_file(fw_cfg, file, root, sizeof(root));
-	fw_cfg_set_file(fw_cfg, "etc/table-loader", &allocate, sizeof(allocate));
+	table_loader_add_file(&loader, file, 16, TABLE_LOADER_BELOW_1M);
+	table_loader_finish(&loader, fw_cfg);
 }
 
 static void set_number(struct fw_cfg *fw_cfg, const char *file, uint64_t value)
@@ -113,7 +98,7 @@ void firmware_describe(const struct memory *memory, const struct boot_hole *hole
 {
 	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS, (uint16_t)cpus);
 	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS_MAX, (uint16_t)cpus);
-	describe_memory(memory, hole, fw_cfg);
+	firmware_describe_memory(memory, hole, fw_cfg);
 	describe_acpi(memory, rsdp, fw_cfg);
 	/* There is no screen: the terminal is the serial line. */
 	set_number(fw_cfg, "etc/sercon-port", SERIAL_PORT);

@@ -21,6 +21,9 @@ gpa_t firmware_tables(const struct memory *memory);
 /* Loads the file into memory, and says how the CPU starts. -EINVAL: it is no BIOS. */
 int firmware_load(const struct memory *memory, int fd, const char *name, struct boot_entry *ret,
 		  struct error *err) must_check;
+/* Tells firmware of any kind how much memory there is; `hole` of no size: none. */
+void firmware_describe_memory(const struct memory *memory, const struct boot_hole *hole,
+			      struct fw_cfg *fw_cfg);
 /* Tells it of the machine. `rsdp` is the address of the ACPI tables' root. */
 void firmware_describe(const struct memory *memory, const struct boot_hole *hole, unsigned int cpus,
 		       gpa_t rsdp, struct fw_cfg *fw_cfg);

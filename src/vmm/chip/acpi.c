@@ -131,7 +131,7 @@ static gpa_t put_table(struct writer *w, void *table, size_t size)
 	return put(w, table, size, 16);
 }
 
-static void add_pci_root(struct aml *aml)
+static void add_pci_root(struct aml *aml, const struct acpi_config *config)
 {
 	aml_open_device(aml, "PCI0");
 	aml_name(aml, "_HID");
@@ -150,7 +150,7 @@ static void add_pci_root(struct aml *aml)
 	aml_io(aml, 0xcf8, 8);
 	aml_io_range(aml, 0x0000, 0x0cf7);
 	aml_io_range(aml, 0x0d00, 0xffff);
-	aml_memory_range(aml, PCI_WINDOW_START, PCI_WINDOW_END - 1);
+	aml_memory_range(aml, config->pci_start, config->pci_end - 1);
 	aml_close_resources(aml);
 	aml_close(aml);
 }
@@ -172,14 +172,16 @@ static void add_simple_device(struct aml *aml, const char *name, const char *id,
 }
 
 /* What nobody else may use: the configuration window. */
-static void add_reserved(struct aml *aml)
+static void add_reserved(struct aml *aml, gpa_t pci_config)
 {
+	if (pci_config == 0)
+		return;
 	aml_open_device(aml, "MRES");
 	aml_name(aml, "_HID");
 	aml_eisa_id(aml, "PNP0C02");
 	aml_name(aml, "_CRS");
 	aml_open_resources(aml);
-	aml_memory_fixed(aml, PCI_ECAM_START, PCI_ECAM_SIZE);
+	aml_memory_fixed(aml, (uint32_t)pci_config, PCI_ECAM_SIZE);
 	aml_close_resources(aml);
 	aml_close(aml);
 }
@@ -202,7 +204,7 @@ static void add_generation(struct aml *aml, gpa_t generation)
 	aml_close(aml);
 }
 
-static gpa_t put_dsdt(struct writer *w, gpa_t generation)
+static gpa_t put_dsdt(struct writer *w, const struct acpi_config *config, gpa_t generation)
 {
 	struct aml aml = {0};
 	struct table_header header = header_of("DSDT", 2, sizeof(header));
@@ -210,8 +212,8 @@ static gpa_t put_dsdt(struct writer *w, gpa_t generation)
 
 	buf_add(&aml.code, &header, sizeof(header));
 	aml_open_scope(&aml, "\\_SB_");
-	add_pci_root(&aml);
-	add_reserved(&aml);
+	add_pci_root(&aml, config);
+	add_reserved(&aml, config->pci_config);
 	add_simple_device(&aml, "COM1", "PNP0501", 0x3f8, 8, IRQ_SERIAL);
 	add_simple_device(&aml, "RTC_", "PNP0B00", 0x70, 2, IRQ_RTC);
 	add_generation(&aml, generation);
@@ -319,7 +321,7 @@ static gpa_t put_madt(struct writer *w, unsigned int cpus)
 	return put_table(w, table.data, table.len);
 }
 
-static gpa_t put_mcfg(struct writer *w)
+static gpa_t put_mcfg(struct writer *w, gpa_t pci_config)
 {
 	struct __attribute__((packed)) {
 		struct table_header header;
@@ -327,7 +329,7 @@ static gpa_t put_mcfg(struct writer *w)
 		uint16_t segment;
 		uint8_t first_bus, last_bus;
 		uint32_t reserved2;
-	} mcfg = {.header = header_of("MCFG", 1, sizeof(mcfg)), .base = PCI_ECAM_START};
+	} mcfg = {.header = header_of("MCFG", 1, sizeof(mcfg)), .base = pci_config};
 
 	return put_table(w, &mcfg, sizeof(mcfg));
 }
@@ -354,14 +356,17 @@ int acpi_build(const struct memory *memory, const struct acpi_config *config,
 	gpa_t at = put(&w, &rsdp, sizeof(rsdp), 16);
 	gpa_t facs = put_facs(&w), dsdt;
 	uint64_t tables[3];
+	unsigned int count = 0;
 
 	ret->rsdp = at;
 	ret->generation = put(&w, config->generation, sizeof(config->generation), 16);
-	dsdt = put_dsdt(&w, ret->generation);
-	tables[0] = put_fadt(&w, facs, dsdt);
-	tables[1] = put_madt(&w, config->cpus);
-	tables[2] = put_mcfg(&w);
-	rsdp.xsdt = put_xsdt(&w, tables, 3);
+	dsdt = put_dsdt(&w, config, ret->generation);
+	tables[count++] = ret->fadt = put_fadt(&w, facs, dsdt);
+	tables[count++] = put_madt(&w, config->cpus);
+	if (config->pci_config != 0)
+		tables[count++] = put_mcfg(&w, config->pci_config);
+	rsdp.xsdt = ret->xsdt = put_xsdt(&w, tables, count);
+	ret->end = w.next;
 	rsdp.checksum = checksum(&rsdp, 20);
 	rsdp.extended_checksum = checksum(&rsdp, sizeof(rsdp));
 	if (w.full)

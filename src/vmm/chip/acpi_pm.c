@@ -65,10 +65,14 @@ static uint64_t acpi_pm_read(struct device *device, unsigned int region, uint64_
 	return 0;
 }
 
+/* A system turns the machine off with the type that the tables say; firmware, which does not read them, with
+ * 0, as QEMU's machines have it. */
 static void write_control(struct acpi_pm *self, uint16_t value)
 {
+	const unsigned int type = (value >> CONTROL_TYPE_SHIFT) & 7;
+
 	self->control = value & (uint16_t)~CONTROL_SLEEP;
-	if ((value & CONTROL_SLEEP) && ((value >> CONTROL_TYPE_SHIFT) & 7) == ACPI_SLEEP_OFF)
+	if ((value & CONTROL_SLEEP) && (type == ACPI_SLEEP_OFF || type == 0))
 		self->board->ops->power(self->board, BOARD_OFF, 0);
 }
 

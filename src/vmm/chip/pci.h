@@ -84,7 +84,11 @@ void pci_function_save(const struct pci_function *function, struct state_writer 
 void pci_function_load(struct pci_function *function, struct state_reader *in);
 
 struct pci_host;
-int pci_host_create(struct board *board, struct pci_host **ret) must_check;
+/* GENERIC's configuration window is where PCI_ECAM_START says; Q35's where the guest puts it (q35.h). */
+enum pci_host_kind { PCI_HOST_GENERIC, PCI_HOST_Q35 };
+int pci_host_create(struct board *board, enum pci_host_kind kind, struct pci_host **ret) must_check;
+/* Where the configuration window is now; 0: nowhere. On the device thread, the vCPUs parked. */
+gpa_t pci_host_window(const struct pci_host *host);
 struct device *pci_host_device(struct pci_host *host);
 /* Puts a function into the next free slot and places its windows. -ENOSPC. */
 int pci_host_add(struct pci_host *host, struct pci_function *function) must_check;

@@ -164,8 +164,8 @@ static void move_bar(struct pci_function *f, unsigned int bar)
 {
 	uint32_t at = get32(f->config + REG_BARS + 4 * bar) & ~0xfu;
 	bool on = get16(f->config + PCI_COMMAND) & PCI_COMMAND_MEMORY;
-	/* Windows only answer where we have told the guest that they may lie. */
-	bool fits = at >= PCI_WINDOW_START && at <= PCI_WINDOW_END - f->bar_size[bar];
+	/* Windows only answer where no memory can be, and below the interrupt controllers. */
+	bool fits = at >= MEMORY_LOW_MAX && at <= PCI_WINDOW_END - f->bar_size[bar];
 	gpa_t target = on && fits ? at : 0;
 
 	if (f->bar_at[bar] == target)

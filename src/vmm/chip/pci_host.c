@@ -1,9 +1,10 @@
-/* pci_host: see pci.h. Slot 0 is the host bridge itself. There is no firmware, so the windows get their
- * addresses here; a guest may move them within the range that ACPI tells it. */
+/* pci_host: see pci.h. Slot 0 is the host bridge itself. There may be no firmware, so the windows get their
+ * addresses here; a guest may move them. */
 #include <errno.h>
 #include <string.h>
 
 #include "vmm/chip/pci_priv.h"
+#include "vmm/chip/q35.h"
 
 enum {
 	REGION_ADDRESS,
@@ -16,14 +17,41 @@ enum {
 struct pci_host {
 	struct device device;
 	struct board *board;
+	enum pci_host_kind kind;
 	uint32_t address; /* port 0xcf8 */
+	gpa_t window;     /* where the configuration window answers; 0: nowhere */
 	unsigned int count;
 	uint32_t next_window;
-	struct pci_function bridge;
+	struct pci_function bridge, isa; /* isa: of a Q35 */
 	struct pci_function *slots[PCI_SLOTS];
 };
 
-static const struct pci_function_ops bridge_ops = {0};
+static const struct pci_function_ops isa_ops = {0};
+
+static void move_window(struct pci_host *host, gpa_t window)
+{
+	if (host->window == window)
+		return;
+	if (host->window)
+		bus_remove(&host->board->mmio, &host->device, REGION_ECAM);
+	/* Only where no memory is, nor anything else. */
+	if (window &&
+	    (window < host->board->memory->low_size ||
+	     bus_add(&host->board->mmio, window, PCI_ECAM_SIZE, &host->device, REGION_ECAM) < 0))
+		window = 0;
+	host->window = window;
+}
+
+static void bridge_written(struct pci_function *bridge, unsigned int offset, unsigned int size)
+{
+	struct pci_host *host = container_of(bridge, struct pci_host, bridge);
+
+	if (host->kind == PCI_HOST_Q35 && offset < Q35_WINDOW + Q35_WINDOW_SIZE &&
+	    offset + size > Q35_WINDOW)
+		move_window(host, q35_window(bridge));
+}
+
+static const struct pci_function_ops bridge_ops = {.after_write = bridge_written};
 
 /* The function at a bus/device/function number, or NULL. Only functions 0 exist. */
 static struct pci_function *find(const struct pci_host *host, unsigned int number)
@@ -41,7 +69,7 @@ static uint32_t read_config(struct pci_host *host, unsigned int number, unsigned
 		return UINT32_MAX;
 	if (size > 4 || offset % 4 + size > 4 || offset + size > PCI_CONFIG_SIZE)
 		return 0;
-	if (f == &host->bridge)
+	if (f->device == &host->device) /* whose lock is held */
 		return pci_config_read(f, offset, size);
 	device_lock(f->device);
 	value = pci_config_read(f, offset, size);
@@ -54,9 +82,13 @@ static void write_config(struct pci_host *host, unsigned int number, unsigned in
 {
 	struct pci_function *f = find(host, number);
 
-	if (!f || f == &host->bridge || size > 4 || offset % 4 + size > 4 ||
-	    offset + size > PCI_CONFIG_SIZE)
+	if (!f || size > 4 || offset % 4 + size > 4 || offset + size > PCI_CONFIG_SIZE)
 		return;
+	if (f->device == &host->device) {
+		if (host->kind == PCI_HOST_Q35)
+			pci_config_write(f, offset, size, value);
+		return;
+	}
 	device_lock(f->device);
 	pci_config_write(f, offset, size, value);
 	device_unlock(f->device);
@@ -105,7 +137,13 @@ static void host_write(struct device *device, unsigned int region, uint64_t offs
 
 static void host_reset(struct device *device)
 {
-	container_of(device, struct pci_host, device)->address = 0;
+	struct pci_host *host = container_of(device, struct pci_host, device);
+
+	host->address = 0;
+	if (host->kind == PCI_HOST_Q35) {
+		q35_reset(&host->bridge);
+		move_window(host, 0);
+	}
 }
 
 static void host_save(struct device *device, struct state_writer *out)
@@ -136,28 +174,48 @@ static const struct device_ops ops = {
 	.destroy = host_destroy,
 };
 
-int pci_host_create(struct board *board, struct pci_host **ret)
+static void add_bridges(struct pci_host *host)
 {
 	/* A host bridge of Red Hat's, as QEMU's generic PCIe host has: guests know it. */
 	const struct pci_identity identity = {
 		.vendor = 0x1b36, .device = 0x0008, .class_revision = 0x06000000};
+
+	if (host->kind == PCI_HOST_Q35) {
+		q35_controller_init(&host->bridge, &bridge_ops, &host->device, host->board);
+		q35_bridge_init(&host->isa, &isa_ops, &host->device, host->board);
+		host->slots[Q35_BRIDGE_SLOT] = &host->isa;
+	} else {
+		pci_function_init(&host->bridge, &bridge_ops, &host->device, host->board,
+				  &identity);
+	}
+	host->slots[0] = &host->bridge;
+	host->count = 1;
+}
+
+int pci_host_create(struct board *board, enum pci_host_kind kind, struct pci_host **ret)
+{
 	struct pci_host *host = mem_new(sizeof(*host));
 	int rc;
 
 	host->board = board;
+	host->kind = kind;
 	host->next_window = PCI_WINDOW_START;
 	device_init(&host->device, &ops, 0);
-	pci_function_init(&host->bridge, &bridge_ops, &host->device, board, &identity);
-	host->slots[0] = &host->bridge;
-	host->count = 1;
+	add_bridges(host);
 	*ret = host;
 	rc = bus_add(&board->ports, 0xcf8, 4, &host->device, REGION_ADDRESS);
 	if (rc == 0)
 		rc = bus_add(&board->ports, 0xcfc, 4, &host->device, REGION_DATA);
-	if (rc == 0)
-		rc = bus_add(&board->mmio, PCI_ECAM_START, PCI_ECAM_SIZE, &host->device,
-			     REGION_ECAM);
+	if (rc == 0 && kind == PCI_HOST_GENERIC) {
+		move_window(host, PCI_ECAM_START);
+		rc = host->window ? 0 : -EEXIST;
+	}
 	return rc;
+}
+
+gpa_t pci_host_window(const struct pci_host *host)
+{
+	return host->window;
 }
 
 struct device *pci_host_device(struct pci_host *host)
@@ -167,7 +225,7 @@ struct device *pci_host_device(struct pci_host *host)
 
 int pci_host_add(struct pci_host *host, struct pci_function *function)
 {
-	if (host->count == PCI_SLOTS)
+	if (host->count == PCI_SLOTS || host->slots[host->count] != NULL)
 		return -ENOSPC;
 	for (unsigned int bar = 0; bar < PCI_BARS; bar++) {
 		uint32_t size = function->bar_size[bar];

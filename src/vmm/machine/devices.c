@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/random.h"
+#include "vmm/chip/pflash.h"
 #include "vmm/jail/jail.h"
 #include "vmm/machine/tap.h"
 
@@ -76,10 +78,13 @@ static int create_chips(struct machine *machine)
 		own_device(machine, acpi_pm_device(machine->pm));
 	}
 	if (rc == 0) {
-		rc = pci_host_create(board, &machine->pci);
+		rc = pci_host_create(board,
+				     machine->config.firmware == MACHINE_UEFI ? PCI_HOST_Q35
+									      : PCI_HOST_GENERIC,
+				     &machine->pci);
 		own_device(machine, pci_host_device(machine->pci));
 	}
-	if (rc == 0 && machine->config.firmware) {
+	if (rc == 0 && machine->config.firmware != MACHINE_NO_FIRMWARE) {
 		rc = fw_cfg_create(board, &machine->fw_cfg);
 		own_device(machine, fw_cfg_device(machine->fw_cfg));
 	}
@@ -92,6 +97,33 @@ static int create_chips(struct machine *machine)
 		}
 	}
 	return rc;
+}
+
+/* UEFI's variables, right below its code. */
+static int create_flash(struct machine *machine, struct error *err)
+{
+	const char *path = machine->config.vars;
+	own_fd int fd = -1;
+	struct pflash *flash = NULL;
+	struct stat st;
+	int rc;
+
+	if (machine->config.firmware != MACHINE_UEFI)
+		return 0;
+	fd = open(path, (machine->config.vars_lost ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(err, -errno, "open the firmware's variables, %s", path);
+	rc = pflash_create(&machine->board, machine->rom.gpa - (uint64_t)st.st_size,
+			   (uint64_t)st.st_size, fd, !machine->config.vars_lost, &flash);
+	if (rc == -EINVAL)
+		return hint(err,
+			    refuse(err, rc, "%s cannot be the variables of UEFI firmware", path),
+			    "a copy of /usr/share/OVMF/OVMF_VARS_4M.fd can");
+	if (rc < 0)
+		return fail(err, rc, "read the firmware's variables, %s", path);
+	(void)take(fd);
+	own_device(machine, pflash_device(flash));
+	return 0;
 }
 
 /* Puts a virtio device, which it owns from now on, on the PCI bus. */
@@ -357,7 +389,9 @@ int machine_devices_create(struct machine *machine, struct error *err)
 		rc = create_chips(machine);
 	if (rc < 0)
 		return fail(err, rc, "create the machine's devices");
-	rc = create_virtio(machine, err);
+	rc = create_flash(machine, err);
+	if (rc == 0)
+		rc = create_virtio(machine, err);
 	if (rc < 0)
 		return rc;
 	for (unsigned int i = 0; i < machine->device_count; i++)

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "vmm/boot/firmware.h"
+#include "vmm/boot/uefi.h"
 #include "vmm/cpu/kvm/kvm.h"
 #include "vmm/jail/jail.h"
 
@@ -67,7 +68,7 @@ static int open_file(const char *path, int *ret_fd, struct error *err)
 static int open_accel(struct machine *machine, struct error *err)
 {
 	struct memory_part parts[MEMORY_PARTS_MAX];
-	struct cpu_region regions[MEMORY_PARTS_MAX];
+	struct cpu_region regions[MEMORY_PARTS_MAX + 1];
 	struct cpu_vm_config config = {
 		.client = &machine->client,
 		.vcpus = machine->config.cpus,
@@ -78,6 +79,8 @@ static int open_accel(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < config.region_count; i++)
 		regions[i] = (struct cpu_region){
 			.gpa = parts[i].gpa, .size = parts[i].size, .host = parts[i].host};
+	if (machine->rom.host != NULL)
+		regions[config.region_count++] = machine->rom;
 	machine->accel = machine_choose_accel(machine->config.accel);
 	config.tsc_khz = machine->from ? machine->from->tsc_khz : 0;
 	return machine->accel->open(&config, &machine->vm, err);
@@ -132,6 +135,15 @@ static int build_acpi(struct machine *machine, struct acpi_config *acpi, struct 
 	int rc;
 
 	acpi->cpus = machine->config.cpus;
+	if (machine->config.firmware == MACHINE_UEFI) {
+		/* The configuration window is where the firmware puts it; the ports do as well. */
+		acpi->pci_start = Q35_WINDOWS_START;
+		acpi->pci_end = Q35_WINDOWS_END;
+	} else {
+		acpi->pci_config = PCI_ECAM_START;
+		acpi->pci_start = PCI_WINDOW_START;
+		acpi->pci_end = PCI_WINDOW_END;
+	}
 	random_bytes(acpi->generation, sizeof(acpi->generation));
 	rc = acpi_build(machine->board.memory, acpi, &machine->acpi);
 	return rc < 0 ? fail(err, rc, "write the ACPI tables") : 0;
@@ -153,6 +165,22 @@ static int load_firmware(struct machine *machine, struct error *err)
 	return rc;
 }
 
+/* The code is ROM and stays; the tables are as after power on. */
+static int start_uefi(struct machine *machine, struct error *err)
+{
+	const struct memory *memory = machine->board.memory;
+	const struct boot_hole no_hole = {0};
+	struct acpi_config acpi = {.start = firmware_tables(memory), .end = memory->low_size};
+	int rc = build_acpi(machine, &acpi, err);
+
+	if (rc < 0)
+		return rc;
+	firmware_describe_memory(memory, &no_hole, machine->fw_cfg);
+	uefi_describe(memory, machine->config.cpus, acpi.start, &machine->acpi, machine->fw_cfg);
+	machine->entry = (struct boot_entry){.mode = BOOT_RESET};
+	return 0;
+}
+
 static int load_kernel(struct machine *machine, struct error *err)
 {
 	struct boot_source source = {
@@ -172,7 +200,9 @@ static int load_kernel(struct machine *machine, struct error *err)
 		return refuse(err, -ENOENT,
 			      "the guest has reset, and the kernel that the snapshot was booted "
 			      "from is not there any more");
-	if (machine->config.firmware)
+	if (machine->config.firmware == MACHINE_UEFI)
+		return start_uefi(machine, err);
+	if (machine->config.firmware == MACHINE_BIOS)
 		return load_firmware(machine, err);
 	rc = build_acpi(machine, &acpi, err);
 	if (rc < 0)
@@ -307,8 +337,12 @@ static int create_memory(struct machine *machine, struct error *err)
 	struct snapshot *from = machine->from;
 	int rc;
 
-	if (!from)
-		return memory_create(size, &machine->board.memory, err);
+	if (!from) {
+		rc = memory_create(size, &machine->board.memory, err);
+		if (rc == 0 && machine->config.firmware == MACHINE_UEFI)
+			memory_limit_low(machine->board.memory, Q35_MEMORY_LOW_MAX);
+		return rc;
+	}
 	rc = memory_create_from(from->memory_fd, size, &machine->board.memory, err);
 	if (rc == 0)
 		(void)take(from->memory_fd);
@@ -328,10 +362,13 @@ static int set_up(struct machine *machine, struct error *err)
 		rc = open_file(config->modules, &machine->modules_fd, err);
 	if (rc == 0)
 		rc = open_file(config->initrd, &machine->initrd_fd, err);
-	if (rc == 0 && config->jail && machine->kernel_fd >= 0)
+	if (rc == 0 && config->jail && machine->kernel_fd >= 0 &&
+	    config->firmware == MACHINE_NO_FIRMWARE)
 		rc = boot_prepare(machine->kernel_fd, err);
 	if (rc == 0)
 		rc = create_memory(machine, err);
+	if (rc == 0 && config->firmware == MACHINE_UEFI)
+		rc = uefi_load(machine->kernel_fd, config->kernel, &machine->rom, err);
 	if (rc == 0)
 		rc = open_board(machine, err);
 	if (rc == 0)
@@ -459,6 +496,7 @@ void machine_destroy(struct machine *machine)
 	bus_release(&machine->board.ports);
 	bus_release(&machine->board.mmio);
 	memory_destroy(machine->board.memory);
+	uefi_unload(&machine->rom);
 	json_decref(machine->description);
 	snapshot_close(machine->from);
 	fd_close(&machine->kernel_fd);

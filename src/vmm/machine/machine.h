@@ -14,6 +14,8 @@
 #include "vmm/disk/disk.h"
 #include "vmm/share/share.h"
 
+enum machine_firmware { MACHINE_NO_FIRMWARE, MACHINE_BIOS, MACHINE_UEFI };
+
 enum machine_accel { MACHINE_ACCEL_AUTO, MACHINE_ACCEL_KVM, MACHINE_ACCEL_SOFT };
 
 struct machine_disk {
@@ -61,7 +63,10 @@ struct machine_config {
 	unsigned int cpus;
 	enum machine_accel accel;
 	const char *kernel;
-	bool firmware;             /* `kernel` is a BIOS (boot/firmware.h) */
+	enum machine_firmware firmware; /* what `kernel` is, if it is no kernel */
+	const char *
+		vars; /* of UEFI: the file with its variables; it is written to, unless vars_lost */
+	bool vars_lost;            /* what it writes is lost in the end */
 	const char *modules;       /* an archive that goes before the initrd; NULL: none */
 	const char *initrd;        /* NULL: none */
 	const char *command_line;  /* NULL: empty */
@@ -104,6 +109,13 @@ struct machine_config {
 		.serial_in = -1, .serial_out = -1, .console_in = -1, .console_out = -1,            \
 		.control_fd = -1                                                                   \
 	}
+
+/* UEFI firmware of the host's: its code, and what its variables begin as. */
+struct machine_uefi {
+	const char *code, *vars;
+};
+/* `vars`: the code must fit to this file with variables; NULL: any. -ENOENT, -EINVAL. */
+int machine_find_uefi(const char *vars, struct machine_uefi *ret, struct error *err) must_check;
 
 struct machine;
 

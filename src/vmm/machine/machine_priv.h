@@ -23,6 +23,7 @@
 #include "vmm/chip/fw_cfg.h"
 #include "vmm/chip/irqchip.h"
 #include "vmm/chip/pci.h"
+#include "vmm/chip/q35.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/input.h"
 #include "vmm/machine/control.h"
@@ -62,7 +63,8 @@ struct machine {
 	struct cpu_vm *vm;
 	struct irqchip *irqchip; /* NULL: the accelerator's */
 	int kernel_fd, modules_fd, initrd_fd;
-	int users_fd; /* the jail's, if there are shares (jail/jail.h); else -1 */
+	int users_fd;          /* the jail's, if there are shares (jail/jail.h); else -1 */
+	struct cpu_region rom; /* UEFI's code; .host NULL: none */
 	struct acpi_layout acpi;
 	struct boot_entry entry;
 	struct snapshot *from; /* NULL: the machine boots */

@@ -106,6 +106,10 @@ static int do_snapshot(struct machine *machine, const struct json_at *request,
 			      SNAPSHOT_FILES);
 	if (machine->wakers > 0)
 		return refuse(err, -EBUSY, "somebody has the machine run at the moment");
+	if (machine->config.firmware == MACHINE_UEFI)
+		return refuse(err, -ENOTSUP,
+			      "a machine with UEFI firmware cannot be saved: its variables and its "
+			      "chipset are not part of a snapshot");
 	machine_pause(machine);
 	rc = snapshot_save(machine, fds->fds, err);
 	if (rc == 0 && stop)

@@ -194,6 +194,7 @@ static int read_config(const struct json_at *root, struct snapshot *s,
 {
 	int64_t memory = 0, cpus = 0;
 	const char *accel = NULL;
+	bool bios = false;
 	int rc = json_get_int(root, "memoryBytes", JSON_REQUIRED, 1, INT64_MAX, &memory, err);
 
 	if (rc >= 0)
@@ -203,7 +204,8 @@ static int read_config(const struct json_at *root, struct snapshot *s,
 	if (rc >= 0)
 		rc = json_get_bool(root, "debugExit", JSON_REQUIRED, &config->debug_exit, err);
 	if (rc >= 0)
-		rc = json_get_bool(root, "firmware", JSON_OPTIONAL, &config->firmware, err);
+		rc = json_get_bool(root, "firmware", JSON_OPTIONAL, &bios, err);
+	config->firmware = bios ? MACHINE_BIOS : MACHINE_NO_FIRMWARE;
 	if (rc >= 0)
 		rc = json_get_bool(root, "console", JSON_REQUIRED, &config->console, err);
 	if (rc >= 0)
@@ -365,7 +367,7 @@ json_t *snapshot_describe(const struct snapshot_host *host, const struct machine
 	json_set_string(root, "boot", host->boot);
 	json_set_string(root, "cpu", cpu);
 	json_object_set_new(root, "debugExit", json_boolean(config->debug_exit));
-	json_object_set_new(root, "firmware", json_boolean(config->firmware));
+	json_object_set_new(root, "firmware", json_boolean(config->firmware == MACHINE_BIOS));
 	json_object_set_new(root, "console", json_boolean(machine_has_console(config)));
 	snapshot_set_path(root, "kernel", config->kernel);
 	snapshot_set_path(root, "modules", config->modules);

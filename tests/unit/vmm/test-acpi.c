@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "vmm/chip/acpi.h"
+#include "vmm/chip/pci.h"
 
 #include <cmocka.h>
 
@@ -64,8 +65,13 @@ static void leave(const uint8_t *table, const char *name)
 
 static void tables_are_found_and_sound(void **state)
 {
-	const struct acpi_config config = {
-		.cpus = 3, .start = START, .end = END, .generation = {1, 2, 3}};
+	const struct acpi_config config = {.cpus = 3,
+					   .start = START,
+					   .end = END,
+					   .pci_config = PCI_ECAM_START,
+					   .pci_start = PCI_WINDOW_START,
+					   .pci_end = PCI_WINDOW_END,
+					   .generation = {1, 2, 3}};
 	struct acpi_layout layout;
 	struct memory *memory;
 	const uint8_t *rsdp, *xsdt, *fadt, *madt;

@@ -12,7 +12,8 @@
 
 #include "vmm/cpu/soft/soft_priv.h"
 
-enum { PHYSICAL_BITS = 46 };
+/* More than any machine's memory needs (memory.h), and no more: UEFI firmware makes page tables for all of it. */
+enum { PHYSICAL_BITS = 40 };
 
 /* The host's address of an operand of `size_access & 0xffff` bytes for (size_access >> 16, an enum
  * soft_access); valid until the next call. Called by generated code. */
