@@ -69,7 +69,7 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 		/* Engines look for these words. */
 		printf("%s version " BERTH_VERSION "\ncommit: berth-" BERTH_VERSION
 		       "\nspec: 1.2.0\n"
-		       "+SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n",
+		       "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU\n",
 		       strcmp(name, "berth") == 0 ? "berth-oci" : name);
 		return 0;
 	}

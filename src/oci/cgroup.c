@@ -65,6 +65,7 @@ void cgroup_free(struct cgroup *cg)
 {
 	if (cg == NULL)
 		return;
+	cgroup_systemd_let_go(cg);
 	cgroup_close_join(cg);
 	clear_dirs(cg);
 	free(cg->relative);
@@ -482,8 +483,14 @@ static void drop_dir(struct cgroup *cg, size_t i)
 	memmove(&cg->dirs[i], &cg->dirs[i + 1], (--cg->dir_count - i) * sizeof(cg->dirs[0]));
 }
 
-int cgroup_make(struct cgroup *cg, bool optional, struct error *err)
+int cgroup_make(struct cgroup *cg, const struct config *c, bool optional, struct error *err)
 {
+	if (cg->manager == OCI_CGROUP_SYSTEMD) {
+		int rc = cgroup_systemd_start(cg, c, err);
+
+		if (rc < 0)
+			return rc;
+	}
 	for (size_t i = 0; i < cg->dir_count;) {
 		int rc = make_one(cg, &cg->dirs[i]);
 

@@ -25,6 +25,7 @@
 #include "base/own.h"
 #include "oci/runtime.h"
 
+struct config;
 struct config_resources;
 
 enum { CGROUP_DIRS_MAX = 32 };
@@ -43,6 +44,7 @@ struct cgroup {
 	char *relative; /* the path below the hierarchies' root, for /proc/PID/cgroup and systemd */
 	char *unit;     /* systemd: the scope, else NULL */
 	char *slice;
+	pid_t anchor; /* systemd: a process of ours that holds a new scope; 0: none */
 	struct cgroup_dir dirs[CGROUP_DIRS_MAX];
 	size_t dir_count;
 };
@@ -62,9 +64,10 @@ int cgroup_check_free(struct cgroup *cg, struct error *err) must_check;
 json_t *cgroup_save(const struct cgroup *cg);
 int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err) must_check;
 
-/* Creates the directories. Where we may not (rootless, nothing delegated), those directories are
- * dropped from the plan if `optional`. */
-int cgroup_make(struct cgroup *cg, bool optional, struct error *err) must_check;
+/* Creates the directories, by systemd with what the configuration says if that is the manager. Where we may
+ * not (rootless, nothing delegated), those directories are dropped from the plan if `optional`. */
+int cgroup_make(struct cgroup *cg, const struct config *c, bool optional,
+		struct error *err) must_check;
 /* Opens what a child needs to join; closed again with cgroup_close_join. */
 int cgroup_open_join(struct cgroup *cg, struct error *err) must_check;
 void cgroup_close_join(struct cgroup *cg);

@@ -338,7 +338,7 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	if (rc < 0)
 		return rc;
 	*ret_made_cgroup = true;
-	if ((rc = cgroup_make(cg, rootless, err)) < 0 ||
+	if ((rc = cgroup_make(cg, c, rootless, err)) < 0 ||
 	    (rc = cgroup_apply(cg, &c->linux_.resources, err)) < 0 ||
 	    (rc = cgroup_open_join(cg, err)) < 0 ||
 	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||

@@ -91,8 +91,8 @@ json_t *oci_features(void)
 	json_object_set_new(linux_, "namespaces", namespaces());
 	json_object_set_new(linux_, "capabilities", capabilities());
 	json_object_set_new(linux_, "cgroup",
-			    json_pack("{s:b, s:b, s:b, s:b, s:b}", "v1", 1, "v2", 1, "systemd", 0,
-				      "systemdUser", 0, "rdma", 1));
+			    json_pack("{s:b, s:b, s:b, s:b, s:b}", "v1", 1, "v2", 1, "systemd", 1,
+				      "systemdUser", 1, "rdma", 1));
 	json_object_set_new(linux_, "seccomp", seccomp);
 	json_object_set_new(linux_, "apparmor", json_pack("{s:b}", "enabled", 1));
 	json_object_set_new(linux_, "selinux", json_pack("{s:b}", "enabled", 1));

@@ -25,7 +25,6 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
-#include "oci/cgroup_systemd.h"
 #include "oci/checkpoint.h"
 #include "oci/config_priv.h"
 #include "oci/container.h"
@@ -380,7 +379,7 @@ static int make(struct restore *x, struct error *err)
 
 	record_fill(x->container, x->config, o->bundle, x->cgroup);
 	if ((rc = container_save(x->container, x->config->json, err)) < 0 ||
-	    (rc = cgroup_make(x->cgroup, false, err)) < 0 ||
+	    (rc = cgroup_make(x->cgroup, x->config, false, err)) < 0 ||
 	    (rc = cgroup_apply(x->cgroup, &x->config->linux_.resources, err)) < 0 ||
 	    (rc = put_request(x, &dirs, err)) < 0 || (rc = perform(x, &dirs, &pid, err)) < 0)
 		return rc;

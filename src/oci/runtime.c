@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/container.h"
 #include "oci/hooks.h"
 
@@ -303,8 +304,9 @@ int oci_update(const char *state_root, const char *id, json_t *resources, struct
 		return fail(err, rc, "linux.resources");
 	if (container_status(c) == OCI_STOPPED)
 		return not_running(id, err);
-	rc = container_cgroup(c, &cg, err);
-	return rc < 0 ? rc : cgroup_apply(cg, &r, err);
+	if ((rc = container_cgroup(c, &cg, err)) < 0 || (rc = cgroup_apply(cg, &r, err)) < 0)
+		return rc;
+	return cg->unit ? cgroup_systemd_update(cg, &r, err) : 0;
 }
 
 int oci_pids(const char *state_root, const char *id, pid_t **ret_pids, size_t *ret_count,

@@ -135,3 +135,14 @@ uint32_t userns_host_id(const struct config_id_maps *maps, uint32_t id)
 			return maps->items[i].host + (id - maps->items[i].container);
 	return UINT32_MAX;
 }
+
+bool userns_is_initial(void)
+{
+	own_mem char *text = NULL;
+	unsigned int inside = 1, outside = 1, count = 0;
+	size_t len;
+
+	return file_read(AT_FDCWD, "/proc/self/uid_map", 4096, &text, &len, NULL) == 0 &&
+	       sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+	       outside == 0 && count == UINT32_MAX;
+}

@@ -17,3 +17,5 @@ int userns_open(const struct config_id_maps *uids, const struct config_id_maps *
 		struct error *err) must_check;
 /* The host's id of an id in the container; UINT32_MAX if it is not mapped. */
 uint32_t userns_host_id(const struct config_id_maps *maps, uint32_t id);
+/* True if we are in the host's user namespace, and not in one of an ordinary user's. */
+bool userns_is_initial(void);
