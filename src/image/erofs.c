@@ -511,6 +511,18 @@ int erofs_complete(struct layer_body *base, const struct digest *diffid, struct 
 	return out_end(&b->out, first_block, &ret->size_bytes, &ret->digest, err);
 }
 
+/* From now on the kernel checks what is read of the file, where it can. Not earlier: nobody may write to it,
+ * and its descriptor for writing holds the lock of the unfinished file. A host that cannot, or a kill before
+ * this, leaves a layer that is checked by reading it. */
+static void enable_verity(struct layer_body *base, const char *name)
+{
+	own_fd int fd = openat(base->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	fd_close(&base->fd);
+	if (fd >= 0 && verity_enable(fd) < 0)
+		return;
+}
+
 static int erofs_finish(struct layer_body *base, const struct digest *diffid,
 			struct layer_info *ret, struct error *err)
 {
@@ -524,9 +536,11 @@ static int erofs_finish(struct layer_body *base, const struct digest *diffid,
 		return fail(err, -errno, "write the layer file");
 	layer_file_name(name, &layer_erofs, diffid);
 	rc = layer_publish(base->layers_fd, base->name, name, &existed, err);
-	if (rc >= 0 && !existed)
-		base->name[0] = '\0';
-	return rc;
+	if (rc < 0 || existed)
+		return rc;
+	base->name[0] = '\0';
+	enable_verity(base, name);
+	return 0;
 }
 
 static int erofs_size(int layers_fd, const char *name, uint64_t *ret_bytes, struct error *err)

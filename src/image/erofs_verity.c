@@ -203,3 +203,14 @@ int verity_measure(int fd, struct digest *ret)
 	hex_format(u.d.digest, HASH, ret->text + 7);
 	return 0;
 }
+
+int verity_enable(int fd)
+{
+	struct fsverity_enable_arg arg = {
+		.version = 1,
+		.hash_algorithm = FS_VERITY_HASH_ALG_SHA256,
+		.block_size = BLOCK,
+	};
+
+	return ioctl(fd, FS_IOC_ENABLE_VERITY, &arg) < 0 ? -errno : 0;
+}

@@ -25,3 +25,6 @@ void verity_end(struct verity *v, const void *first_block, struct digest *ret);
 int verity_of_fd(int fd, struct digest *ret) must_check;
 /* What the kernel says of a file on which fs-verity is enabled. -ENODATA or -EOPNOTSUPP if not. */
 int verity_measure(int fd, struct digest *ret) must_check;
+/* Makes the file immutable, and its pages checked by the kernel. Nobody may have it open for writing. -EOPNOTSUPP
+ * or -ENOTTY where the file system or the kernel cannot. */
+int verity_enable(int fd) must_check;

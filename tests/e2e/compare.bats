@@ -221,16 +221,29 @@ random_image() {
 	python3 "$BATS_TEST_DIRNAME/layers.py" make "$dir" "$seed" "$@"
 	berth load -q -i "$dir/layout" >/dev/null
 	for file in "$TEST_DIR"/root/layers/*.erofs; do
-		[ ! -f "$file" ] || fsck.erofs "$file" >"$dir/fsck" 2>&1 || {
+		[ -f "$file" ] || continue
+		fsck.erofs "$file" >"$dir/fsck" 2>&1 && dump.erofs -s "$file" >>"$dir/fsck" 2>&1 || {
 			cat "$dir/fsck"
 			return 1
 		}
+		as_before "$dir" "$file"
 	done
 	id=$(berth create "$(berth images -aq)" /x)
 	berth export "$id" | tar --warning=no-timestamp --xattrs --xattrs-include='*' --numeric-owner -C "$dir/tree" -xpf -
 	berth rm "$id" >/dev/null
 	python3 "$BATS_TEST_DIRNAME/layers.py" describe "$dir/tree" >"$dir/ours"
 	rm -rf "$dir/tree"
+}
+
+# The layer file is the same, to the byte, when its threads share one processor, and when it comes from an
+# archive instead of a directory.
+as_before() {
+	if [ ! -d "$1/again" ]; then
+		mkdir "$1/again" "$1/again-state"
+		tar -C "$1/layout" -cf "$1/layout.tar" .
+		taskset -c 0 "$BERTH" --root "$1/again" --state "$1/again-state" load -q -i "$1/layout.tar" >/dev/null
+	fi
+	cmp "$2" "$1/again/layers/${2##*/}"
 }
 
 as_expected() {

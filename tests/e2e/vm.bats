@@ -269,3 +269,32 @@ END
 	[ "$status" -eq 125 ]
 	expect_in "$output" "absent-image"
 }
+
+# This host's kernel need not have fs-verity: Debian's has, in a machine. The tested program runs there.
+@test "layer files are immutable and checked by the kernel where it has fs-verity" {
+	local lib tree=$TEST_DIR/tree
+	mkdir -p "$tree/bin" "$tree/layout" "$tree/mnt" "$tree/state" "$tree/tmp"
+	cp "$(type -P busybox)" "$tree/bin/busybox"
+	cp "$BERTH" "$tree/bin/berth"
+	while read -r lib; do
+		mkdir -p "$tree$(dirname "$lib")"
+		cp "$lib" "$tree$lib"
+	done < <(ldd "$BERTH" | grep -o '/[^ ]*')
+	berth save --format oci busybox | tar -C "$tree/layout" -x
+	mkfs.ext4 -q -b 4096 -O verity "$tree/disk" 64M
+	tar -C "$tree" -cS . | berth import - v:1 >/dev/null
+	run berth run --rm --privileged -e HOME=/state v:1 /bin/busybox sh -c '
+		/bin/busybox --install -s /bin
+		mount -o loop disk mnt && mkdir mnt/root || exit 1
+		berth() { /bin/berth --root /mnt/root --state /state "$@"; }
+		berth load -q -i layout >/dev/null && berth system check --content || exit 1
+		for file in mnt/root/layers/*.erofs; do
+			echo "immutable: $(echo more 2>&1 >>"$file")"
+		done
+		id=$(berth images -aq) && berth create "$id" true >/dev/null && berth export "$(berth ps -aq)" | tar -t | grep bin/ls
+		berth rm -f "$(berth ps -aq)" >/dev/null && berth rmi "$id" >/dev/null && ls mnt/root/layers && echo done'
+	expect_in "$output" "Operation not permitted"
+	expect_in "$output" "bin/ls"
+	expect "${lines[-1]}" done
+	expect "$status" 0
+}
