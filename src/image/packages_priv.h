@@ -31,6 +31,12 @@ int packages_parse_paragraphs(char *text, const struct paragraph_ops *ops, void 
 int packages_read_dpkg(int root_fd, struct packages *list, struct error *err) must_check;
 int packages_read_apk(int root_fd, struct packages *list, struct error *err) must_check;
 int packages_read_rpm(int root_fd, struct packages *list, struct error *err) must_check;
+/* One header of an rpm database; a malformed one is noted. */
+int packages_add_rpm_header(struct packages *list, const char *path, const uint8_t *blob,
+			    size_t len, struct error *err) must_check;
+/* A database from before SQLite: ndb or Berkeley DB. One of another form is noted. */
+int packages_read_rpm_old(struct packages *list, const char *path, const char *text, size_t len,
+			  struct error *err) must_check;
 /* Searches the tree for what languages' package managers leave. */
 int packages_read_languages(int root_fd, struct packages *list, struct error *err) must_check;
 /* One file of a language's package manager, by its path. 0 if it is of no known kind. */

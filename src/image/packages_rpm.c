@@ -1,7 +1,7 @@
 /*
  * packages_rpm: the installed packages of an rpm database.
  *
- * Since rpm 4.16 the database is SQLite: a table Packages(hnum, blob), each blob one header as in the
+ * Since rpm 4.16 the database is SQLite (older ones: packages_rpm_old.c): a table Packages(hnum, blob), each blob one header as in the
  * package file format:
  *
  *     index count   u32, big-endian
@@ -109,8 +109,8 @@ static char *header_version(const struct rpm_header *h)
 	return str_format("%s-%s", version, release);
 }
 
-static int add_header(struct packages *list, const char *path, const uint8_t *blob, size_t len,
-		      struct error *err)
+int packages_add_rpm_header(struct packages *list, const char *path, const uint8_t *blob,
+			    size_t len, struct error *err)
 {
 	struct rpm_header h;
 	struct package *p;
@@ -162,8 +162,8 @@ static int read_database(struct packages *list, const char *path, char *text, si
 	if (code == SQLITE_OK)
 		code = sqlite3_prepare_v2(db, "SELECT blob FROM Packages", -1, &rows, NULL);
 	while (code == SQLITE_OK && (code = sqlite3_step(rows)) == SQLITE_ROW) {
-		int rc = add_header(list, path, sqlite3_column_blob(rows, 0),
-				    (size_t)sqlite3_column_bytes(rows, 0), err);
+		int rc = packages_add_rpm_header(list, path, sqlite3_column_blob(rows, 0),
+						 (size_t)sqlite3_column_bytes(rows, 0), err);
 
 		if (rc < 0)
 			return rc;
@@ -196,9 +196,12 @@ int packages_read_rpm(int root_fd, struct packages *list, struct error *err)
 		own_mem char *text = NULL;
 		size_t len;
 
-		if (packages_read(root_fd, old_paths[i], PACKAGES_FILE_MAX, &text, &len, NULL) != 0)
-			packages_note(list, "/%s: rpm databases older than SQLite's cannot be read",
-				      old_paths[i]);
+		int rc = packages_read(root_fd, old_paths[i], PACKAGES_FILE_MAX, &text, &len, err);
+
+		if (rc > 0)
+			return packages_read_rpm_old(list, old_paths[i], text, len, err);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }

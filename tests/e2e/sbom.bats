@@ -132,6 +132,80 @@ purls() {
 	expect "$(purls pypi "$TEST_DIR/out.json")" "requests 2.31.0"
 }
 
+# make_rpmdb FORM FILE: a database of rpm's with forty packages, as RHEL 8 ("bdb", made by Berkeley DB itself)
+# or SUSE ("ndb") have it; the third package has an epoch, the fifth is a key.
+make_rpmdb() {
+	/usr/bin/python3 - "$1" "$2" <<-'END'
+		import os, struct, sys
+		form, path = sys.argv[1:]
+		def header(n):
+		    texts = [(1000, f"pkg{n}" if n != 5 else "gpg-pubkey"), (1001, f"1.{n}"), (1002, "2.el8"), (1022, "noarch"),
+		             (1014, "MIT"), (1005, "d" * (n * n * 20))]
+		    entries, data = b"", b""
+		    for tag, text in texts:
+		        entries += struct.pack(">IIII", tag, 6, len(data), 1)
+		        data += text.encode() + b"\0"
+		    if n == 3:
+		        data += bytes(-len(data) % 4)
+		        entries += struct.pack(">IIII", 1003, 4, len(data), 1)
+		        data += struct.pack(">I", 7)
+		    return struct.pack(">II", len(entries) // 16, len(data)) + entries + data
+		if form == "bdb":
+		    import dbm.ndbm
+		    if dbm.ndbm.library != "Berkeley DB":
+		        sys.exit(77)
+		    with dbm.ndbm.open(path, "n") as db:
+		        db[struct.pack("<I", 0)] = struct.pack("<I", 40)
+		        for n in range(1, 41):
+		            db[struct.pack("<I", n)] = header(n)
+		    os.rename(path + ".db", path)
+		else:
+		    slots, blocks, at = b"", b"", 4096
+		    for n in range(1, 41):
+		        h = header(n)
+		        blob = struct.pack("<IIII", 0x53626c42, n, 0, len(h)) + h
+		        blob += bytes(-(len(blob) + 12) % 16) + struct.pack("<III", 0, len(h), 0x45626c42)
+		        slots += struct.pack("<IIII", 0x746f6c53, n, at // 16, len(blob) // 16)
+		        slots += struct.pack("<IIII", 0x746f6c53, 0, 0, 0)
+		        blocks += blob
+		        at += len(blob)
+		    page = struct.pack("<IIIII", 0x506d7052, 0, 1, 1, 41).ljust(32, b"\0") + slots
+		    while len(page) < 4096:
+		        page += struct.pack("<IIII", 0x746f6c53, 0, 0, 0)
+		    open(path, "wb").write(page + blocks)
+	END
+}
+
+@test "rpm databases from before SQLite: Berkeley DB and ndb" {
+	local form file
+	for form in bdb:var/lib/rpm/Packages ndb:usr/lib/sysimage/rpm/Packages.db; do
+		file=$TEST_DIR/tree-${form%%:*}/${form#*:}
+		form=${form%%:*}
+		mkdir -p "$(dirname "$file")"
+		make_rpmdb "$form" "$file" || {
+			[ $? -eq 77 ] || return 1
+			echo "SKIPPED: python's dbm.ndbm is not Berkeley DB" >&3
+			continue
+		}
+		import_tree "$TEST_DIR/tree-$form" "$form:1"
+		berth sbom "$form:1" >"$TEST_DIR/$form.json"
+		check_spdx "$TEST_DIR/$form.json"
+		expect "$(purls rpm "$TEST_DIR/$form.json" | wc -l)" 39
+		expect "$(purls rpm "$TEST_DIR/$form.json" | grep -x 'pkg40 1.40-2.el8')" 'pkg40 1.40-2.el8'
+		expect "$(purls rpm "$TEST_DIR/$form.json" | grep '^pkg3 ')" 'pkg3 7:1.3-2.el8'
+		# A half is read, and said to be one.
+		truncate -s $(($(stat -c %s "$file") / 2)) "$file"
+		import_tree "$TEST_DIR/tree-$form" "$form:half"
+		run_split berth sbom "$form:half"
+		expect "$status" 0
+		expect_in "$stderr" "damaged"
+		echo rubbish >"$file"
+		import_tree "$TEST_DIR/tree-$form" "$form:rubbish"
+		run_split berth sbom "$form:rubbish"
+		expect_in "$stderr" "cannot be read"
+	done
+}
+
 @test "attached to the image in its registry, with and without the referrers API" {
 	local first
 	command -v docker-registry >/dev/null || skip "docker-registry is not installed"

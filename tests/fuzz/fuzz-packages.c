@@ -28,6 +28,7 @@ static const char *const paths[] = {
 	"Gemfile.lock",
 	"go.mod",
 	"etc/os-release",
+	"var/lib/rpm/Packages",
 };
 
 static int root_fd = -1;
