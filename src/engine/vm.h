@@ -3,6 +3,7 @@
  *
  *     isolation_vm.c   the table (isolation.h)
  *     vm_plan.c        prepare: everything that can be done before there is a machine
+ *     vm_devices.c     devices of the host as disks
  *     vm_disk.c        the writable layer's disk
  *     vm_template.c    snapshots of booted machines
  *     vm_train.c       a trial start, from which the starts after it learn
@@ -65,6 +66,15 @@ int vm_prepare(struct engine *engine, const struct workload *workload, struct pl
  * in it but the root file system. */
 int vm_prepare_files(struct engine *engine, const struct workload *workload, struct plan *ret,
 		     struct error *err) must_check;
+
+/* --- vm_devices.c ---------------------------------------------------------------------------------- */
+
+/* Refuses what cannot be a disk. */
+int vm_devices_check(const struct workload_config *config, struct error *err) must_check;
+/* The VMM's arguments for them. */
+void vm_devices_add(const struct workload_config *config, json_t *command);
+/* Takes the host's devices out of the configuration; the request "run" names the machine's. */
+void vm_devices_take(const struct workload_config *config, json_t *spec, json_t *run);
 
 /* --- vm_disk.c ------------------------------------------------------------------------------------- */
 

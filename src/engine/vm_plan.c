@@ -60,12 +60,10 @@ static int refuse_namespaces(const struct workload_config *c, struct error *err)
 
 static int refuse_resources(const struct workload_config *c, struct error *err)
 {
-	if (c->devices_count > 0)
-		return hint(err,
-			    refuse(err, -ENOTSUP,
-				   "--device %s: a virtual machine has no devices of the host",
-				   c->devices[0].source),
-			    "run it as a container");
+	int rc = vm_devices_check(c, err);
+
+	if (rc < 0)
+		return rc;
 	if (c->cpuset_cpus != NULL || c->cpuset_mems != NULL)
 		return hint(err,
 			    refuse(err, -ENOTSUP,
@@ -264,7 +262,9 @@ static int add_machine(struct work *w, struct error *err)
 	shape.kernel = kernel;
 	if (!w->files_only)
 		w->shares = shape.shares = vm_template_shares(share_count(c));
-	w->boots = (c->flags & WORKLOAD_NO_TEMPLATE) != 0;
+	/* A template has no more disks than every machine. */
+	w->boots =
+		(c->flags & WORKLOAD_NO_TEMPLATE) != 0 || (c->devices_count > 0 && !w->files_only);
 	if (!w->boots)
 		rc = vm_template_get(w->engine, &shape, &template, err);
 	if (rc < 0)
@@ -521,6 +521,7 @@ static int make_requests(struct work *w, const struct image_config *image, json_
 	if (!c->oom_score_set)
 		json_object_set_new(json_object_get(spec, "process"), "oomScoreAdj",
 				    json_integer(0));
+	vm_devices_take(c, spec, run);
 	json_set_string(run, "do", "run");
 	json_object_set(run, "spec", spec);
 	json_object_set_new(run, "user", user_json(c, image));
@@ -540,6 +541,8 @@ static int fill(struct work *w, const struct image_config *image, struct error *
 		rc = add_layers(w, err);
 	if (rc == 0)
 		rc = add_disk(w, err);
+	if (rc == 0 && !w->files_only)
+		vm_devices_add(&w->workload->config, w->command);
 	if (rc == 0 && !w->files_only)
 		rc = make_requests(w, image, &prepare, &run, err);
 	if (rc < 0)

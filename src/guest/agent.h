@@ -9,6 +9,7 @@
  *     process.c     the workload's processes
  *     root.c        the workload's root file system
  *     files.c       its files as tars
+ *     devices.c     disks and other devices of the machine for it
  *     network.c     addresses and routes
  *
  * Invariants
@@ -105,8 +106,16 @@ void files_reaped(struct agent *agent, pid_t pid);
 /* Ends all of them: their files are about to be unmounted. */
 void files_end(struct agent *agent);
 
+/* --- devices.c ------------------------------------------------------------------------------------- */
+
+/* Adds to config.json what the request's "disks" ([{"path","access","index" of the disk}]) and
+ * "allDevices" say. */
+int devices_add(const struct json_at *request, json_t *spec, struct error *err) must_check;
+
 /* --- root.c ---------------------------------------------------------------------------------------- */
 
+/* Opens a device that may still be on its way. */
+int device_open(const char *path, int flags, struct error *err) must_check;
 /* Puts the root file system together as the request says: {"layers":[[offset,size],...], "bytes":of
  * that disk, "upper":"disk"|"memory", "upperBytes":n, "options":of ext4, "volatile":bool}; in a test {"directory":path}. Fills agent->root_fd. */
 int root_prepare(struct agent *agent, const struct json_at *root, struct error *err) must_check;

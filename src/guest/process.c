@@ -382,6 +382,8 @@ int process_run(struct agent *agent, struct connection *owner, const struct json
 	if (rc >= 0 && agent->next_process > 0)
 		rc = refuse(err, -EALREADY, "the workload has been started already");
 	if (rc >= 0)
+		rc = devices_add(request, spec.value, err);
+	if (rc >= 0)
 		rc = set_user(agent, request, json_object_get(spec.value, "process"), err);
 	if (rc >= 0)
 		rc = stdio_open(agent, request, &io, err);

@@ -20,7 +20,7 @@
  *      "network":[...]}                         once; then
  *     {"id":0,"do":"warm","spec":{config.json}}   before a template is made of the machine
  *     {"id":2,"do":"run", "spec":{config.json}, "user":{...}, "streams":[in,out,err],
- *      "terminal":stream, "reaper":bool}        -> {"process":0}
+ *      "terminal":stream, "reaper":bool, "disks":[...], "allDevices":bool}   -> {"process":0}
  *     {"id":3,"do":"exec", "spec":{process}, ...the same}     -> {"process":n}
  *     {"id":4,"do":"signal","process":n,"signal":s,"all":bool}
  *     {"id":5,"do":"resize","process":n,"rows":r,"columns":c}

@@ -33,8 +33,7 @@ enum {
 
 /* --- layers ------------------------------------------------------------------------------------------ */
 
-/* A device may still be on its way when the first request comes. */
-static int open_device(const char *path, int flags, struct error *err)
+int device_open(const char *path, int flags, struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + DEVICE_WAIT_MS * INT64_C(1000000);
 
@@ -116,7 +115,7 @@ static int mount_layers(struct agent *agent, const struct json_at *layers, int64
 	int rc = 0;
 
 	if (json_array_size(layers->value) > 0)
-		disk = rc = open_device(LAYER_DISK, O_RDONLY, err);
+		disk = rc = device_open(LAYER_DISK, O_RDONLY, err);
 	if (rc >= 0 && disk >= 0)
 		rc = await_size(disk, LAYER_DISK, bytes, err);
 	for (i = 0; rc >= 0 && json_element(layers, i, &layer); i++) {
@@ -144,7 +143,7 @@ static int mount_upper(struct agent *agent, bool on_disk, int64_t bytes, const c
 		return mount("tmpfs", place, "tmpfs", 0, "mode=0755,size=75%") < 0
 			       ? fail(err, -errno, "mount memory for what is written")
 			       : 0;
-	device = open_device(UPPER_DISK, O_RDWR, err);
+	device = device_open(UPPER_DISK, O_RDWR, err);
 	rc = device < 0 ? device : await_size(device, UPPER_DISK, bytes, err);
 	fd_close(&device);
 	if (rc < 0)

@@ -6,7 +6,11 @@ load helpers
 BERTH_ISOLATION=vm
 
 setup() { berth_setup; }
-teardown() { berth_teardown; }
+teardown() {
+	local loop
+	for loop in $(losetup -n -O NAME -j "$TEST_DIR/image"); do losetup -d "$loop"; done
+	berth_teardown
+}
 
 # The VMM of a workload.
 vmm_of() {
@@ -172,6 +176,25 @@ two"
 	run berth run --rm "${volumes[@]}" busybox true
 	[ "$status" -eq 125 ]
 	expect_in "$output" "at most 24"
+}
+
+@test "block devices of the host are disks, and a privileged workload sees the machine's devices" {
+	local loop
+	truncate -s 8M "$TEST_DIR/image"
+	loop=$(losetup -f --show "$TEST_DIR/image") || skip "no loop device to be had"
+	run berth run --rm --device "$loop:/dev/data" busybox sh -c 'echo hello > /dev/data; head -c 5 /dev/data; ls /dev'
+	expect "${lines[0]%core}" hello
+	expect "$(printf '%s\n' "${lines[@]}" | grep -c '^\(vd\|loop\)')" 0
+	expect "$(head -c 5 "$loop")" hello
+	# Read-only, and nothing but it.
+	run berth run --rm --device "$loop:/dev/data:r" busybox sh -c 'head -c 5 /dev/data
+		echo no > /dev/data || mknod /vda b 254 0; head -c 1 /vda'
+	losetup -d "$loop"
+	expect_in "$output" hello
+	expect "$(grep -c "not permitted" <<< "$output")" 2
+	run berth run --rm --privileged busybox sh -c 'head -c 1000 /dev/vda | wc -c; ls /dev'
+	expect "${lines[0]}" 1000
+	expect_in "$output" vdb
 }
 
 # What the VMM's processes have used, in ticks.
