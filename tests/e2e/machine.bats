@@ -258,6 +258,73 @@ local-hostname: box"
 	soon says last ready
 }
 
+# A guest that writes to an ext4 file system on a qcow2 disk, and says how far it has come only after a sync.
+make_writer() {
+	local tree=$TEST_DIR/tree
+	mkdir -p "$tree/bin" "$tree/dev" "$tree/mnt" "$tree/proc"
+	cp /bin/busybox "$tree/bin/"
+	cat >"$tree/init" <<-'EOF'
+		#!/bin/busybox sh
+		/bin/busybox --install -s /bin
+		mount -t proc proc /proc
+		mount -t devtmpfs dev /dev
+		for m in $(cat /modules/order); do insmod /modules/$m; done
+		while [ ! -b /dev/vda ]; do :; done
+		mount -t ext4 /dev/vda /mnt || echo "cannot mount"
+		touch /mnt/kept
+		n=$(wc -l </mnt/kept)
+		echo "begins with $n"
+		while :; do
+			n=$((n + 1))
+			echo $n >>/mnt/kept
+			dd if=/dev/zero of=/mnt/file$((n % 9)) bs=4k count=$((n * 37 % 50)) 2>/dev/null
+			[ $((n % 5)) != 0 ] || rm /mnt/file$((n * 7 % 9)) 2>/dev/null
+			sync
+			echo "at $n"
+		done
+	EOF
+	chmod +x "$tree/init"
+	(cd "$tree" && find . | cpio -o -H newc --quiet) >"$TEST_DIR/initrd"
+	truncate -s 64M "$TEST_DIR/fs.raw"
+	PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext4 "$TEST_DIR/fs.raw"
+	"$BERTH" disk convert "$TEST_DIR/fs.raw" "$TEST_DIR/fs.qcow2"
+}
+
+# BERTH_KILL_ROUNDS and BERTH_KILL_SEED make it longer and other.
+@test "killed while its guest writes: the image is sound, and what was synced is there" {
+	local round pid last=0 begins wanted out=$TEST_DIR/out
+	berth_use_vm "$TEST_DIR/root"
+	make_writer
+	RANDOM=${BERTH_KILL_SEED:-11}
+	for ((round = 0; round < ${BERTH_KILL_ROUNDS:-3}; round++)); do
+		"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" vmm run --accel soft --memory 96m \
+			--kernel "$("$BERTH" --root "$TEST_DIR/root" kernel ls -q | head -1)" \
+			--initrd "$TEST_DIR/initrd" --append "console=ttyS0 quiet" \
+			--disk "$TEST_DIR/fs.qcow2" --serial "file:$out" </dev/null 3>&- &
+		pid=$!
+		wanted=$((last + 1 + RANDOM % 20))
+		far() { grep -q "at $wanted\b" "$out"; }
+		soon far
+		# Either of the two processes of a machine.
+		[ $((RANDOM % 2)) = 0 ] && kill -9 "$pid" || kill -9 "$(pgrep -P "$pid")"
+		wait "$pid" || true
+		free() { "$BERTH" disk check "$TEST_DIR/fs.qcow2"; }
+		soon free
+		begins=$(grep -o "begins with [0-9]*" "$out" | tr -dc 0-9)
+		# All that the guest before had been told is on the disk.
+		[ "$begins" -ge "$last" ]
+		last=$(grep -o "^at [0-9]*" "$out" | tail -1 | tr -dc 0-9)
+	done
+	"$BERTH" disk convert --format raw "$TEST_DIR/fs.qcow2" "$TEST_DIR/after.raw"
+	PATH=$PATH:/sbin:/usr/sbin
+	# The journal is replayed; then there must be nothing more to mend.
+	e2fsck -p "$TEST_DIR/after.raw" || [ $? -eq 1 ]
+	e2fsck -fn "$TEST_DIR/after.raw"
+	debugfs -R "cat kept" "$TEST_DIR/after.raw" 2>/dev/null | awk '$1 != NR { exit 1 } END { print NR }' \
+		>"$TEST_DIR/lines"
+	[ "$(cat "$TEST_DIR/lines")" -ge "$last" ]
+}
+
 # A whole system: BERTH_TEST_DISK is a disk that tests/guest/disk/make-debian has made. With the software CPU
 # each start takes minutes.
 
