@@ -275,9 +275,6 @@ static int check_source(const struct args *args, const struct machine_config *co
 				   "--kernel nor with --restore");
 	if (args_string(args, "vars") && !str_eq(args_string(args, "firmware"), "uefi"))
 		return args_refuse(args, err, "--vars goes only with --firmware uefi");
-	if (args_string(args, "firmware") && args_flag(args, "debug-exit"))
-		return args_refuse(args, err,
-				   "--debug-exit is for test kernels, not for --firmware");
 	if (config->code && !config->restore)
 		return args_refuse(args, err, "--code FILE goes only with --restore DIR");
 	for (unsigned int i = 0; config->restore && i < array_size(settled); i++)

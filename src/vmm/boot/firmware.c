@@ -93,11 +93,9 @@ static void set_number(struct fw_cfg *fw_cfg, const char *file, uint64_t value)
 	fw_cfg_set_file(fw_cfg, file, &value, sizeof(value));
 }
 
-void firmware_describe(const struct memory *memory, const struct boot_hole *hole, unsigned int cpus,
-		       gpa_t rsdp, struct fw_cfg *fw_cfg)
+void firmware_describe(const struct memory *memory, const struct boot_hole *hole, gpa_t rsdp,
+		       struct fw_cfg *fw_cfg)
 {
-	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS, (uint16_t)cpus);
-	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS_MAX, (uint16_t)cpus);
 	firmware_describe_memory(memory, hole, fw_cfg);
 	describe_acpi(memory, rsdp, fw_cfg);
 	/* There is no screen: the terminal is the serial line. */

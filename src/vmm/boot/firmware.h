@@ -25,5 +25,5 @@ int firmware_load(const struct memory *memory, int fd, const char *name, struct 
 void firmware_describe_memory(const struct memory *memory, const struct boot_hole *hole,
 			      struct fw_cfg *fw_cfg);
 /* Tells it of the machine. `rsdp` is the address of the ACPI tables' root. */
-void firmware_describe(const struct memory *memory, const struct boot_hole *hole, unsigned int cpus,
-		       gpa_t rsdp, struct fw_cfg *fw_cfg);
+void firmware_describe(const struct memory *memory, const struct boot_hole *hole, gpa_t rsdp,
+		       struct fw_cfg *fw_cfg);

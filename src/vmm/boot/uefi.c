@@ -124,8 +124,8 @@ static void relocate(struct tables *t, const struct acpi_layout *acpi, uint8_t r
 	table_loader_add_checksum(&t->loader, FILE_RSDP, RSDP_CHECKSUM_2, 0, RSDP_SIZE);
 }
 
-void uefi_describe(const struct memory *memory, unsigned int cpus, gpa_t start,
-		   const struct acpi_layout *acpi, struct fw_cfg *fw_cfg)
+void uefi_describe(const struct memory *memory, gpa_t start, const struct acpi_layout *acpi,
+		   struct fw_cfg *fw_cfg)
 {
 	struct tables t = {.base = start, .size = (uint32_t)(acpi->end - start)};
 	const uint8_t *host = memory_at(memory, start, t.size);
@@ -137,8 +137,6 @@ void uefi_describe(const struct memory *memory, unsigned int cpus, gpa_t start,
 	table_loader_add_file(&t.loader, FILE_RSDP, 16, TABLE_LOADER_BELOW_1M);
 	table_loader_add_file(&t.loader, FILE_TABLES, 64, TABLE_LOADER_ANYWHERE);
 	relocate(&t, acpi, rsdp);
-	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS, (uint16_t)cpus);
-	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS_MAX, (uint16_t)cpus);
 	fw_cfg_set_file(fw_cfg, FILE_RSDP, rsdp, sizeof(rsdp));
 	fw_cfg_set_file(fw_cfg, FILE_TABLES, t.data, t.size);
 	table_loader_finish(&t.loader, fw_cfg);

@@ -17,6 +17,6 @@ enum { UEFI_CODE_MIN = 1 << 20, UEFI_CODE_MAX = 8 << 20 };
 /* The code, in anonymous memory of ours, as a region for the CPUs. -EINVAL: it is no such file. */
 int uefi_load(int fd, const char *name, struct cpu_region *ret, struct error *err) must_check;
 void uefi_unload(struct cpu_region *region);
-/* Tells it of the machine, whose ACPI tables have been written to memory (from `tables` on). */
-void uefi_describe(const struct memory *memory, unsigned int cpus, gpa_t tables,
-		   const struct acpi_layout *acpi, struct fw_cfg *fw_cfg);
+/* Tells it of the ACPI tables, which have been written to memory (from `tables` on). */
+void uefi_describe(const struct memory *memory, gpa_t tables, const struct acpi_layout *acpi,
+		   struct fw_cfg *fw_cfg);

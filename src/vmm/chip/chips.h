@@ -20,8 +20,8 @@ size_t serial_receive(struct serial *serial, const void *data, size_t size);
 int debug_exit_create(struct board *board, struct device **ret) must_check;
 
 /* What CPU test kernels expect besides: latches at ports 0xe0 and 0xe8, the IO-APIC's inputs as ports from
- * 0x2000 on, 64 KiB of slow memory at 0xff000000, memory and CPUs told at 0x510. */
-int test_device_create(struct board *board, unsigned int cpus, struct device **ret) must_check;
+ * 0x2000 on, 64 KiB of slow memory at 0xff000000. */
+int test_device_create(struct board *board, struct device **ret) must_check;
 
 /* The keyboard controller at 0x60 and 0x64, as far as resetting goes, and port 0x92. */
 int i8042_create(struct board *board, struct device **ret) must_check;

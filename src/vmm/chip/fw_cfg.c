@@ -151,6 +151,12 @@ void fw_cfg_set_u16(struct fw_cfg *self, uint16_t item, uint16_t value)
 	set(self, item, &value, sizeof(value));
 }
 
+void fw_cfg_set_u64(struct fw_cfg *self, uint16_t item, uint64_t value)
+{
+	value = htole64(value);
+	set(self, item, &value, sizeof(value));
+}
+
 static struct item *find_file(struct fw_cfg *self, const char *name)
 {
 	for (unsigned int i = 0; i < self->count; i++)

@@ -2,7 +2,7 @@
  * test_device: see chips.h. The devices that public CPU test kernels expect beside the exit port, at the
  * addresses that QEMU's pc-testdev has given them: ports that keep what is written, ports that are
  * inputs of the IO-APIC, and a piece of memory that is a device, so that every access to it leaves
- * the CPU; and the firmware configuration ports, which tell them memory and CPUs.
+ * the CPU. (What they ask of the firmware configuration ports is in fw_cfg.c.)
  */
 #include "vmm/chip/chips.h"
 
@@ -15,63 +15,25 @@ enum {
 	REGION_BYTE_PORTS,
 	REGION_LINES,
 	REGION_MEMORY,
-	REGION_CONFIG,
 
 	PORTS = 0xe0,
 	FLUSH = 0xe4, /* tells a hypervisor to drop its mapping of a page; nothing to do for us */
 	BYTE_PORTS = 0xe8,
 	LINES = 0x2000,
-	CONFIG = 0x510, /* two bytes: the item; behind it one: its bytes in turn */
-	CONFIG_DATA = 1,
 	MEMORY_SIZE = 0x10000,
-
-	ITEM_SIGNATURE = 0,
-	ITEM_VERSION = 1,
-	ITEM_MEMORY = 3,
-	ITEM_CPUS = 5,
-	ITEM_CPUS_MAX = 0xf,
 };
 #define MEMORY 0xff000000ull
 
 struct test_device {
 	struct device device;
 	struct board *board;
-	unsigned int cpus;
 	uint8_t latch[4];
-	uint16_t item, item_at;
 	uint8_t memory[MEMORY_SIZE];
 };
 
 static struct test_device *self_of(struct device *device)
 {
 	return container_of(device, struct test_device, device);
-}
-
-static uint64_t item_value(const struct test_device *self)
-{
-	switch (self->item) {
-	case ITEM_SIGNATURE:
-		return 0x554d4551; /* "QEMU": by this the interface is known */
-	case ITEM_VERSION:
-		return 1;
-	case ITEM_MEMORY:
-		return self->board->memory->low_size + self->board->memory->high_size;
-	case ITEM_CPUS:
-	case ITEM_CPUS_MAX:
-		return self->cpus;
-	default:
-		return 0;
-	}
-}
-
-static uint64_t read_config(struct test_device *self, uint64_t offset)
-{
-	unsigned int at = self->item_at;
-
-	if (offset != CONFIG_DATA || at >= sizeof(uint64_t))
-		return 0;
-	self->item_at++;
-	return item_value(self) >> 8 * at & 0xff;
 }
 
 static uint64_t get(const uint8_t *bytes, uint64_t limit, uint64_t offset, unsigned int size)
@@ -100,8 +62,6 @@ static uint64_t test_device_read(struct device *device, unsigned int region, uin
 		return get(self->latch, sizeof(self->latch), offset, size);
 	case REGION_MEMORY:
 		return get(self->memory, MEMORY_SIZE, offset, size);
-	case REGION_CONFIG:
-		return read_config(self, offset);
 	default:
 		return 0;
 	}
@@ -123,12 +83,6 @@ static void test_device_write(struct device *device, unsigned int region, uint64
 	case REGION_MEMORY:
 		put(self->memory, MEMORY_SIZE, offset, size, value);
 		break;
-	case REGION_CONFIG:
-		if (offset == 0) {
-			self->item = (uint16_t)value;
-			self->item_at = 0;
-		}
-		break;
 	}
 }
 
@@ -138,7 +92,6 @@ static void test_device_reset(struct device *device)
 
 	memset(self->latch, 0, sizeof(self->latch));
 	memset(self->memory, 0, sizeof(self->memory));
-	self->item = self->item_at = 0;
 }
 
 static void test_device_save(struct device *device, struct state_writer *out)
@@ -146,8 +99,6 @@ static void test_device_save(struct device *device, struct state_writer *out)
 	struct test_device *self = self_of(device);
 
 	state_put(out, self->latch, sizeof(self->latch));
-	state_put_u16(out, self->item);
-	state_put_u16(out, self->item_at);
 	state_put(out, self->memory, sizeof(self->memory));
 }
 
@@ -156,8 +107,6 @@ static int test_device_load(struct device *device, struct state_reader *in)
 	struct test_device *self = self_of(device);
 
 	state_get(in, self->latch, sizeof(self->latch));
-	self->item = state_get_u16(in);
-	self->item_at = state_get_u16(in);
 	state_get(in, self->memory, sizeof(self->memory));
 	return state_finish(in);
 }
@@ -179,7 +128,7 @@ static const struct device_ops ops = {
 	.destroy = test_device_destroy,
 };
 
-int test_device_create(struct board *board, unsigned int cpus, struct device **ret)
+int test_device_create(struct board *board, struct device **ret)
 {
 	struct test_device *self = mem_new(sizeof(*self));
 	const struct {
@@ -188,12 +137,10 @@ int test_device_create(struct board *board, unsigned int cpus, struct device **r
 	} ports[] = {{PORTS, 4, REGION_PORTS},
 		     {FLUSH, 4, REGION_FLUSH},
 		     {BYTE_PORTS, 4, REGION_BYTE_PORTS},
-		     {LINES, IRQ_LINES, REGION_LINES},
-		     {CONFIG, 2, REGION_CONFIG}};
+		     {LINES, IRQ_LINES, REGION_LINES}};
 	int rc = 0;
 
 	self->board = board;
-	self->cpus = cpus;
 	device_init(&self->device, &ops, 0);
 	*ret = &self->device;
 	for (unsigned int i = 0; rc == 0 && i < array_size(ports); i++)

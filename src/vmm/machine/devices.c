@@ -55,6 +55,13 @@ static int create_serial(struct machine *machine)
 	return rc;
 }
 
+static void describe_machine(struct machine *machine)
+{
+	fw_cfg_set_u64(machine->fw_cfg, FW_CFG_MEMORY, machine->config.memory_bytes);
+	fw_cfg_set_u16(machine->fw_cfg, FW_CFG_CPUS, (uint16_t)machine->config.cpus);
+	fw_cfg_set_u16(machine->fw_cfg, FW_CFG_CPUS_MAX, (uint16_t)machine->config.cpus);
+}
+
 static int create_chips(struct machine *machine)
 {
 	struct board *board = &machine->board;
@@ -84,15 +91,18 @@ static int create_chips(struct machine *machine)
 				     &machine->pci);
 		own_device(machine, pci_host_device(machine->pci));
 	}
-	if (rc == 0 && machine->config.firmware != MACHINE_NO_FIRMWARE) {
+	/* Firmware asks it, and so do test kernels. */
+	if (rc == 0 &&
+	    (machine->config.firmware != MACHINE_NO_FIRMWARE || machine->config.debug_exit)) {
 		rc = fw_cfg_create(board, &machine->fw_cfg);
 		own_device(machine, fw_cfg_device(machine->fw_cfg));
+		describe_machine(machine);
 	}
 	if (rc == 0 && machine->config.debug_exit) {
 		rc = debug_exit_create(board, &device);
 		own_device(machine, device);
 		if (rc == 0) {
-			rc = test_device_create(board, machine->config.cpus, &device);
+			rc = test_device_create(board, &device);
 			own_device(machine, device);
 		}
 	}

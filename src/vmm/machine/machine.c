@@ -160,8 +160,7 @@ static int load_firmware(struct machine *machine, struct error *err)
 	if (rc == 0)
 		rc = build_acpi(machine, &acpi, err);
 	if (rc == 0)
-		firmware_describe(memory, &hole, machine->config.cpus, machine->acpi.rsdp,
-				  machine->fw_cfg);
+		firmware_describe(memory, &hole, machine->acpi.rsdp, machine->fw_cfg);
 	return rc;
 }
 
@@ -176,7 +175,7 @@ static int start_uefi(struct machine *machine, struct error *err)
 	if (rc < 0)
 		return rc;
 	firmware_describe_memory(memory, &no_hole, machine->fw_cfg);
-	uefi_describe(memory, machine->config.cpus, acpi.start, &machine->acpi, machine->fw_cfg);
+	uefi_describe(memory, acpi.start, &machine->acpi, machine->fw_cfg);
 	machine->entry = (struct boot_entry){.mode = BOOT_RESET};
 	return 0;
 }

@@ -159,7 +159,7 @@ static void the_tables_are_sound_wherever_they_are_put(void **state)
 	driver_board_init(&b);
 	assert_int_equal(fw_cfg_create(&b.board, &fw_cfg), 0);
 	assert_int_equal(acpi_build(b.board.memory, &acpi, &layout), 0);
-	uefi_describe(b.board.memory, 2, acpi.start, &layout, fw_cfg);
+	uefi_describe(b.board.memory, acpi.start, &layout, fw_cfg);
 	run_loader(&b, files);
 	rsdp = find(files, "etc/acpi/rsdp");
 	tables = find(files, "etc/acpi/tables");
