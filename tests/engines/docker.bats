@@ -136,3 +136,35 @@ drun() { d run --network none "$@"; }
 	d load -q -i "$work/back.tar"
 	expect "$(d image inspect -f '{{.Id}}' built:1)" "$(berth images -q --no-trunc built:1)"
 }
+
+@test "docker: an image that it has built has the same files here as umoci unpacks" {
+	command -v umoci >/dev/null || skip "umoci is not installed"
+	local dir=$work/build describe
+	describe="python3 $BATS_TEST_DIRNAME/../e2e/layers.py describe"
+	mkdir -p "$dir/context/tree/sub" "$dir/root" "$dir/state" "$dir/ours"
+	echo one >"$dir/context/tree/file"
+	ln "$dir/context/tree/file" "$dir/context/tree/hard"
+	ln -s ../file "$dir/context/tree/sub/link"
+	touch -d '2001-02-03 04:05:06.5' "$dir/context/tree/file"
+	printf '%s\n' 'FROM bb' 'COPY tree /tree' 'RUN rm /bin/ls && rm -r /home && mkdir /home && touch /home/new' \
+		'RUN chown 1000:100 /tree/file && chmod 4755 /tree/file && mkfifo /tree/fifo && mknod /tree/null c 1 3' \
+		'RUN rm -r /tree/sub && ln -s /etc /tree/sub && mkdir "/tree/sp ace"' >"$dir/context/Dockerfile"
+	DOCKER_BUILDKIT=0 d build -q --network none -t built:1 "$dir/context"
+	d save -o "$dir/built.tar" built:1
+	skopeo copy -q "docker-archive:$dir/built.tar" "oci:$dir/layout:x"
+	umoci unpack --image "$dir/layout:x" "$dir/bundle" 2>/dev/null
+	b() { "${BERTH:-berth}" --root "$dir/root" --state "$dir/state" "$@"; }
+	for source in built.tar layout; do
+		b load -q -i "$dir/$source" >/dev/null
+		id=$(b create "$(b images -aq)" /x)
+		rm -rf "$dir/ours"
+		mkdir "$dir/ours"
+		b export "$id" | tar --xattrs --xattrs-include='*' --numeric-owner -C "$dir/ours" -xpf -
+		$describe "$dir/ours" >"$dir/ours.text"
+		$describe "$dir/bundle/rootfs" >"$dir/theirs.text"
+		[ "$(wc -l <"$dir/ours.text")" -gt 50 ]
+		diff "$dir/theirs.text" "$dir/ours.text"
+		b rm "$id" >/dev/null
+		b rmi -f "$(b images -aq)" >/dev/null
+	done
+}
