@@ -35,6 +35,7 @@
 #include "base/sock.h"
 #include "base/tty.h"
 #include "engine/vm_attend.h"
+#include "vmm/machine/machine.h"
 
 enum {
 	FAILED_CODE = 125,
@@ -43,7 +44,7 @@ enum {
 	/* So long may a workload take to be killed: until the agent says that it has heard, and from then
 	 * on, while what was written goes to its disk. */
 	HEAR_KILL_MS = 10000,
-	KILL_MS = 120000,
+	KILL_MS = 45000,
 };
 /* What the monitor sends; its value is the signal that is meant. */
 #define PASSED_SIGNAL SIGRTMIN
@@ -131,7 +132,10 @@ static void machine_ended(struct attendant *a)
 
 		attendant_note_end(a, text, 0);
 	} else {
-		own_mem char *text = str_format("its virtual machine switched itself off%s%s",
+		const bool reset = status >= 0 && WEXITSTATUS(status) == MACHINE_WAS_RESET;
+		own_mem char *text = str_format("its virtual machine %s%s%s",
+						reset ? "was restarted from within, which ends it"
+						      : "switched itself off",
 						line ? ": " : "", line ? line : "");
 
 		attendant_note_end(a, text, 0);
@@ -148,8 +152,13 @@ static void kill_late(struct loop *loop, struct loop_source *source, void *data)
 	(void)source;
 	if (a->exited)
 		return;
-	if (a->is_first)
+	/* Its streams end with the machine: until then the output would be waited for. */
+	if (a->is_first) {
 		attendant_note_end(a, "its virtual machine did not answer, and was killed", 0);
+		loop_remove(a->console_source);
+		a->console_source = NULL;
+		(void)attendant_end_machine(a);
+	}
 	set_exit(a, KILLED_CODE);
 }
 

@@ -1,0 +1,111 @@
+#!/usr/bin/env bats
+# What a guest does to itself, and what is done to the processes around it: it harms only itself, is told
+# of in words, and leaves nothing.
+#
+# BERTH_KILLS=N kills so many times at random moments (default: 4), beginning with BERTH_SEED.
+
+load helpers
+BERTH_ISOLATION=vm
+
+setup() { berth_setup; }
+teardown() { berth_teardown; }
+
+error_of() { berth inspect -f '{{.State.Error}}' "$1"; }
+
+# shellcheck disable=SC2317 # called by eventually
+says() { berth logs "$1" 2>&1 | grep -q "$2"; }
+
+# The processes of a workload's machine: the monitor, the attendant, and those of the VMM.
+chain_of() {
+	local id monitor
+	id=$(berth inspect -f '{{.Id}}' "$1")
+	monitor=$(berth inspect -f '{{.State.MonitorPid}}' "$1")
+	echo "$monitor"
+	pgrep -P "$monitor" || true
+	awk '{ print $1 }' "$TEST_DIR/state/$id/vmm"
+	pgrep -P "$(awk '{ print $1 }' "$TEST_DIR/state/$id/vmm")" || true
+}
+
+@test "a machine that is restarted or switched off from within has ended, and says how" {
+	run berth run --name b --privileged busybox sh -c 'echo b > /proc/sysrq-trigger; sleep 100'
+	[ "$status" -eq 125 ]
+	expect_in "$(error_of b)" "restarted from within"
+	expect_in "$(berth ps -a)" "restarted from within"
+	run berth run --name o --privileged busybox sh -c 'echo o > /proc/sysrq-trigger; sleep 100'
+	[ "$status" -eq 125 ]
+	expect_in "$(error_of o)" "switched itself off"
+}
+
+@test "a machine that hangs is stopped all the same" {
+	berth run -d --name h busybox sleep 1000
+	# Its process, as if the guest did nothing any more.
+	kill -STOP "$(chain_of h | tail -n 1)"
+	berth stop -t 1 h
+	expect "$(berth inspect -f '{{.State.ExitCode}}' h)" 137
+	expect_in "$(berth ps -a)" "did not answer"
+}
+
+@test "a flooded console fills nothing" {
+	berth run -d --name f --privileged busybox sh -c 'while :; do cat /bin/busybox; done > /dev/ttyS0'
+	local attendant
+	attendant=$(berth inspect -f '{{.State.Pid}}' f)
+	sleep 2
+	expect "$(berth exec f echo answers)" answers
+	[ "$(awk '/^VmRSS:/ { print $2 }' "/proc/$attendant/status")" -lt 16384 ]
+	[ "$(du -sk "$TEST_DIR/state/$(berth inspect -f '{{.Id}}' f)" | cut -f1)" -lt 64 ]
+	berth kill f
+}
+
+@test "a full disk is the workload's own" {
+	berth run -d --name d --storage-opt size=64m busybox sh -c \
+		'dd if=/dev/zero of=/fill bs=64k; sleep 1000'
+	eventually says d 'No space left'
+	run berth exec d sh -c 'echo more > /more && sync'
+	[ "$status" -ne 0 ]
+	expect "$(berth exec d sh -c 'rm /fill; echo more > /more; cat /more')" more
+	[ "$(du -k "$TEST_DIR/root/workloads/$(berth inspect -f '{{.Id}}' d)/disk.ext4" | cut -f1)" -le 66000 ]
+	berth kill d
+}
+
+@test "forks without end end at the limit, or with the machine" {
+	run berth run --name l --pids-limit 100 busybox sh -c \
+		'f() { while :; do f & done; }; f 2> /dev/null & sleep 1; echo here'
+	[ "$status" -eq 0 ]
+	expect "$output" here
+	berth run -d --name n --memory 64m busybox sh -c 'f() { while :; do f & done; }; f 2> /dev/null'
+	sleep 1
+	berth rm -f n
+}
+
+@test "whatever is killed, at whatever moment, nothing is left" {
+	local i pids victim
+	RANDOM=${BERTH_SEED:-$(date +%N | sed 's/^0*//')}
+	echo "BERTH_SEED=$RANDOM"
+	for ((i = 0; i < ${BERTH_KILLS:-4}; i++)); do
+		berth run --name k busybox sh -c 'echo x > /x; sleep 0.1; exit 3' >/dev/null 2>&1 &
+		local run=$!
+		sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
+		pids=$run
+		# What there is of it by now.
+		if berth inspect k >/dev/null 2>&1; then
+			pids+=" $(chain_of k 2>/dev/null | tr '\n' ' ')"
+		fi
+		read -ra pids <<< "$pids"
+		victim=${pids[RANDOM % ${#pids[@]}]}
+		kill -9 "$victim" 2>/dev/null || true
+		wait "$run" || true
+		eventually stopped_or_gone k
+		berth rm -f k >/dev/null 2>&1 || true
+		berth system check
+		nothing_left ""
+	done
+	# It still works.
+	expect "$(berth run --rm busybox echo works)" works
+}
+
+# shellcheck disable=SC2317 # called by eventually
+stopped_or_gone() {
+	local state
+	state=$(berth inspect -f '{{.State.Status}}' "$1" 2>/dev/null) || return 0
+	[ "$state" = exited ] || [ "$state" = created ]
+}
