@@ -13,9 +13,10 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/str.h"
 
-enum { COMMAND_MAX = 64 << 10 };
+enum { COMMAND_MAX = 64 << 10, ROLLUP_MAX = 64 << 10 };
 
 /* When the machine was started, on the wall clock. */
 static int64_t boot_time_ns(void)
@@ -84,4 +85,39 @@ int proc_info_read(pid_t pid, struct proc_info *ret)
 	p.command = read_command(pid, name);
 	*ret = p;
 	return 0;
+}
+
+size_t proc_children(pid_t pid, pid_t **ret)
+{
+	own_mem char *path = str_format("/proc/%d/task/%d/children", (int)pid, (int)pid);
+	own_mem char *text = NULL;
+	own_strv char **words = NULL;
+	size_t len, count = 0;
+
+	*ret = NULL;
+	if (file_read(AT_FDCWD, path, 4096, &text, &len, NULL) < 0)
+		return 0;
+	words = strv_split(text, ' ');
+	*ret = mem_new_array(strv_len(words) + 1, sizeof(**ret));
+	for (size_t i = 0; words != NULL && words[i] != NULL; i++) {
+		int64_t number;
+
+		if (str_to_int(words[i], 1, INT32_MAX, &number) == 0)
+			(*ret)[count++] = (pid_t)number;
+	}
+	return count;
+}
+
+uint64_t proc_own_bytes(pid_t pid)
+{
+	own_mem char *path = str_format("/proc/%d/smaps_rollup", (int)pid);
+	own_mem char *text = NULL;
+	uint64_t kib = 0;
+	size_t len;
+
+	if (file_read(AT_FDCWD, path, ROLLUP_MAX, &text, &len, NULL) < 0)
+		return 0;
+	for (const char *at = text; (at = strstr(at, "\nPrivate_")) != NULL; at++)
+		kib += strtoull(at + strcspn(at, " "), NULL, 10);
+	return kib << 10;
 }

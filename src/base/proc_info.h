@@ -1,6 +1,7 @@
 /* proc_info: what /proc tells of one process. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,3 +16,8 @@ struct proc_info {
 };
 /* -ESRCH if it has ended. The caller frees `command`. */
 int proc_info_read(pid_t pid, struct proc_info *ret) must_check;
+/* The children of a process's first thread, for the caller to free; how many. */
+size_t proc_children(pid_t pid, pid_t **ret);
+/* The memory that nobody else has mapped: what its end gives back. 0 if it has ended, or is not ours to
+ * ask. */
+uint64_t proc_own_bytes(pid_t pid);

@@ -65,9 +65,10 @@ static const struct option_spec stats_options[] = {
 };
 
 static const struct listing_heading stats_headings[] = {
-	{"ID", "CONTAINER ID"}, {"Container", "CONTAINER"},        {"Name", "NAME"},
-	{"CPUPerc", "CPU %"},   {"MemUsage", "MEM USAGE / LIMIT"}, {"MemPerc", "MEM %"},
-	{"NetIO", "NET I/O"},   {"BlockIO", "BLOCK I/O"},          {"PIDs", "PIDS"},
+	{"ID", "CONTAINER ID"},        {"Container", "CONTAINER"},        {"Name", "NAME"},
+	{"CPUPerc", "CPU %"},          {"MemUsage", "MEM USAGE / LIMIT"}, {"MemPerc", "MEM %"},
+	{"NetIO", "NET I/O"},          {"BlockIO", "BLOCK I/O"},          {"PIDs", "PIDS"},
+	{"HostCPUPerc", "HOST CPU %"}, {"HostMemUsage", "HOST MEM"},
 };
 
 static const struct listing_spec stats_listing = {
@@ -134,23 +135,31 @@ static void binary_size(uint64_t bytes, char out[static 24])
 	snprintf(out, 24, "%.4g%s", value, units[unit]);
 }
 
+static double percent(uint64_t before_ns, uint64_t now_ns, int64_t elapsed_ns)
+{
+	return elapsed_ns > 0 && now_ns >= before_ns
+		       ? 100.0 * (double)(now_ns - before_ns) / (double)elapsed_ns
+		       : 0;
+}
+
 static json_t *stats_row(const struct watched *item, bool whole)
 {
 	const struct workload_stats *now = &item->now, *before = &item->before;
 	const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	const uint64_t limit = now->memory_limit_bytes < host ? now->memory_limit_bytes : host;
 	const int64_t elapsed_ns = now->time_ns - before->time_ns;
-	char used[24], of[24];
-	double cpu = 0;
+	char used[24], of[24], host_used[24];
 	json_t *row = json_object();
+	double cpu = percent(before->cpu_total_ns, now->cpu_total_ns, elapsed_ns);
+	double host_cpu = percent(before->host_cpu_ns, now->host_cpu_ns, elapsed_ns);
 
-	if (elapsed_ns > 0 && now->cpu_total_ns >= before->cpu_total_ns)
-		cpu = 100.0 * (double)(now->cpu_total_ns - before->cpu_total_ns) /
-		      (double)elapsed_ns;
 	binary_size(now->memory_bytes, used);
 	binary_size(limit, of);
 	json_object_set_new(row, "BlockIO", pair_of(now->block_read_bytes, now->block_write_bytes));
 	json_object_set_new(row, "CPUPerc", json_sprintf("%.2f%%", cpu));
+	binary_size(now->host_memory_bytes, host_used);
+	json_object_set_new(row, "HostCPUPerc", json_sprintf("%.2f%%", host_cpu));
+	json_object_set_new(row, "HostMemUsage", json_string(host_used));
 	json_object_set_new(row, "Container", json_string(item->name ? item->name : item->id));
 	json_object_set_new(
 		row, "ID", json_stringn(item->id, whole ? WORKLOAD_ID_LEN : WORKLOAD_SHORT_ID_LEN));
@@ -251,6 +260,9 @@ static int run_stats(const struct args *args, struct error *err)
 const struct command stats_command = {
 	.arguments = "[CONTAINER...]",
 	.summary = "Show what running containers use",
+	.description =
+		"Of a virtual machine it is what its workload uses inside. What the host spends on "
+		"it is {{.HostCPUPerc}} and {{.HostMemUsage}} of --format.",
 	.options = {OPTION_SET(stats_options)},
 	.run = run_stats,
 };

@@ -165,7 +165,9 @@ static int stats(struct engine *engine, const char *id, struct workload_stats *r
 		.pids = s.pids,
 		.pids_limit = s.pids_limit,
 		.oom_kills = s.oom_kills,
+		.host_cpu_ns = s.cpu_total_ns,
 	};
+	ret->host_memory_bytes = ret->memory_bytes;
 	return 0;
 }
 

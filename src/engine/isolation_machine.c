@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/proc.h"
+#include "base/proc_info.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "engine/live.h"
@@ -54,27 +55,6 @@ static int refuse_start(struct engine *engine, const char *id, struct error *err
 	return report[1][0] != '\0' ? hint(err, -EIO, "%s", report[1]) : -EIO;
 }
 
-static size_t children_of(pid_t pid, pid_t **ret)
-{
-	own_mem char *path = str_format("/proc/%d/task/%d/children", (int)pid, (int)pid);
-	own_mem char *text = NULL;
-	own_strv char **words = NULL;
-	size_t len, count = 0;
-
-	*ret = NULL;
-	if (file_read(AT_FDCWD, path, 4096, &text, &len, NULL) < 0)
-		return 0;
-	words = strv_split(text, ' ');
-	*ret = mem_new_array(strv_len(words) + 1, sizeof(**ret));
-	for (size_t i = 0; words != NULL && words[i] != NULL; i++) {
-		int64_t number;
-
-		if (str_to_int(words[i], 1, INT32_MAX, &number) == 0)
-			(*ret)[count++] = (pid_t)number;
-	}
-	return count;
-}
-
 /* What vm_destroy looks for, should the monitor be killed: the VMM and its child in the jail, which has
  * the disks. */
 static int note_processes(int state_fd, const char *id, pid_t vmm)
@@ -88,7 +68,7 @@ static int note_processes(int state_fd, const char *id, pid_t vmm)
 	if (rc < 0)
 		return rc;
 	buf_format(&text, "%d %llu\n", (int)vmm, (unsigned long long)ticks);
-	count = children_of(vmm, &children);
+	count = proc_children(vmm, &children);
 	for (size_t i = 0; i < count; i++)
 		if (proc_start_time(children[i], &ticks) == 0)
 			buf_format(&text, "%d %llu\n", (int)children[i], (unsigned long long)ticks);
@@ -272,9 +252,11 @@ static int stats(struct engine *engine, const char *id, struct workload_stats *r
 		.pids_limit = UINT64_MAX,
 	};
 	add_process(live.pid, ret);
-	count = children_of(live.pid, &children);
+	count = proc_children(live.pid, &children);
 	for (size_t i = 0; i < count; i++)
 		add_process(children[i], ret);
+	ret->host_cpu_ns = ret->cpu_total_ns;
+	ret->host_memory_bytes = ret->memory_bytes;
 	return 0;
 }
 

@@ -103,6 +103,31 @@ static json_t *read_end(struct engine *engine, const char *id)
 	return json_read_file(AT_FDCWD, path, 4096, &end, NULL) < 0 ? NULL : end;
 }
 
+/* The VMM and its child, which is the machine. */
+static void add_host(struct engine *engine, const char *id, struct workload_stats *ret)
+{
+	own_mem char *path = str_format("%s/%s", engine->state, vm_path(id, "vmm").text);
+	own_mem pid_t *pids = NULL;
+	own_mem char *text = NULL;
+	size_t len, count;
+	pid_t vmm;
+
+	if (file_read(AT_FDCWD, path, 512, &text, &len, NULL) < 0)
+		return;
+	vmm = (pid_t)strtol(text, NULL, 10);
+	count = proc_children(vmm, &pids);
+	for (size_t i = 0; i <= count; i++) {
+		const pid_t pid = i < count ? pids[i] : vmm;
+		struct proc_info info;
+
+		if (proc_info_read(pid, &info) < 0)
+			continue;
+		free(info.command);
+		ret->host_cpu_ns += (uint64_t)info.cpu_ns;
+		ret->host_memory_bytes += proc_own_bytes(pid);
+	}
+}
+
 static int stats(struct engine *engine, const char *id, struct workload_stats *ret,
 		 struct error *err)
 {
@@ -133,6 +158,7 @@ static int stats(struct engine *engine, const char *id, struct workload_stats *r
 		.pids_limit = number(answer, "pids_limit"),
 		.oom_kills = number(answer, "oom_kills"),
 	};
+	add_host(engine, id, ret);
 	/* Without a limit it is the machine that ends. */
 	if (ret->memory_limit_bytes == UINT64_MAX)
 		ret->memory_limit_bytes = number(answer, "memory_total");

@@ -200,6 +200,8 @@ struct workload_stats {
 	uint64_t block_read_bytes, block_write_bytes;
 	uint64_t pids, pids_limit; /* UINT64_MAX: none */
 	uint64_t oom_kills;
+	/* What the host spends on it; of a virtual machine that is more than the above. */
+	uint64_t host_cpu_ns, host_memory_bytes;
 };
 int workload_get_stats(struct engine *engine, const char *ref, struct workload_stats *ret,
 		       struct error *err) must_check;

@@ -218,6 +218,8 @@ cpu_of() {
 	expect "$(berth cp p:/one - | tar -xO)" 1
 	expect_in "$(berth top p)" "while"
 	expect_in "$(berth stats --no-stream p)" "MiB"
+	# The host spends more memory on it than the shell in it has.
+	[ "$(berth stats --no-stream --format '{{.HostMemUsage}}' p | grep -c '[1-9].*MiB')" -eq 1 ]
 	# It has been put to sleep again.
 	before=$(cpu_of p)
 	sleep 1
