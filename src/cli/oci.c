@@ -98,6 +98,7 @@ enum oci_cgroup_manager oci_manager(const struct args *args)
 static const struct option_spec group_options[] = {
 	{"cgroup-manager", 0, OPTION_ENUM, 0, "cgroupfs|systemd|disabled", "cgroupfs",
 	 "What makes the container's control groups"},
+	{"criu", 0, OPTION_STRING, OPTION_HIDDEN, "FILE", "", "The program that checkpoints"},
 	{"debug", 0, OPTION_FLAG, 0, "", "", "Say what is being done"},
 	{"log", 0, OPTION_STRING, 0, "FILE", "", "Write messages to this file"},
 	{"log-format", 0, OPTION_ENUM, 0, "text|json", "text", "How messages are written"},

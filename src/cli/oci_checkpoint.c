@@ -116,6 +116,7 @@ static int parse_image(const struct args *args, struct oci_image *ret, struct er
 		.flags = image_flags(args),
 		.cgroups = cgroups_mode(args),
 		.network_lock = network_lock(args),
+		.criu = given(args_group(args), "criu"),
 	};
 	for (size_t i = 0; empty != NULL && empty[i] != NULL; i++) {
 		if (!str_eq(empty[i], "network"))

@@ -178,7 +178,7 @@ static int check_features(const struct oci_image *image, struct error *err)
 	int rc;
 
 	if (image->flags & OCI_IMAGE_PRE_DUMP) {
-		rc = criu_can(CRIU_MEMORY_TRACKING, err);
+		rc = criu_can(image->criu, CRIU_MEMORY_TRACKING, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 0)
@@ -187,7 +187,7 @@ static int check_features(const struct oci_image *image, struct error *err)
 				      "(CONFIG_MEM_SOFT_DIRTY), and this one or CRIU does not");
 	}
 	if (image->flags & OCI_IMAGE_LAZY_PAGES) {
-		rc = criu_can(CRIU_LAZY, err);
+		rc = criu_can(image->criu, CRIU_LAZY, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 0)

@@ -42,6 +42,7 @@ struct oci_image {
 	enum oci_image_flags flags;
 	enum oci_image_cgroups cgroups;
 	int network_lock; /* CRIU's number of a method; 0: its own choice */
+	const char *criu; /* the program; NULL: the one on PATH */
 };
 
 struct oci_checkpoint {

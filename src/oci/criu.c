@@ -189,7 +189,7 @@ static int await_criu(int report, int *ret_sock, struct error *err)
 static int start_criu(const struct criu_request *r, int *ret_sock, pid_t *ret_pid, int *ret_pidfd,
 		      struct error *err)
 {
-	own_mem char *path = find_criu();
+	own_mem char *path = r->program ? str_copy(r->program) : find_criu();
 	own_fd int ours = -1, theirs = -1, pidfd = -1;
 	int socks[2], rc;
 	pid_t pid;
@@ -413,9 +413,10 @@ int criu_perform(struct criu_request *r, pid_t *ret_pid, struct error *err)
 	return rc;
 }
 
-int criu_can(enum criu_feature feature, struct error *err)
+int criu_can(const char *program, enum criu_feature feature, struct error *err)
 {
-	own_criu_request struct criu_request r = {.type = CRIU_FEATURE_CHECK, .stdio = {0, 1, 2}};
+	own_criu_request struct criu_request r = {
+		.type = CRIU_FEATURE_CHECK, .stdio = {0, 1, 2}, .program = program};
 	own_fd int sock = -1, pidfd = -1;
 	struct answer a = {0};
 	pid_t pid;

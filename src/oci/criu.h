@@ -81,6 +81,7 @@ struct criu_request {
 	int (*reached)(const char *point, pid_t pid, int fd, void *data, struct error *err);
 	void *data;
 	const char *log_path; /* the log of this request, for messages */
+	const char *program;  /* NULL: the one on PATH */
 };
 void criu_request_release(struct criu_request *r);
 #define own_criu_request __attribute__((cleanup(criu_request_release)))
@@ -98,7 +99,7 @@ void criu_external(struct criu_request *r, const char *fmt, ...)
 int criu_perform(struct criu_request *r, pid_t *ret_pid, struct error *err) must_check;
 
 enum criu_feature { CRIU_MEMORY_TRACKING = 1, CRIU_LAZY = 2 };
-/* Whether CRIU and the kernel can do that. 1, 0, -errno. */
-int criu_can(enum criu_feature feature, struct error *err) must_check;
+/* Whether CRIU (the `program`, NULL: on PATH) and the kernel can do that. 1, 0, -errno. */
+int criu_can(const char *program, enum criu_feature feature, struct error *err) must_check;
 /* Whether the program is on PATH; starts nothing. */
 bool criu_is_there(void);

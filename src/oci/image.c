@@ -44,7 +44,11 @@ static int open_dirs(const struct oci_image *image, const char *log, bool make,
 /* A file with further options for CRIU: one of the container's, or of the host for all. */
 static const char *config_file(const struct config *c)
 {
-	static const char *const usual[] = {"/etc/criu/berth.conf", "/etc/criu/runc.conf"};
+	static const char *const usual[] = {
+		"/etc/criu/berth.conf",
+		"/etc/criu/crun.conf",
+		"/etc/criu/runc.conf",
+	};
 	const char *given = json_string_value(json_object_get(c->annotations, "org.criu.config"));
 
 	if (given != NULL)
@@ -80,6 +84,7 @@ int image_begin(const struct oci_image *image, const char *log, bool make, const
 	if (rc < 0)
 		return rc;
 	r->log_path = ret->log_path;
+	r->program = image->criu;
 	protobuf_add_number(&r->options, CRIU_IMAGES_DIR_FD, criu_pass_fd(r, ret->image_fd));
 	protobuf_add_number(&r->options, CRIU_WORK_DIR_FD, criu_pass_fd(r, ret->work_fd));
 	protobuf_add_number(&r->options, CRIU_LOG_LEVEL, LOG_LEVEL_DEBUG);

@@ -146,7 +146,7 @@ class Checkpoint(RuntimeTest):
     def test_twice(self):
         name = self.counting()
         self.again(name)
-        shutil.rmtree(self.image)
+        # Into the same directory.
         self.again(name)
         self.wait_count(3)
 
@@ -289,6 +289,36 @@ class Checkpoint(RuntimeTest):
             self.wait_count(2)
             self.ok("delete", "--force", name)
             holder.stdin.close()
+
+    def test_pid_namespace_that_is_given(self):
+        # Its first process collects what has ended, so that the same numbers are free again.
+        with subprocess.Popen(["unshare", "-p", "-f", "--kill-child", "sh", "-c", "while :; do sleep 0.05; done"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as holder:
+            try:
+                path = f"/proc/{holder.pid}/ns/pid_for_children"
+                own = os.readlink("/proc/self/ns/pid")
+                wait_for(lambda: os.readlink(path) != own, "the namespace")
+                self.namespace("pid", path)
+                name = self.counting()
+                pid = self.state(name)["pid"]
+                self.checkpoint(name)
+                wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the process to be gone")
+                self.restore(name)
+                pid = self.state(name)["pid"]
+                self.assertEqual(os.readlink(f"/proc/{pid}/ns/pid"), os.readlink(path))
+                self.wait_count(2)
+                self.ok("delete", "--force", name)
+            finally:
+                holder.kill()
+
+    def test_options_in_a_file_that_an_annotation_names(self):
+        options = os.path.join(self.work, "criu.conf")
+        with open(options, "w") as out:
+            out.write(f"log-file={self.work}/own.log\n")
+        self.config["annotations"] = {"org.criu.config": options}
+        name = self.counting()
+        self.checkpoint(name)
+        self.assertIn("finished successfully", read(os.path.join(self.work, "own.log")))
 
     def test_cgroup_namespace(self):
         self.namespace("cgroup")
