@@ -27,7 +27,8 @@ static _Noreturn void watch(struct engine *engine, const struct workload *worklo
 	/* Whoever reads what the command writes shall not wait for us. */
 	for (int i = 0; null_fd >= 0 && i < 3; i++)
 		dup2(null_fd, i);
-	if (fd_read_full(fd, &byte, 1) != 0)
+	/* Only now is there somebody who watches. */
+	if (send(fd, "", 1, MSG_NOSIGNAL) != 1 || fd_read_full(fd, &byte, 1) != 0)
 		_exit(0);
 	if (live_read(engine, workload->id, &live) == 0 && live.paused &&
 	    isolation_of(workload->config.isolation)->resume(engine, workload->id, NULL) == 0)
@@ -38,24 +39,31 @@ static _Noreturn void watch(struct engine *engine, const struct workload *worklo
 int guard_begin(struct engine *engine, const struct workload *workload, struct guard *ret,
 		struct error *err)
 {
+	struct guard guard;
 	int fds[2];
-	pid_t pid;
+	char ready;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return fail(err, -errno, "prepare to pause");
-	pid = fork();
-	if (pid == 0) {
+	guard.pid = fork();
+	if (guard.pid == 0) {
 		close(fds[1]);
 		watch(engine, workload, fds[0]);
 	}
 	close(fds[0]);
-	if (pid < 0) {
+	if (guard.pid < 0) {
 		int rc = -errno;
 
 		close(fds[1]);
 		return fail(err, rc, "prepare to pause");
 	}
-	*ret = (struct guard){.fd = fds[1], .pid = pid};
+	guard.fd = fds[1];
+	if (fd_read_full(guard.fd, &ready, 1) != 1) {
+		guard_end(&guard);
+		return refuse(err, -EIO,
+			      "prepare to pause: the process that was to watch has ended");
+	}
+	*ret = guard;
 	return 0;
 }
 
