@@ -98,6 +98,8 @@ PROGRAM(long_null_loses_rpl, 64,
 PROGRAM(long_hypercall, 64, "mov eax, 0x7fff; vmmcall; int3");
 PROGRAM(long_amd_configuration, 64, /* HWCR and a performance counter's selector */
 	"mov ecx, 0xc0010015; rdmsr; wrmsr; mov ecx, 0xc0010000; rdmsr; wrmsr; add eax, edx; int3");
+PROGRAM(long_no_bounds, 64, /* BNDCU of an address, BNDMK: nothing without MPX */
+	"mov eax, 42; .byte 0xf2, 0x0f, 0x1a, 0xc0, 0xf3, 0x0f, 0x1b, 0x00; int3");
 PROGRAM(long_jump_not_canonical, 64, "mov rax, 0x800000000000; jmp rax");
 PROGRAM(long_pcid, 64,
 	"mov rax, cr4; bts rax, 17; mov cr4, rax; mov rax, cr3; or eax, 5; bts rax, 63\n"
@@ -186,6 +188,7 @@ static const struct program programs[] = {
 	TRAPS(long_breakpoint_bits, GUEST_LONG_KERNEL, 42),
 	RUNS_WITH(long_hypercall, GUEST_LONG_KERNEL, (uint64_t)-1000, NEED_PRECISE),
 	RUNS_WITH(long_amd_configuration, GUEST_LONG_KERNEL, 0, NEED_PRECISE | NEED_AMD),
+	RUNS_WITH(long_no_bounds, GUEST_LONG_KERNEL, 42, NEED_PRECISE),
 	FAULTS(long_jump_not_canonical, GUEST_LONG_KERNEL, 13, 0),
 	RUNS_WITH(long_pcid, GUEST_LONG_KERNEL, 0x1005, NEED_PRECISE),
 	FAULTS(long_pcid_needs_zero, GUEST_LONG_KERNEL, 13, 0),

@@ -106,6 +106,57 @@ static void an_nmi_wakes_a_halted_cpu(void **data)
 	assert_true(state.events.nmi_blocked);
 }
 
+static void two_nmis_at_once_are_both_served(void **data)
+{
+	static const uint8_t loop[] = {0xeb, 0xfe};
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	start(g, loop, sizeof(loop), &state);
+	for (unsigned int i = 0; i < 3; i++)
+		g->vm->accel->request(g->vcpu, CPU_REQUEST_NMI, 0);
+	assert_true(guest_run_to_fault(g, &state, &fault));
+	assert_int_equal(fault.vector, 2);
+	assert_true(state.events.nmi_pending);
+	state.events.nmi_blocked = false; /* as after its IRET, with the one that waits */
+	state.rip = GUEST_CODE;
+	assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	assert_true(guest_run_to_fault(g, &state, &fault));
+	assert_int_equal(fault.vector, 2);
+	assert_false(state.events.nmi_pending);
+}
+
+static void *nmi_soon(void *data)
+{
+	struct guest *g = data;
+
+	for (volatile unsigned int i = 0; i < 20000; i++)
+		;
+	g->vm->accel->request(g->vcpu, CPU_REQUEST_NMI, 0);
+	return NULL;
+}
+
+/* sti; nop; cli; jmp back: nothing but the request ends its blocks, and half of the time it comes to
+ * where STI holds it back. */
+static void an_nmi_reaches_a_loop_of_interrupt_shadows(void **data)
+{
+	static const uint8_t loop[] = {0xfb, 0x90, 0xfa, 0xeb, 0xfb};
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+	pthread_t thread;
+
+	for (unsigned int i = 0; i < 30; i++) {
+		start(g, loop, sizeof(loop), &state);
+		pthread_create(&thread, NULL, nmi_soon, g);
+		assert_true(guest_run_to_fault(g, &state, &fault));
+		pthread_join(thread, NULL);
+		assert_int_equal(fault.vector, 2);
+		assert_int_not_equal(fault.rip, GUEST_CODE + 1); /* not right behind STI */
+	}
+}
+
 /* mov eax, imm32; int3 */
 static void set_constant(struct guest *g, uint32_t value)
 {
@@ -285,6 +336,8 @@ int main(void)
 		TEST(a_kick_ends_an_endless_loop),
 		TEST(a_halted_cpu_sleeps_until_the_kick),
 		TEST(an_nmi_wakes_a_halted_cpu),
+		TEST(two_nmis_at_once_are_both_served),
+		TEST(an_nmi_reaches_a_loop_of_interrupt_shadows),
 		TEST(code_that_a_device_writes_is_decoded_again),
 		TEST(the_dirty_log_names_written_pages),
 		TEST(saved_state_continues_in_another_machine),

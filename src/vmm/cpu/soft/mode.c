@@ -159,7 +159,8 @@ void soft_reset(struct soft *c, bool init)
 	c->cr2 = c->cr3 = c->cr4 = c->cr8 = c->efer = 0;
 	c->debug = (struct soft_debug){.dr6 = DR6_FIXED, .dr7 = DR7_FIXED};
 	c->cpl = 0;
-	c->shadow = c->debug_shadow = c->nmi_blocked = c->nmi_pending = c->interrupt_waits = false;
+	c->shadow = c->debug_shadow = c->nmi_blocked = c->interrupt_waits = false;
+	c->nmi_pending = 0;
 	c->delivering = -1;
 	c->restarts = false;
 	c->op = NULL;

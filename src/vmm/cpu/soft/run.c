@@ -48,11 +48,16 @@ static void sleep_until_request(struct soft *c)
 
 static void take_nmi(struct soft *c)
 {
-	if (take_request(c, REQUEST_NMI))
-		c->nmi_pending = true;
+	unsigned int most = c->nmi_blocked ? 1 : 2;
+
+	if (take_request(c, REQUEST_NMI)) {
+		unsigned int all = c->nmi_pending + atomic_exchange(&c->nmis, 0);
+
+		c->nmi_pending = (uint8_t)(all < most ? all : most);
+	}
 	if (!c->nmi_pending || c->nmi_blocked || c->shadow)
 		return;
-	c->nmi_pending = false;
+	c->nmi_pending--;
 	c->nmi_blocked = true;
 	c->activity = CPU_RUNNABLE;
 	soft_deliver(c, VECTOR_NMI, EVENT_EXTERNAL, 0);
@@ -111,6 +116,8 @@ static bool take_requests(struct soft *c)
 {
 	uint32_t requests = atomic_load(&c->requests);
 
+	if (requests & REQUEST_ONE)
+		take_request(c, REQUEST_ONE);
 	if (requests & (REQUEST_INIT | REQUEST_STARTUP))
 		run_take_start(c);
 	if (take_request(c, REQUEST_FLUSH))
@@ -173,6 +180,8 @@ static void run_one(struct soft *c)
 		check_breakpoints(c);
 	c->shadow = c->debug_shadow = false;
 	c->flags &= ~(uint64_t)FLAG_RF; /* before it: IRET sets it for the next one */
+	/* Its block may lead to others; what waited for the shadow's end would wait for theirs, too. */
+	atomic_fetch_or(&c->requests, REQUEST_ONE);
 	run_chain(c, (uint32_t)(c->key & ((1u << MODE_BITS) - 1)) | MODE_ONE);
 	if (step && c->op == NULL && !c->debug_shadow) {
 		c->debug.pending |= DR6_BS;
@@ -183,9 +192,9 @@ static void run_one(struct soft *c)
 static bool wants_single(struct soft *c)
 {
 	uint32_t requests = atomic_load_explicit(&c->requests, memory_order_relaxed);
+	bool waits = requests || c->interrupt_waits || (c->nmi_pending && !c->nmi_blocked);
 
-	return requests & REQUEST_STEP || (c->shadow && (requests || c->interrupt_waits)) ||
-	       (c->flags & FLAG_RF);
+	return requests & REQUEST_STEP || (c->shadow && waits) || (c->flags & FLAG_RF);
 }
 
 static enum cpu_exit loop(struct soft *c)

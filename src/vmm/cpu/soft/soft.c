@@ -248,6 +248,8 @@ static void soft_request_vcpu(struct vcpu *vcpu, enum cpu_request request, unsig
 	};
 	struct soft *c = cpu_of(vcpu);
 
+	if (request == CPU_REQUEST_NMI)
+		atomic_fetch_add(&c->nmis, 1);
 	if (request == CPU_REQUEST_STARTUP)
 		c->startup_vector = (uint8_t)argument;
 	soft_request(c, bits[request]);

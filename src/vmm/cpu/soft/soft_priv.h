@@ -147,6 +147,7 @@ enum soft_request {
 	REQUEST_DROP = 1 << 6, /* pages of decoded code were written by others: see drops */
 	REQUEST_STEP = 1 << 7, /* one instruction at a time: TF or instruction breakpoints */
 	REQUEST_TRAP = 1 << 8, /* a data breakpoint was hit: #DB after this instruction */
+	REQUEST_ONE = 1 << 9,  /* of the run loop's own: come back after one instruction */
 };
 
 struct soft;
@@ -272,9 +273,10 @@ struct soft {
 	bool shadow;       /* interrupts wait for one more instruction */
 	bool debug_shadow; /* and so do traps of the debug registers: after a load of SS */
 	bool nmi_blocked;
-	bool nmi_pending, interrupt_waits;
-	int delivering;   /* the exception that is being delivered, for #DF; -1: none */
-	uint8_t activity; /* enum cpu_activity */
+	bool interrupt_waits;
+	uint8_t nmi_pending; /* one is kept while another is served; two if they come at once */
+	int delivering;      /* the exception that is being delivered, for #DF; -1: none */
+	uint8_t activity;    /* enum cpu_activity */
 	struct cpu_segment segments[CPU_SEGMENTS], ldt, tr;
 	struct cpu_table gdt, idt;
 	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0, apic_base;
@@ -308,6 +310,7 @@ struct soft {
 	unsigned int drop_count; /* more than SOFT_DROPS_MAX: all */
 	gpa_t drops[SOFT_DROPS_MAX];
 	uint8_t startup_vector;
+	_Atomic unsigned int nmis; /* that came since REQUEST_NMI was taken last */
 
 	_Alignas(64) struct tlb_entry tlbs[TLBS][SOFT_TLB_SIZE];
 	struct jump_entry jump[SOFT_JUMP_SIZE];

@@ -14,7 +14,7 @@ static void get_events(const struct soft *c, struct cpu_events *e)
 {
 	*e = (struct cpu_events){
 		.activity = c->activity,
-		.nmi_pending = c->nmi_pending || atomic_load(&c->requests) & REQUEST_NMI,
+		.nmi_pending = c->nmi_pending || atomic_load(&c->nmis),
 		.nmi_blocked = c->nmi_blocked,
 		.interrupt_shadow = c->shadow,
 	};
@@ -73,13 +73,11 @@ static void set_events(struct soft *c, const struct cpu_state *s)
 	const struct cpu_events *e = &s->events;
 
 	c->activity = (uint8_t)e->activity;
-	c->nmi_pending = e->nmi_pending;
+	c->nmi_pending = e->nmi_pending; /* the run loop looks before its first block */
 	c->nmi_blocked = e->nmi_blocked;
 	c->shadow = e->interrupt_shadow;
 	c->debug_shadow = false;
 	c->interrupt_waits = true; /* ask once: the APIC may hold one */
-	if (e->nmi_pending)
-		soft_request(c, REQUEST_NMI);
 	if (e->exception_pending && e->exception_vector == VECTOR_DB) {
 		c->debug.pending = s->dr6 & (0xf | DR6_BS);
 		soft_request(c, REQUEST_TRAP);

@@ -10,6 +10,7 @@
 struct api {
 	__typeof__(&ZydisDecoderInit) decoder_init;
 	__typeof__(&ZydisDecoderDecodeFull) decode_full;
+	__typeof__(&ZydisDecoderEnableMode) enable_mode;
 	__typeof__(&ZydisFormatterInit) formatter_init;
 	__typeof__(&ZydisFormatterFormatInstruction) format;
 };
@@ -17,6 +18,7 @@ struct api {
 static const struct dylib_symbol symbols[] = {
 	DYLIB_SYMBOL(struct api, decoder_init, "ZydisDecoderInit"),
 	DYLIB_SYMBOL(struct api, decode_full, "ZydisDecoderDecodeFull"),
+	DYLIB_SYMBOL(struct api, enable_mode, "ZydisDecoderEnableMode"),
 	DYLIB_SYMBOL(struct api, formatter_init, "ZydisFormatterInit"),
 	DYLIB_SYMBOL(struct api, format, "ZydisFormatterFormatInstruction"),
 };
@@ -45,6 +47,9 @@ int zydis_load(struct error *err)
 					 ZYDIS_STACK_WIDTH_32);
 		library.api.decoder_init(&library.decoders[2], ZYDIS_MACHINE_MODE_LONG_64,
 					 ZYDIS_STACK_WIDTH_64);
+		/* A CPU without MPX does nothing where one with it checks bounds. */
+		for (unsigned int i = 0; i < array_size(library.decoders); i++)
+			library.api.enable_mode(&library.decoders[i], ZYDIS_DECODER_MODE_MPX, 0);
 		library.api.formatter_init(&library.formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 		library.loaded = true;
 	}
