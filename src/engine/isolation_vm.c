@@ -235,9 +235,12 @@ static int end_vmm(struct engine *engine, const char *id, struct error *err)
 
 int vm_destroy(struct engine *engine, const char *id, struct error *err)
 {
-	static const char *const names[] = {"vsock", "vmm", "initrd", "end", "control", "report"};
+	static const char *const names[] = {"vsock",   "vmm",    "initrd",      "end",
+					    "control", "report", VM_CGROUP_NAME};
 	int rc = end_vmm(engine, id, err);
 
+	if (rc == 0)
+		rc = vm_cgroup_remove(engine->state, id, err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < array_size(names); i++) {

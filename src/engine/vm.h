@@ -6,6 +6,7 @@
  *     vm_devices.c     devices of the host as disks
  *     vm_disk.c        the writable layer's disk
  *     vm_template.c    snapshots of booted machines
+ *     vm_cgroup.c      the machine's own limits on the host
  *     vm_train.c       a trial start, from which the starts after it learn
  *     vm_files.c       its files as tars
  *     vm_agent.c       talking with the agent in the machine (guest/protocol.h)
@@ -24,7 +25,7 @@
  *
  * Files in <state>/<id>/: vsock and control (the machine's sockets), vmm (the VMM's pid and start time, and on further
  * lines those of others that must have ended), initrd (while
- * it starts), end (what is to be told of its end).
+ * it starts), end (what is to be told of its end), cgroup (the machine's control group).
  *
  * Invariants
  *   V1  the VMM dies with its attendant, the attendant with the monitor (parent death signals).
@@ -87,6 +88,18 @@ int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t siz
 /* How it is mounted if it goes with its workload. */
 #define VM_DISK_OPTIONS_REMOVED "noinit_itable,nobarrier"
 #define VM_DISK_NAME "disk.ext4" /* in the workload's directory */
+
+/* --- vm_cgroup.c ----------------------------------------------------------------------------------- */
+
+/* What the plan says as "host": a control group with room for so much guest memory, so many vCPUs, and,
+ * unless 0, so many billionths of a CPU. */
+json_t *vm_cgroup_plan(const char *id, int64_t memory_bytes, unsigned int cpus, int64_t nano_cpus);
+/* Makes it and goes into it, with what the caller starts from then on; noted in a file first. `plan` NULL:
+ * nothing. */
+int vm_cgroup_enter(int state_fd, const char *id, const json_t *plan, struct error *err) must_check;
+/* Kills what is in it, and removes it; none is success. */
+int vm_cgroup_remove(const char *state, const char *id, struct error *err) must_check;
+#define VM_CGROUP_NAME "cgroup" /* in the state directory of the workload */
 
 /* --- vm_agent.c ------------------------------------------------------------------------------------ */
 

@@ -451,6 +451,7 @@ static int begin(const struct birth *b, struct error *err)
 {
 	struct attendant *a = b->attendant;
 	sigset_t held;
+	int rc;
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != b->parent)
 		return fail(err, -ESRCH, "stay with the monitor");
@@ -460,6 +461,9 @@ static int begin(const struct birth *b, struct error *err)
 		return fail(err, -errno, "create a session");
 	if (a->terminal && ioctl(a->stdio[0], TIOCSCTTY, 0) < 0)
 		return fail(err, -errno, "take the terminal");
+	if (b->plan &&
+	    (rc = vm_cgroup_enter(a->state_fd, a->id, json_object_get(b->plan, "host"), err)) < 0)
+		return rc;
 	return b->plan ? attendant_start_machine(a, b->plan, err)
 		       : attendant_start_exec(a, b->exec, err);
 }

@@ -556,8 +556,14 @@ static int fill(struct work *w, const struct image_config *image, struct error *
 	json_object_set(plan, "command", w->command);
 	json_object_set_new(plan, "boots", json_boolean(w->boots));
 	json_object_set_new(plan, "prepare", prepare);
-	if (run != NULL)
+	if (run != NULL) {
+		const struct workload_config *c = &w->workload->config;
+
 		json_object_set_new(plan, "run", run);
+		json_object_set_new(plan, "host",
+				    vm_cgroup_plan(w->workload->id, memory_size(c), cpu_count(c),
+						   c->nano_cpus));
+	}
 	w->plan.text = json_text(plan);
 	json_decref(plan);
 	return 0;
