@@ -141,6 +141,22 @@ nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
 	pull_succeeds
 }
 
+@test "a registry that lies about manifest and configuration" {
+	local manifest config name
+	serve '[{"noise": 1000}]'
+	read -r manifest config < <(python3 -c 'import json, sys
+read = lambda name: json.load(open(sys.argv[1] + name))
+manifest = read("/index.json")["manifests"][0]["digest"]
+print(manifest, read("/blobs/sha256/" + manifest[7:])["config"]["digest"])' "$TEST_DIR/layout")
+	IMAGE=${IMAGE%:1}@$manifest
+	for name in "$manifest" "$config"; do
+		echo "{\"do\": \"flip\", \"match\": \"$name\", \"after\": 40}" >"$TEST_DIR/registry/fault"
+		pull_fails "$name"
+	done
+	all_is_well
+	pull_succeeds
+}
+
 @test "a layer of many entries in bounded memory" {
 	local files=${BERTH_PULL_FILES:-100000}
 	serve "[{\"noise\": 100, \"files\": $files}]"
