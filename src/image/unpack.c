@@ -362,12 +362,13 @@ static int unpack_finish(struct layer_body *b, const struct digest *diffid, stru
 	for (uint32_t i = b->tree->dir_count; i-- > 0 && rc >= 0;)
 		if (tree_kind(b->tree, b->tree->dirs[i].node) == NODE_DIR)
 			rc = finish_dir(b, &b->tree->dirs[i], err);
+	/* Before that a file system may not have decided how many blocks it needs. */
+	if (rc >= 0 && syncfs(b->fd) < 0)
+		rc = fail(err, -errno, "write the layer");
 	if (rc >= 0)
 		rc = layer_directory.digest(b->layers_fd, b->name, &ret->digest, err);
 	if (rc >= 0)
 		rc = layer_directory.size(b->layers_fd, b->name, &ret->size_bytes, err);
-	if (rc >= 0 && syncfs(b->fd) < 0)
-		rc = fail(err, -errno, "write the layer");
 	if (rc < 0)
 		return rc;
 	layer_file_name(name, &layer_directory, diffid);
