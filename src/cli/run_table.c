@@ -172,7 +172,9 @@ const struct command run_command = {
 	.summary = "Run a command in a new container",
 	.description =
 		"Makes a container from an image, starts it, and connects its output (and with -i its "
-		"input) to the terminal until it ends.\n\nThe exit code is that of the command; 125 if "
+		"input) to the terminal until it ends. With --vm --disk FILE there is no image: a "
+		"virtual machine starts the system that is on the disk, and the terminal is its serial "
+		"console.\n\nThe exit code is that of the command; 125 if "
 		"berth failed, 126 if the command cannot be run, 127 if it is not there, and 128+N if "
 		"signal N ended it.",
 	.examples =

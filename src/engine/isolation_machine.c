@@ -57,7 +57,7 @@ static int refuse_start(struct engine *engine, const char *id, struct error *err
 
 /* What vm_destroy looks for, should the monitor be killed: the VMM and its child in the jail, which has
  * the disks. */
-static int note_processes(int state_fd, const char *id, pid_t vmm)
+static int note_processes(int state_fd, const char *id, pid_t vmm, struct error *err)
 {
 	own_mem pid_t *children = NULL;
 	own_buf struct buf text = {0};
@@ -66,14 +66,14 @@ static int note_processes(int state_fd, const char *id, pid_t vmm)
 	int rc = proc_start_time(vmm, &ticks);
 
 	if (rc < 0)
-		return rc;
+		return fail(err, rc, "look at the virtual machine's process");
 	buf_format(&text, "%d %llu\n", (int)vmm, (unsigned long long)ticks);
 	count = proc_children(vmm, &children);
 	for (size_t i = 0; i < count; i++)
 		if (proc_start_time(children[i], &ticks) == 0)
 			buf_format(&text, "%d %llu\n", (int)children[i], (unsigned long long)ticks);
 	return file_write(state_fd, vm_path(id, "vmm").text, text.data, text.len, 0600,
-			  FILE_WRITE_PLAIN, NULL);
+			  FILE_WRITE_PLAIN, err);
 }
 
 /* Until it answers, or has ended. */
@@ -157,9 +157,12 @@ static int start(struct engine *engine, const char *id, const struct plan *plan,
 	rc = spawn(state_fd, id, text, ends, &pidfd, &pid, err);
 	if (rc < 0)
 		return rc;
-	rc = await_machine(engine, state_fd, id, pidfd, err);
-	if (rc == 0 && (rc = note_processes(state_fd, id, pid)) < 0)
-		rc = fail(err, rc, "note the virtual machine's processes");
+	/* Twice: it has no child yet, but we may be killed while we wait. */
+	rc = note_processes(state_fd, id, pid, err);
+	if (rc == 0)
+		rc = await_machine(engine, state_fd, id, pidfd, err);
+	if (rc == 0)
+		rc = note_processes(state_fd, id, pid, err);
 	if (rc < 0) {
 		/* It can only have ended already. */
 		(void)!proc_signal(pidfd, SIGKILL);

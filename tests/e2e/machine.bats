@@ -67,7 +67,7 @@ says() {
 	machine run -di --name m
 	soon says m ready
 	berth kill --signal USR1 m
-	printf d | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	printf d | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --sig-proxy=false m &
 	soon says m deaf
 	berth stop --time 1 m
 	expect "$(berth inspect -f '{{.State.ExitCode}}' m)" 137
@@ -100,7 +100,7 @@ says() {
 	berth pause m
 	expect "$(berth ps --format '{{.State}}')" paused
 	berth unpause m
-	printf r | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	printf r | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --sig-proxy=false m &
 	twice() { [ "$(berth logs m | grep -c ready)" -eq "$1" ]; }
 	soon twice 2
 	# The plug is pulled from outside: that is a failure.
@@ -132,13 +132,13 @@ says() {
 	"$BERTH" disk convert "$DISK" "$TEST_DIR/disk.qcow2"
 	DISK=$TEST_DIR/disk.qcow2 machine run -di --name m --disk "$TEST_DIR/two.raw,format=raw"
 	soon says m ready
-	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach m &
+	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --sig-proxy=false m &
 	soon says m written
 	berth stop --time 30 m
 	expect "$(head -c 512 "$TEST_DIR/two.raw" | sha256sum)" "$(head -c 512 "$DISK" | sha256sum)"
 	DISK=$TEST_DIR/disk.qcow2 machine run -di --name r --disk "$TEST_DIR/two.raw,format=raw,ro"
 	soon says r ready
-	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach r &
+	printf w | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --sig-proxy=false r &
 	soon says r failed
 	berth stop --time 30 r
 }
@@ -188,12 +188,15 @@ local-hostname: box"
 	id=$(machine create --name m --firmware uefi --cpus 2)
 	run timeout 120 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a m
 	[ "$status" -eq 0 ]
+	# It has reset itself in between.
 	expect_in "$output" the-first-time
 	expect_in "$output" ACPI-found
+	expect_in "$output" once-again
 	[ -e "$TEST_DIR/root/workloads/$id/vars.fd" ]
 	run timeout 120 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a m
 	[ "$status" -eq 0 ]
 	expect_in "$output" once-again
+	[[ "$output" != *the-first-time* ]]
 	berth rm m
 	[ ! -e "$TEST_DIR/root/workloads/$id" ]
 	run machine create --firmware coreboot
@@ -330,8 +333,8 @@ make_writer() {
 
 # type TEXT: on the machine's console.
 type_in() {
-	printf '%s\r' "$1" | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach sys \
-		>/dev/null || true
+	printf '%s\r' "$1" | timeout 5 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach \
+		--sig-proxy=false sys >/dev/null || true
 }
 
 # long COMMAND...: waits up to fifteen minutes.

@@ -1,5 +1,6 @@
 /* A program for UEFI firmware, with its headers written by hand (PE32+, Microsoft's PE format): says whether
- * its variable is there, sets it, says whether there are ACPI tables, and powers the machine off. */
+ * its variable is there, sets it, says whether there are ACPI tables, and resets the machine if it was not,
+ * or else powers it off. */
 	.set	ALIGN, 0x1000
 	.set	BASE, 0
 	.text
@@ -45,6 +46,7 @@ text:	/* rcx: our handle, rdx: the system table */
 	call	*0x48(%rax)
 	lea	again(%rip), %rdx
 	test	%rax, %rax
+	setnz	new(%rip)
 	jz	1f
 	lea	first(%rip), %rdx
 1:	call	say
@@ -79,8 +81,12 @@ text:	/* rcx: our handle, rdx: the system table */
 	dec	%rcx
 	jmp	2b
 4:	call	say
-	/* ResetSystem(shutdown, 0, 0, NULL) */
+	/* ResetSystem(shutdown or cold, 0, 0, NULL) */
 	mov	$2, %ecx
+	cmpb	$0, new(%rip)
+	jz	6f
+	xor	%ecx, %ecx
+6:
 	xor	%edx, %edx
 	xor	%r8, %r8
 	xor	%r9, %r9
@@ -104,6 +110,7 @@ vendor:	.long	0x5a3c1d10
 	.byte	0x91, 0x11, 0x42, 0x45, 0x52, 0x54, 0x48, 0x21
 size:	.quad	4
 data:	.long	0x68747262
+new:	.byte	0
 	.macro	wide text
 	.irpc	c, "\text"
 	.ascii	"\c\0"
