@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/dylib.h"
 #include "base/file.h"
@@ -182,13 +183,24 @@ static void parse_content_range(const char *line, size_t len, struct http_respon
 		r->offset = strtoull(range, NULL, 10);
 }
 
+/* A number of seconds, or a point in time (RFC 9110, 10.2.3). */
 static void parse_retry_after(const char *line, size_t len, struct http_response *r)
 {
 	own_mem char *value = header_value(line, len, "retry-after");
+	struct tm tm = {0};
 	uint64_t seconds;
+	int64_t left;
 
-	if (value != NULL && str_to_uint(value, RETRY_AFTER_MAX_S, &seconds) == 0)
+	if (value == NULL)
+		return;
+	if (str_to_uint(value, RETRY_AFTER_MAX_S, &seconds) == 0) {
 		r->retry_after_s = (int)seconds;
+	} else if (strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &tm) != NULL) {
+		left = timegm(&tm) - time(NULL);
+		r->retry_after_s = (int)(left < 0                   ? 0
+					 : left > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S
+								    : left);
+	}
 }
 
 static void parse_chunk_min(const char *line, size_t len, struct http_response *r)

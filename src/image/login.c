@@ -65,7 +65,7 @@ int image_login(const char *name, const char *user, const char *password,
 	explicit_bzero(pair, strlen(pair));
 	if (rc == 0)
 		rc = credentials_store(r.auth_file, host, &credentials, err);
-	return rc < 0 ? refuse(err, rc, "log in to %s", host) : 0;
+	return rc;
 }
 
 int image_logout(const char *name, const struct image_remote *remote, struct error *err)

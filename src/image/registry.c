@@ -208,6 +208,7 @@ int registry_send(struct registry *r, struct http_request *q, const char *url, c
 		struct error why = {0};
 		int rc = send_once(r, q, url, path, response, &why);
 
+		r->retry_after_s = response->retry_after_s;
 		if (rc < 0 && url == NULL && fall_back_to_http(r, rc)) {
 			r->scheme = "http";
 			continue;
@@ -396,7 +397,7 @@ int registry_blob(struct registry *r, const struct digest *digest, uint64_t size
 				*err = why;
 			return rc;
 		}
-		registry_wait(tries - 1, 0);
+		registry_wait(tries - 1, r->retry_after_s);
 	}
 	return 0;
 }

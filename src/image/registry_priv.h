@@ -16,6 +16,7 @@ struct registry {
 	unsigned int tries;
 	struct credentials credentials;
 	bool credentials_known; /* looked for */
+	int retry_after_s;      /* what the last answer said; 0: nothing */
 	const struct image_remote *remote;
 	char **warned;       /* what it has told the user already */
 	char **also;         /* other repositories that a token shall let us read */

@@ -102,7 +102,7 @@ static int upload_whole(struct registry *r, const struct digest *digest, int fd,
 				*err = why;
 			return rc;
 		}
-		registry_wait(tries - 1, 0);
+		registry_wait(tries - 1, r->retry_after_s);
 	}
 }
 

@@ -166,7 +166,7 @@ static int send_piece(struct registry_upload *u, struct piece *p, struct error *
 				*err = why;
 			return rc;
 		}
-		registry_wait(tries - 1, 0);
+		registry_wait(tries - 1, u->registry->retry_after_s);
 		rc = ask_progress(u, &arrived, err);
 		if (rc < 0)
 			return rc;
@@ -285,6 +285,6 @@ int registry_upload_file(struct registry *r, const struct digest *digest, int fd
 				*err = why;
 			return rc;
 		}
-		registry_wait(tries - 1, 0);
+		registry_wait(tries - 1, r->retry_after_s);
 	}
 }

@@ -169,6 +169,15 @@ make_index() {
 	berth push -q busybox "$busy/a:1" >/dev/null
 	[ $((SECONDS - before)) -ge 2 ]
 	berth pull -q "$busy/a:1" >/dev/null
+	# A date, for what cannot simply be repeated: the bytes of blobs, whole and in pieces.
+	zot dated busy-upload=1
+	before=$SECONDS
+	berth push -q busybox "$dated/a:1" >/dev/null
+	[ $((SECONDS - before)) -ge 1 ]
+	zot again busy-upload=1
+	before=$SECONDS
+	berth copy -q "$dated/a:1" "$again/a:1" >/dev/null
+	[ $((SECONDS - before)) -ge 1 ]
 }
 
 # attach REGISTRY/NAME DIGEST TYPE: puts an artifact with that subject there, by curl.

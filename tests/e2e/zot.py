@@ -6,16 +6,17 @@ never does: the referrers API, a least size of pieces, tokens for each repositor
 
 Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N lose their connection in
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
-busy=N (the first N requests get 429), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
+busy=N (the first N requests get 429), busy-upload=N (the first N that bring bytes of blobs do, with a date), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
 only with POST, for this refresh token), notes (the log says which requests have an Authorization),
 warning=TEXT (with every answer), no-delete (of manifests; no-delete=tag: of tags), stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
-import base64, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
+import base64, email.utils, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
 
 port_file, log_file, *words = sys.argv[1:]
 options = dict(w.partition("=")[::2] for w in words)
 blobs, manifests, tags, uploads = {}, {}, {}, {}
-counts = {"break": int(options.get("break", 0)), "busy": int(options.get("busy", 0))}
+counts = {"break": int(options.get("break", 0)), "busy": int(options.get("busy", 0)),
+          "busy-upload": int(options.get("busy-upload", 0))}
 log = open(log_file, "a", buffering=1)
 
 
@@ -69,6 +70,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             counts["busy"] -= 1
             self.body()
             return self.error(429, "TOOMANYREQUESTS", Retry_After="1")
+        if counts["busy-upload"] > 0 and self.command in ("PUT", "PATCH") and "/blobs/uploads/" in url.path:
+            counts["busy-upload"] -= 1
+            self.body()
+            when = email.utils.formatdate(time.time() + 2, usegmt=True)
+            return self.error(429, "TOOMANYREQUESTS", Retry_After=when)
         if url.path == "/token" and "identity" in options:
             form = dict(urllib.parse.parse_qsl(self.body().decode()))
             if form.get("grant_type") != "refresh_token" or form.get("refresh_token") != options["identity"]:
