@@ -1,6 +1,7 @@
 /* packages_priv: what the readers of the different databases share. */
 #pragma once
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "image/packages.h"
