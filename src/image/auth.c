@@ -423,6 +423,25 @@ static int change_helper(const char *helper, const char *registry,
 	return rc;
 }
 
+/* Removes all entries of the registry, by whatever name ("https://host/v1/"). Returns whether there were
+ * any. */
+static bool remove_entries(json_t *auths, const char *registry)
+{
+	own_strv char **keys = NULL;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (auths, key, value) {
+		own_mem char *plain = plain_key(key);
+
+		if (str_eq(plain, registry))
+			strv_push(&keys, key);
+	}
+	for (size_t i = 0; keys != NULL && keys[i] != NULL; i++)
+		json_object_del(auths, keys[i]);
+	return keys != NULL;
+}
+
 static int change_entry(json_t *root, const char *registry, const struct credentials *credentials,
 			struct error *err)
 {
@@ -433,13 +452,11 @@ static int change_entry(json_t *root, const char *registry, const struct credent
 		auths = json_object();
 		json_object_set_new(root, "auths", auths);
 	}
-	if (credentials == NULL) {
-		int removed = json_object_del(auths, registry) == 0;
-
-		if (str_eq(registry, "docker.io"))
-			removed |= json_object_del(auths, docker_io_key) == 0;
-		return removed ? 0 : refuse(err, -ENOENT, "not logged in to %s", registry);
-	}
+	/* An old one of another name would be found as well, or instead. */
+	if (!remove_entries(auths, registry) && credentials == NULL)
+		return refuse(err, -ENOENT, "not logged in to %s", registry);
+	if (credentials == NULL)
+		return 0;
 	plain = str_format("%s:%s", credentials->user, credentials->secret);
 	encoded = base64_encode(plain, strlen(plain));
 	explicit_bzero(plain, strlen(plain));

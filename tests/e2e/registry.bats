@@ -111,6 +111,16 @@ id_at_registry() {
 	berth logout "$REGISTRY"
 	run_split berth pull "$REGISTRY/p:1"
 	expect "$status" 125
+	# An entry as old dockers wrote it is replaced, and forgotten.
+	mkdir -p "$HOME/.docker"
+	echo "{\"auths\": {\"https://$REGISTRY/v1/\": {\"auth\": \"$(printf name:old | base64)\"}}}" >"$HOME/.docker/config.json"
+	berth login -u name -p secret "$REGISTRY"
+	berth pull -q "$REGISTRY/p:1" >/dev/null
+	berth logout "$REGISTRY"
+	run_split berth pull "$REGISTRY/p:1"
+	expect "$status" 125
+	run_split berth logout "$REGISTRY"
+	expect "$status" 125
 }
 
 @test "a killed pull is harmless" {
