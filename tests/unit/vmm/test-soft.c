@@ -137,11 +137,11 @@ static void *nmi_soon(void *data)
 	return NULL;
 }
 
-/* sti; nop; cli; jmp back: nothing but the request ends its blocks, and half of the time it comes to
- * where STI holds it back. */
+/* sti; jmp; nop; cli; jmp back: nothing but the request ends the chain of its blocks, and half of the time
+ * it comes to where STI holds it back. */
 static void an_nmi_reaches_a_loop_of_interrupt_shadows(void **data)
 {
-	static const uint8_t loop[] = {0xfb, 0x90, 0xfa, 0xeb, 0xfb};
+	static const uint8_t loop[] = {0xfb, 0xeb, 0x00, 0x90, 0xfa, 0xeb, 0xf9};
 	struct guest *g = *data;
 	struct guest_fault fault;
 	struct cpu_state state;
