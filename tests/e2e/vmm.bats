@@ -46,6 +46,11 @@ vm() {
 	done
 }
 
+@test "locked instructions of two CPUs lose nothing, wherever the operand lies" {
+	run vm --accel soft --cpus 2 --kernel "$guests/locks"
+	[ "$status" -eq 1 ]
+}
+
 @test "test kernels find their name, CPUs, memory and devices" {
 	run vm --accel soft --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
 	[ "$status" -eq 1 ]

@@ -3,6 +3,7 @@
  * chapter 6). Task gates are refused with #GP, as long mode does.
  */
 #include "vmm/cpu/soft/address.h"
+#include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/segment.h"
 
 enum { NOT_DELIVERING = -1 };
@@ -16,6 +17,7 @@ _Noreturn void soft_throw(struct soft *c, enum soft_vector vector, uint32_t erro
 	c->restarts = false;
 	c->op = NULL;
 	c->commit.kind = COMMIT_NONE;
+	soft_unlock_split(c);
 	c->debug.pending = 0;
 	c->fault_vector = (int)vector;
 	c->fault_kind = EVENT_FAULT;

@@ -207,6 +207,13 @@ static void *split(struct soft *c, uint64_t address, unsigned int size, enum sof
 		second_address = (uint32_t)second_address;
 	a = resolve(c, address, access);
 	b = resolve(c, second_address, access);
+	/* Neighbours on the host are one operand to it, and stay atomic. */
+	if (a.host && b.host == a.host + first && !a.coded && !b.coded)
+		return a.host;
+	if (access == ACCESS_MODIFY && !c->split_locked) {
+		pthread_mutex_lock(&c->vm->split_lock);
+		c->split_locked = true;
+	}
 	if (access != ACCESS_WRITE) {
 		copy_in(c, &a, data, first);
 		copy_in(c, &b, data + first, size - first);
@@ -255,6 +262,14 @@ void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, ui
 	return place.host;
 }
 
+void soft_unlock_split(struct soft *c)
+{
+	if (!c->split_locked)
+		return;
+	c->split_locked = false;
+	pthread_mutex_unlock(&c->vm->split_lock);
+}
+
 void soft_commit(struct soft *c)
 {
 	struct commit commit = c->commit;
@@ -268,6 +283,7 @@ void soft_commit(struct soft *c)
 		copy_out(c, commit.gpa, commit.host, commit.data, commit.first_size);
 		copy_out(c, commit.gpa_second, commit.host_second, commit.data + commit.first_size,
 			 commit.size - commit.first_size);
+		soft_unlock_split(c);
 		break;
 	case COMMIT_CODE:
 		cache_written(c, commit.gpa, commit.size);

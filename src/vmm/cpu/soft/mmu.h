@@ -20,6 +20,8 @@ enum { PHYSICAL_BITS = 40 };
 void *soft_memory_slow(struct soft *c, const struct op *op, uint64_t address, uint32_t size_access);
 /* Finishes a write. Called by generated code. */
 void soft_commit(struct soft *c);
+/* Gives split_lock back, if an instruction that does not reach its soft_commit holds it. */
+void soft_unlock_split(struct soft *c);
 
 static inline void *soft_pointer(struct soft *c, uint64_t address, unsigned int size,
 				 enum soft_access access)

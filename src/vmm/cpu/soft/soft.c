@@ -108,6 +108,7 @@ static void soft_close(struct cpu_vm *cpu_vm)
 
 	drop_regions(vm);
 	kept_close(vm->kept);
+	pthread_mutex_destroy(&vm->split_lock);
 	free(vm);
 }
 
@@ -136,6 +137,7 @@ static int soft_open(const struct cpu_vm_config *config, struct cpu_vm **ret_vm,
 		return refuse(err, -EINVAL, "a machine has 1 to %d CPUs, not %u", CPU_VCPUS_MAX,
 			      config->vcpus);
 	vm = mem_new(sizeof(*vm));
+	pthread_mutex_init(&vm->split_lock, NULL);
 	vm->vm.accel = &cpu_accel_soft;
 	vm->vm.client = config->client;
 	vm->vm.tsc_khz = config->tsc_khz ? config->tsc_khz : measure_tsc_khz();

@@ -274,6 +274,7 @@ struct soft {
 	bool debug_shadow; /* and so do traps of the debug registers: after a load of SS */
 	bool nmi_blocked;
 	bool interrupt_waits;
+	bool split_locked;   /* the machine's split_lock is ours until soft_commit */
 	uint8_t nmi_pending; /* one is kept while another is served; two if they come at once */
 	int delivering;      /* the exception that is being delivered, for #DF; -1: none */
 	uint8_t activity;    /* enum cpu_activity */
@@ -329,6 +330,9 @@ struct kept;
 
 struct soft_vm {
 	struct cpu_vm vm;
+	/* Guards operands that are read, changed and written across the border of two pages which are no
+	 * neighbours on the host: they are atomic among themselves. */
+	pthread_mutex_t split_lock;
 	struct kept *kept; /* decoded code of the snapshot's, NULL: none */
 	unsigned int vcpus;
 	_Atomic(struct soft *) cpus[CPU_VCPUS_MAX];
