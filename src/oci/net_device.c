@@ -88,9 +88,9 @@ static int perform(int sock, struct request *r)
 /* --- addresses ---------------------------------------------------------------------------------- */
 
 /* The requests that add the interface's addresses again, one after the other in the buffer. */
-static void keep_address(const struct nlmsghdr *h, unsigned int index, struct buf *ret)
+static void keep_address(struct nlmsghdr *h, unsigned int index, struct buf *ret)
 {
-	const struct ifaddrmsg *message = NLMSG_DATA(h);
+	struct ifaddrmsg *message = NLMSG_DATA(h);
 	struct ifaddrmsg again = {.ifa_family = message->ifa_family,
 				  .ifa_prefixlen = message->ifa_prefixlen};
 	int left = (int)IFA_PAYLOAD(h);
