@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/hex.h"
 #include "base/mem.h"
 #include "image/layer_recipe.h"
 
@@ -444,26 +443,10 @@ static int put_links(struct erofs_body *b, uint64_t *ret_inodes, struct error *e
 	return rc;
 }
 
-/* CRC-32C (Castagnoli) from all ones, not inverted at the end, as the kernel uses it. */
-static uint32_t crc32c(const unsigned char *p, size_t len)
-{
-	uint32_t crc = UINT32_MAX;
-
-	for (size_t i = 0; i < len; i++) {
-		crc ^= p[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
-	}
-	return crc;
-}
-
 static void put_super(struct erofs_body *b, unsigned char *first_block, const struct digest *diffid,
 		      uint64_t inodes)
 {
 	struct erofs_super s = {
-		.magic = EROFS_MAGIC,
-		.compat = EROFS_COMPAT_CHECKSUM | EROFS_COMPAT_MTIME,
-		.block_bits = EROFS_BLOCK_BITS,
 		.root_nid = EROFS_ROOT_AT / EROFS_SLOT,
 		.inodes = inodes,
 		.build_time = b->time.set ? (uint64_t)b->time.seconds : 0,
@@ -471,20 +454,9 @@ static void put_super(struct erofs_body *b, unsigned char *first_block, const st
 		.blocks = (uint32_t)(out_place(&b->out) / EROFS_BLOCK),
 		.incompat = b->any_chunks ? EROFS_INCOMPAT_CHUNKED : 0,
 	};
-	char half[33];
 
-	/* A UUID (of version 8, one's own scheme) that is different for different layers: overlayfs
-	 * tells its lower file systems apart by it. */
-	memcpy(half, digest_hex(diffid), 32);
-	half[32] = '\0';
-	if (hex_parse(half, 16, s.uuid) < 0)
-		memset(s.uuid, 0, sizeof(s.uuid));
-	s.uuid[6] = (s.uuid[6] & 0x0f) | 0x80;
-	s.uuid[8] = (s.uuid[8] & 0x3f) | 0x80;
 	memcpy(first_block + EROFS_SHARED_AT, b->shared.area, sizeof(b->shared.area));
-	memcpy(first_block + EROFS_SUPER_AT, &s, sizeof(s));
-	s.checksum = crc32c(first_block + EROFS_SUPER_AT, EROFS_BLOCK - EROFS_SUPER_AT);
-	memcpy(first_block + EROFS_SUPER_AT, &s, sizeof(s));
+	erofs_put_super(&s, diffid, first_block);
 }
 
 int erofs_complete(struct layer_body *base, const struct digest *diffid, struct layer_info *ret,
@@ -536,6 +508,11 @@ static int erofs_finish(struct layer_body *base, const struct digest *diffid,
 		return fail(err, -errno, "write the layer file");
 	layer_file_name(name, &layer_erofs, diffid);
 	rc = layer_publish(base->layers_fd, base->name, name, &existed, err);
+	/* One of another length is damaged, or it holds its tar and ours does not, or the other way
+	 * round: what is recorded next is ours. */
+	if (rc >= 0 && existed)
+		rc = layer_replace_other(base->layers_fd, base->name, name, ret->size_bytes,
+					 &existed, err);
 	if (rc < 0 || existed)
 		return rc;
 	base->name[0] = '\0';

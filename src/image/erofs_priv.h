@@ -5,6 +5,7 @@
  *   erofs_meta   blocks with inodes and tails, packed tightly
  *   erofs_inode  what an inode with its attributes looks like
  *   erofs_dir    directories, all of them at the end
+ *   erofs_super  the superblock
  *   erofs        the format's functions, which put them together
  */
 #pragma once
@@ -132,6 +133,13 @@ size_t erofs_put_inode(unsigned char out[static 64], const struct erofs_inode *i
 		       size_t xattr_bytes, const struct erofs_time *time);
 /* How long it will be. */
 size_t erofs_inode_len(const struct erofs_inode *inode, const struct erofs_time *time);
+
+/* --- erofs_super --- */
+
+/* Fills what is the same in all of our files, the UUID and the checksum, and puts it into the first block, which
+ * is complete but for it. */
+void erofs_put_super(struct erofs_super *super, const struct digest *diffid,
+		     unsigned char *first_block);
 
 /* --- erofs_dir --- */
 

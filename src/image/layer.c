@@ -108,6 +108,20 @@ int layer_publish(int layers_fd, const char *unfinished, const char *name, bool 
 	return rc < 0 ? fail(err, rc, "write the directory of layers") : 0;
 }
 
+int layer_replace_other(int layers_fd, const char *unfinished, const char *name, uint64_t bytes,
+			bool *ret_stays, struct error *err)
+{
+	struct stat st;
+	int rc;
+
+	*ret_stays = fstatat(layers_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		     (uint64_t)st.st_size == bytes;
+	if (*ret_stays)
+		return 0;
+	rc = renameat(layers_fd, unfinished, layers_fd, name) < 0 ? -errno : dir_sync(layers_fd);
+	return rc < 0 ? fail(err, rc, "name the layer %s", name) : 0;
+}
+
 /* --- writing --- */
 
 struct layer_writer {

@@ -83,7 +83,7 @@ int layer_writer_add(struct layer_writer *w, const void *data, size_t len,
 		     struct error *err) must_check;
 /* Completes the layer, makes it durable and gives it its name. The caller has compared `diffid` with
  * the digest of what it fed. A layer of that name may be there already (another process was faster):
- * then that one stays, and this is success. */
+ * then that one stays, and this is success; except a file of another length, which is replaced. */
 int layer_writer_finish(struct layer_writer *w, const struct digest *diffid, struct layer_info *ret,
 			struct error *err) must_check;
 /* Frees the writer; removes what it wrote unless it was finished. NULL is accepted. */

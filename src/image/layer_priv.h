@@ -103,6 +103,10 @@ int layer_make_unfinished(int layers_fd, bool directory, char name[static LAYER_
  * *ret_existed is set. */
 int layer_publish(int layers_fd, const char *unfinished, const char *name, bool *ret_existed,
 		  struct error *err) must_check;
+/* Where there is one already: puts it in its place if that file has another length. Who has it mounted keeps
+ * what he has. */
+int layer_replace_other(int layers_fd, const char *unfinished, const char *name, uint64_t bytes,
+			bool *ret_stays, struct error *err) must_check;
 
 /* Removes a layer in whatever format; nobody may be using it. */
 int layer_remove_files(int layers_fd, const struct digest *diffid, struct error *err) must_check;

@@ -123,6 +123,17 @@ id_at_registry() {
 	expect "$status" 125
 }
 
+@test "the next pull replaces a layer file that was cut off" {
+	registry_begin
+	berth push -q busybox "$REGISTRY/bb:1"
+	berth rmi busybox
+	berth pull -q "$REGISTRY/bb:1"
+	truncate -s 8192 "$TEST_DIR"/root/layers/*.erofs
+	berth pull -q "$REGISTRY/bb:1"
+	berth system check --content
+	expect "$(berth run --rm "$REGISTRY/bb:1" echo hello)" hello
+}
+
 @test "a killed pull is harmless" {
 	registry_begin
 	head -c 30000000 /dev/urandom >"$TEST_DIR/random"
