@@ -43,9 +43,9 @@ static char base[] = "/dev/shm/fuzz-share-XXXXXX";
 static int base_fd = -1, shared_fd = -1;
 static uint64_t nodes[KNOWN_MAX], handles[KNOWN_MAX];
 
-static const char *const names[] = {"a",   "b",   "dir",  "link",   "up",       "..",   "a/b",
-				    "",    ".",   "out",  "user.x", "fifo",     "zero", "dir/../..",
-				    "hop", "new", "/etc", "canary", "../canary"};
+static const char *const names[] = {
+	"a",      "b",    "dir",  "link",      "up",  "..",  "a/b",  "",       ".",         "out",
+	"user.x", "fifo", "zero", "dir/../..", "hop", "new", "/etc", "canary", "../canary", "file"};
 
 static void put(int dir, const char *name, const char *text)
 {
@@ -200,7 +200,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (base_fd < 0)
 		build();
-	config.directory_fd = fcntl(shared_fd, F_DUPFD_CLOEXEC, 0);
+	/* Now and then a single file, of which the guest sees nothing around it. */
+	if (size % 8 == 3) {
+		put(shared_fd, "lone", "only this");
+		config.directory_fd = openat(shared_fd, "lone", O_PATH | O_CLOEXEC);
+	} else {
+		config.directory_fd = fcntl(shared_fd, F_DUPFD_CLOEXEC, 0);
+	}
 	config.read_only = size % 8 == 7;
 	if (share_create(&config, &share, NULL) < 0 || share_thread_create(share, &thread) < 0)
 		abort();
