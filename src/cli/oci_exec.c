@@ -1,5 +1,6 @@
 /* oci_exec: `berth oci exec`, and the commands that look into a running container or change it. */
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -354,7 +355,7 @@ static int read_resources(const struct args *args, json_t **ret, struct error *e
 	int rc = 0;
 
 	if (!str_empty(file))
-		return oci_read_document(str_eq(file, "-") ? "/dev/stdin" : file, ret, err);
+		return oci_read_document(str_eq(file, "-") ? "/proc/self/fd/0" : file, ret, err);
 	resources = json_object();
 	for (size_t i = 0; rc == 0 && i < array_size(update_fields); i++)
 		if (args_given(args, update_fields[i].option))
@@ -391,48 +392,13 @@ static const struct option_spec events_options[] = {
 	{"stats", 0, OPTION_FLAG, 0, "", "", "One report, then end"},
 };
 
-static json_t *number(uint64_t value)
+static void print(const json_t *event, void *data)
 {
-	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
-}
+	own_mem char *text = json_text(event);
 
-static json_t *stats_json(const struct oci_stats *s)
-{
-	json_t *cpu = json_pack(
-		"{s:{s:o, s:o, s:o}, s:{s:o, s:o, s:o}}", "usage", "total", number(s->cpu_total_ns),
-		"kernel", number(s->cpu_system_ns), "user", number(s->cpu_user_ns), "throttling",
-		"periods", number(s->cpu_periods), "throttledPeriods",
-		number(s->cpu_throttled_periods), "throttledTime", number(s->cpu_throttled_ns));
-	json_t *memory = json_pack("{s:o, s:{s:o, s:o, s:o}, s:{s:o, s:o}}", "cache",
-				   number(s->memory_cache_bytes), "usage", "limit",
-				   number(s->memory_limit_bytes), "usage", number(s->memory_bytes),
-				   "max", number(s->memory_peak_bytes), "swap", "limit",
-				   number(s->swap_limit_bytes), "usage", number(s->swap_bytes));
-	json_t *pids = json_pack("{s:o}", "current", number(s->pids));
-	json_t *io = json_pack("{s:[{s:s, s:o}, {s:s, s:o}]}", "ioServiceBytesRecursive", "op",
-			       "Read", "value", number(s->io_read_bytes), "op", "Write", "value",
-			       number(s->io_write_bytes));
-
-	if (s->pids_limit != UINT64_MAX)
-		json_object_set_new(pids, "limit", number(s->pids_limit));
-	return json_pack("{s:o, s:o, s:o, s:o, s:{}, s:{}}", "cpu", cpu, "memory", memory, "pids",
-			 pids, "blkio", io, "hugetlb", "intel_rdt");
-}
-
-static int report(const char *root, const char *id, struct error *err)
-{
-	own_json json_t *event = NULL;
-	own_mem char *text = NULL;
-	struct oci_stats stats;
-	int rc = oci_get_stats(root, id, &stats, err);
-
-	if (rc < 0)
-		return rc;
-	event = json_pack("{s:s, s:s, s:o}", "type", "stats", "id", id, "data", stats_json(&stats));
-	text = json_text(event);
+	(void)data;
 	puts(text);
 	fflush(stdout);
-	return 0;
 }
 
 static int run_events(const struct args *args, struct error *err)
@@ -441,16 +407,12 @@ static int run_events(const struct args *args, struct error *err)
 	const int64_t interval_ms = args_duration(args, "interval") / 1000000;
 	int rc = oci_begin(args, err);
 
-	if (rc == 0 && interval_ms <= 0)
-		rc = args_refuse(args, err, "--interval has to be longer than nothing");
+	if (rc == 0 && (interval_ms <= 0 || interval_ms > INT_MAX))
+		rc = args_refuse(args, err,
+				 "--interval has to be between a millisecond and 24 days");
 	if (rc == 0)
-		rc = report(root, args_at(args, 0), err);
-	while (rc == 0 && !args_flag(args, "stats")) {
-		poll(NULL, 0, (int)interval_ms);
-		/* The stream ends with the container. */
-		if (report(root, args_at(args, 0), NULL) < 0)
-			break;
-	}
+		rc = oci_events(root, args_at(args, 0),
+				args_flag(args, "stats") ? 0 : (int)interval_ms, print, NULL, err);
 	return oci_end(args, rc, err);
 }
 

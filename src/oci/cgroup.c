@@ -523,6 +523,30 @@ int cgroup_open_join(struct cgroup *cg, struct error *err)
 	return 0;
 }
 
+void cgroup_follow(struct cgroup *cg, pid_t pid)
+{
+	const struct cgroup_dir *unified = cg->v2 ? cgroup_unified(cg) : NULL;
+	own_mem char *proc = str_format("/proc/%d/cgroup", (int)pid), *text = NULL, *where = NULL;
+	own_mem char *enabled = NULL, *path = NULL;
+	const char *below;
+	size_t len;
+
+	if (unified == NULL || cgroup_read(cg, "", "cgroup.subtree_control", &enabled) < 0 ||
+	    enabled[strspn(enabled, " \n")] == '\0' ||
+	    file_read(AT_FDCWD, proc, PROC_TEXT_MAX, &text, &len, NULL) < 0)
+		return;
+	where = own_path(text, "");
+	path = str_format("%s%s", unified->mount, where);
+	below = str_after(path, unified->path);
+	if (below == NULL || below[0] != '/' || !is_clean(where))
+		return;
+	for (size_t i = 0; i < cg->dir_count; i++)
+		if (&cg->dirs[i] == unified) {
+			free(cg->dirs[i].path);
+			cg->dirs[i].path = take(path);
+		}
+}
+
 void cgroup_close_join(struct cgroup *cg)
 {
 	for (size_t i = 0; i < cg->dir_count; i++)

@@ -72,6 +72,9 @@ int cgroup_make(struct cgroup *cg, const struct config *c, bool optional,
 int cgroup_open_join(struct cgroup *cg, struct error *err) must_check;
 void cgroup_close_join(struct cgroup *cg);
 /* The descriptor for CLONE_INTO_CGROUP, or -1. */
+/* A directory of cgroup v2 with controllers enabled below it takes no process: if the container's is one, a
+ * process that joins it goes where `pid` is, the container's own, which is below. Changes `cg`. */
+void cgroup_follow(struct cgroup *cg, pid_t pid);
 int cgroup_clone_fd(const struct cgroup *cg);
 /* Called by the child: joins the v1 directories. */
 int cgroup_join_self(const struct cgroup *cg, struct error *err) must_check;
@@ -91,6 +94,8 @@ int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_count,
 int cgroup_signal(const struct cgroup *cg, int signal, struct error *err) must_check;
 /* Kills what is inside, waits for it to be gone, removes the directories and what is below them. */
 int cgroup_remove(struct cgroup *cg, struct error *err) must_check;
+/* Everything that is counted, in the form of the "data" of runc's `events`. */
+int cgroup_report(const struct cgroup *cg, json_t **ret, struct error *err) must_check;
 int cgroup_stats(const struct cgroup *cg, struct oci_stats *ret, struct error *err) must_check;
 
 /* The container's directory of the hierarchy with that controller (v2: the unified one), or NULL. */

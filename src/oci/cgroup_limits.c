@@ -447,10 +447,14 @@ int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r, s
 
 static int memory_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
-	const struct config_number limit = r->memory.limit, swap = r->memory.swap;
+	const struct config_number limit = r->memory.limit;
+	struct config_number swap = r->memory.swap;
 	uint64_t current = 0;
 	int rc = 0;
 
+	/* No limit on memory means none on swap either. */
+	if (limit.given && limit.value < 0 && !swap.given)
+		swap = (struct config_number){.given = true, .value = -1};
 	/* v1 counts memory and swap together, v2 swap alone. */
 	if (swap.given && swap.value > 0) {
 		if (!limit.given || limit.value <= 0 || swap.value < limit.value)
@@ -547,24 +551,50 @@ static int cpu_v2(const struct cgroup *cg, const struct config_resources *r, str
 	return rc;
 }
 
-static int io_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+/* 10..1000 to 1..10000; the file of the bfq scheduler keeps the old scale. */
+static int64_t weight_v2(int64_t weight)
+{
+	const int64_t wide = 1 + (weight - 10) * 9999 / 990;
+
+	return wide < 1 ? 1 : wide;
+}
+
+static int weigh_device_v2(const struct cgroup *cg, const struct config_device_value *v,
+			   struct error *err)
+{
+	static const char field[] = "linux.resources.blockIO.weightDevice";
+	int rc = put_device_value(cg, "", "io.bfq.weight", v, "", v->value, field, NULL);
+
+	return rc < 0 ? put_device_value(cg, "", "io.weight", v, "",
+					 (uint64_t)weight_v2((int64_t)v->value), field, err)
+		      : 0;
+}
+
+/* A rate of 0 is no limit, as on v1. */
+static int throttle_v2(const struct cgroup *cg, const struct config_device_value *v,
+		       enum config_throttle kind, struct error *err)
 {
 	static const char *const keys[THROTTLE_KINDS] = {
-		[THROTTLE_READ_BPS] = "rbps=",
-		[THROTTLE_WRITE_BPS] = "wbps=",
-		[THROTTLE_READ_IOPS] = "riops=",
-		[THROTTLE_WRITE_IOPS] = "wiops=",
+		[THROTTLE_READ_BPS] = "rbps",
+		[THROTTLE_WRITE_BPS] = "wbps",
+		[THROTTLE_READ_IOPS] = "riops",
+		[THROTTLE_WRITE_IOPS] = "wiops",
 	};
+	own_mem char *rate = v->value ? str_format("%" PRIu64, v->value) : str_copy("max");
+	own_mem char *text = str_format("%u:%u %s=%s", v->major, v->minor, keys[kind], rate);
+
+	return cgroup_put(cg, "", "io.max", text, throttle_fields[kind], err);
+}
+
+static int io_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
+{
 	int rc = 0;
 
 	if (r->io.weight.given && r->io.weight.value != 0) {
-		/* 10..1000 to 1..10000; the bfq file keeps the old scale. */
-		int64_t weight = 1 + (r->io.weight.value - 10) * 9999 / 990;
-
 		rc = put_number(cg, "", "io.bfq.weight", r->io.weight.value,
 				"linux.resources.blockIO.weight", NULL);
 		if (rc < 0)
-			rc = put_number(cg, "", "io.weight", weight < 1 ? 1 : weight,
+			rc = put_number(cg, "", "io.weight", weight_v2(r->io.weight.value),
 					"linux.resources.blockIO.weight", err);
 	}
 	if (rc == 0 && r->io.leaf_weight.given && r->io.leaf_weight.value != 0)
@@ -579,14 +609,11 @@ static int io_v2(const struct cgroup *cg, const struct config_resources *r, stru
 				      "not exist on cgroup v2",
 				      i);
 		if (v->value != 0)
-			rc = put_device_value(cg, "", "io.bfq.weight", v, "", v->value,
-					      "linux.resources.blockIO.weightDevice", err);
+			rc = weigh_device_v2(cg, v, err);
 	}
 	for (size_t kind = 0; kind < THROTTLE_KINDS; kind++)
 		for (size_t i = 0; rc == 0 && i < r->io.throttle[kind].count; i++)
-			rc = put_device_value(cg, "", "io.max", &r->io.throttle[kind].items[i],
-					      keys[kind], r->io.throttle[kind].items[i].value,
-					      throttle_fields[kind], err);
+			rc = throttle_v2(cg, &r->io.throttle[kind].items[i], kind, err);
 	return rc;
 }
 

@@ -231,6 +231,8 @@ static int open_cgroup(const struct container *container, char *const *below, st
 		rc = go_below(cg, below[i], err);
 	if (rc == 0 && below != NULL && below[0] != NULL)
 		rc = check_exist(cg, err);
+	else if (rc == 0)
+		cgroup_follow(cg, container_pid(container));
 	if (rc == 0)
 		rc = cgroup_open_join(cg, err);
 	if (rc == 0)

@@ -180,6 +180,15 @@ struct oci_stats {
 int oci_get_stats(const char *state_root, const char *id, struct oci_stats *ret,
 		  struct error *err) must_check;
 
+/* An event, as runc's `events` prints it: {"type": "stats", "id": ..., "data": {...}} with what the
+ * container uses, or {"type": "oom", "id": ...} when the kernel killed a process of it for lack of memory. The
+ * value is borrowed. */
+typedef void oci_event_fn(const json_t *event, void *data);
+/* One report if `interval_ms` is 0; else reports at that interval, and what happens, until the container's
+ * process has ended. */
+int oci_events(const char *state_root, const char *id, int interval_ms, oci_event_fn *to,
+	       void *data, struct error *err) must_check;
+
 /* --- exec --------------------------------------------------------------------------------------- */
 
 enum oci_exec_flags {

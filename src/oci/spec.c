@@ -36,17 +36,7 @@ static const char mounts_text[] =
 	"'options':['nosuid','noexec','nodev','relatime','ro']}]";
 
 static const char linux_text[] =
-	"{'resources':{'devices':[{'allow':false,'access':'rwm'},"
-	"{'allow':true,'type':'c','access':'m'},{'allow':true,'type':'b','access':'m'},"
-	"{'allow':true,'type':'c','major':1,'minor':3,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':1,'minor':5,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':1,'minor':7,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':1,'minor':8,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':1,'minor':9,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':5,'minor':0,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':5,'minor':1,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':5,'minor':2,'access':'rwm'},"
-	"{'allow':true,'type':'c','major':136,'access':'rwm'}]},"
+	"{'resources':{'devices':[{'allow':false,'access':'rwm'}]},"
 	"'namespaces':[{'type':'pid'},{'type':'network'},{'type':'ipc'},{'type':'uts'},"
 	"{'type':'mount'}],"
 	"'maskedPaths':['/proc/acpi','/proc/asound','/proc/kcore','/proc/keys',"
@@ -71,7 +61,7 @@ static json_t *id_map(unsigned int host)
 			 1);
 }
 
-/* An ordinary user: a user namespace with one id, no network namespace, no cgroup; /sys is the host's
+/* An ordinary user: a user namespace with one id, no network namespace, no limits; /sys is the host's
  * because only the owner of the network may mount a new one. */
 static void make_rootless(json_t *spec)
 {
@@ -102,11 +92,6 @@ static void make_rootless(json_t *spec)
 						      "noexec", "nodev", "ro"));
 		}
 	}
-	for (i = json_array_size(mounts); i-- > 0;)
-		if (str_eq(json_string_value(
-				   json_object_get(json_array_get(mounts, i), "destination")),
-			   "/sys/fs/cgroup"))
-			json_array_remove(mounts, i);
 }
 
 json_t *oci_spec(enum oci_spec_flags flags)
