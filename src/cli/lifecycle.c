@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/progress.h"
 #include "cli/listing.h"
 #include "cli/prune.h"
 #include "cli/streams.h"
@@ -70,6 +71,8 @@ static int start_attached(const struct args *args, struct error *err)
 		stdio.flags |= WORKLOAD_ATTACH_NO_SIGNALS;
 	stdio.detach_keys = args_string(args, "detach-keys");
 	rc = open_engine(args, &engine, err);
+	if (rc >= 0)
+		engine_on_wait(engine, progress_wait);
 	if (rc >= 0)
 		rc = workload_find(engine, args_at(args, 0), &workload, err);
 	if (rc >= 0)

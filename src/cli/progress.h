@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/str.h"
+#include "engine/engine.h"
 #include "image/progress.h"
 
 struct progress;
@@ -20,6 +21,9 @@ void progress_report(const struct image_progress *event, void *progress);
 
 OWN_DEFINE(own_progress, struct progress *, progress_free);
 #define own_progress __attribute__((cleanup(own_progress_release)))
+
+/* An engine_wait_fn: on a terminal a line while it lasts, elsewhere one when it is there. */
+void progress_wait(enum engine_wait event, const char *what, int64_t took_ns);
 
 /* What is known of one layer. */
 struct progress_line {

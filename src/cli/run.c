@@ -147,6 +147,8 @@ int run_run(const struct args *args, struct error *err)
 	rc = open_cidfile(args, &state.cidfile, err);
 	if (rc >= 0)
 		rc = open_engine(args, &engine, err);
+	if (rc >= 0 && !args_flag(args, "quiet"))
+		engine_on_wait(engine, progress_wait);
 	if (rc >= 0)
 		rc = get_image(args, engine, err);
 	if (rc >= 0)

@@ -141,6 +141,11 @@ void engine_close(struct engine *engine)
 	free(engine);
 }
 
+void engine_on_wait(struct engine *engine, engine_wait_fn *fn)
+{
+	engine->on_wait = fn;
+}
+
 struct db *engine_db(struct engine *engine)
 {
 	return engine->db;

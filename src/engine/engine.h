@@ -50,6 +50,12 @@ void engine_close(struct engine *engine);
 OWN_DEFINE(own_engine, struct engine *, engine_close);
 #define own_engine __attribute__((cleanup(own_engine_release)))
 
+/* Told when a command has to wait for something that is made once, and when that is there (after `took_ns`)
+ * or cannot be made. */
+enum engine_wait { ENGINE_WAIT_BEGIN, ENGINE_WAIT_END, ENGINE_WAIT_FAILED };
+typedef void engine_wait_fn(enum engine_wait event, const char *what, int64_t took_ns);
+void engine_on_wait(struct engine *engine, engine_wait_fn *fn);
+
 /* Borrowed; valid until engine_close. */
 struct db *engine_db(struct engine *engine);
 int engine_root_fd(const struct engine *engine);

@@ -17,7 +17,8 @@ struct engine {
 	int64_t image_max_age_ns;
 	uint64_t image_max_bytes;
 	bool drops_blobs;
-	char *policy; /* path; NULL: the usual files */
+	char *policy;            /* path; NULL: the usual files */
+	engine_wait_fn *on_wait; /* NULL: nobody wants to know */
 };
 
 /* The state of a workload as its row has it. What a running one does beyond that is in its run file

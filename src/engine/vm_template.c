@@ -265,28 +265,51 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	return rc < 0 ? rc : remove_stale(templates, description, key, err);
 }
 
+static void tell_wait(const struct engine *engine, const struct vm_shape *shape,
+		      enum engine_wait event, int64_t took_ns)
+{
+	own_mem char *what =
+		str_format("Template of %s, %u CPU%s, %lld MiB", shape->kernel->name, shape->cpus,
+			   shape->cpus == 1 ? "" : "s", (long long)shape->memory_bytes >> 20);
+
+	if (engine->on_wait != NULL)
+		engine->on_wait(event, what, took_ns);
+}
+
+/* One builder at a time: who comes second finds it ready. */
+static int build_locked(struct engine *engine, const struct vm_shape *shape, int templates,
+			const char *key, struct error *err)
+{
+	const int64_t began_ns = clock_monotonic_ns();
+	own_fd int lock = -1;
+	int rc = 0;
+
+	tell_wait(engine, shape, ENGINE_WAIT_BEGIN, 0);
+	lock = file_lock(templates, ".lock", FILE_LOCK_EXCLUSIVE, true);
+	if (lock < 0)
+		rc = fail(err, lock, "lock the templates");
+	else if (faccessat(templates, key, F_OK, 0) < 0) {
+		rc = remove_unfinished(templates, err);
+		if (rc == 0)
+			rc = build(engine, shape, templates, key, err);
+	}
+	tell_wait(engine, shape, rc < 0 ? ENGINE_WAIT_FAILED : ENGINE_WAIT_END,
+		  clock_monotonic_ns() - began_ns);
+	return rc;
+}
+
 int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **ret_dir,
 		    struct error *err)
 {
 	own_fd int templates = open_templates(engine, err);
-	own_fd int lock = -1;
 	char key[KEY_DIGITS + 1];
 	int rc = 0;
 
 	if (templates < 0)
 		return templates;
 	make_key(shape, key);
-	if (faccessat(templates, key, F_OK, 0) < 0) {
-		/* One builder at a time: who comes second finds it ready. */
-		lock = file_lock(templates, ".lock", FILE_LOCK_EXCLUSIVE, true);
-		if (lock < 0)
-			return fail(err, lock, "lock the templates");
-		if (faccessat(templates, key, F_OK, 0) < 0) {
-			rc = remove_unfinished(templates, err);
-			if (rc == 0)
-				rc = build(engine, shape, templates, key, err);
-		}
-	}
+	if (faccessat(templates, key, F_OK, 0) < 0)
+		rc = build_locked(engine, shape, templates, key, err);
 	if (rc < 0)
 		return fail(err, rc, "make a template of virtual machines");
 	*ret_dir = str_format("%s/templates/%s", engine->root, key);

@@ -111,13 +111,15 @@ chain_of() {
 		kill -9 "$victim" 2>/dev/null || true
 		wait "$run" || true
 		# Whoever has only lost the command that started it goes on, and may still be starting.
-		eventually removed k
+		eventually cleared || { berth ps -a; nothing_left ""; }
 		berth system check
-		eventually nothing_left ""
 	done
 	# It still works.
 	expect "$(berth run --rm busybox echo works)" works
 }
 
 # shellcheck disable=SC2317 # called by eventually
-removed() { berth rm -f "$1" || ! berth inspect "$1"; }
+cleared() {
+	berth rm -f k
+	nothing_left ""
+}

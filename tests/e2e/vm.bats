@@ -62,9 +62,10 @@ probe() {
 		[ "$(wc -l < "$TEST_DIR/v")" -gt 100 ]
 		diff "$TEST_DIR/c" "$TEST_DIR/v"
 	done
-	run berth run --rm --memory 64m --memory-swap 100m --memory-reservation 20m --cpus 0.5 --pids-limit 20 -c 512 busybox \
+	# A template may have to be made: of that it says something.
+	run_split berth run --rm --memory 64m --memory-swap 100m --memory-reservation 20m --cpus 0.5 --pids-limit 20 -c 512 busybox \
 		sh -c 'cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max pids.max cpu.weight'
-	expect "${lines[*]}" "67108864 37748736 20971520 50000 100000 20 20"
+	expect "$(tr '\n' ' ' <<< "$output")" "67108864 37748736 20971520 50000 100000 20 20 "
 }
 
 @test "what a virtual machine cannot have is refused, with a reason and what to do" {
@@ -265,6 +266,29 @@ cpu_of() {
 	run berth run --name o --memory 20m busybox sh -c 'x=x; while :; do x=$x$x; done'
 	[ "$status" -eq 137 ]
 	expect "$(berth inspect -f '{{.State.OOMKilled}}' o)" true
+}
+
+@test "a template is made once for all who wait for it, with words; killed builders leave nothing" {
+	local first second
+	rm -rf "$TEST_DIR/root/templates"
+	# One is killed in the middle of it.
+	berth run --rm busybox true 2>/dev/null &
+	first=$!
+	eventually sh -c "ls '$TEST_DIR'/root/templates/.new-*/vsock"
+	pkill -9 -P "$first" || kill -9 "$first"
+	wait "$first" || true
+	berth run --rm busybox true 2> "$TEST_DIR/one" &
+	first=$!
+	berth run --rm busybox true 2> "$TEST_DIR/two" &
+	second=$!
+	wait "$first" || { cat "$TEST_DIR/one"; false; }
+	wait "$second" || { cat "$TEST_DIR/two"; false; }
+	expect_in "$(cat "$TEST_DIR/one" "$TEST_DIR/two")" "made in"
+	expect "$(berth template ls -q | wc -l)" 1
+	[ -z "$(find "$TEST_DIR/root/templates" -name '.new-*')" ]
+	# It is there: nothing is said.
+	run_split berth run --rm busybox true
+	expect "$stderr" ""
 }
 
 @test "templates are listed and removed, and made again when they are needed" {
