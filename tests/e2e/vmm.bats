@@ -51,6 +51,21 @@ vm() {
 	[ "$status" -eq 1 ]
 }
 
+@test "the console's size is the terminal's, and follows it" {
+	cat > "$BATS_TEST_TMPDIR/terminal.py" <<-'EOF'
+		import fcntl, os, pty, struct, sys, termios
+
+		pid, terminal = pty.fork()
+		if pid == 0:
+		    os.execvp(sys.argv[1], sys.argv[1:])
+		fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))
+		sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+	EOF
+	run timeout 60 python3 "$BATS_TEST_TMPDIR/terminal.py" "$BERTH" vmm run --memory 16m --debug-exit \
+		--accel soft --serial none --console stdio --kernel "$guests/window"
+	[ "$status" -eq 201 ]
+}
+
 @test "test kernels find their name, CPUs, memory and devices" {
 	run vm --accel soft --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
 	[ "$status" -eq 1 ]

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -427,11 +428,32 @@ static void on_signal(struct loop *loop, struct loop_source *source, int number,
 		machine_end(machine, 128 + number);
 }
 
+/* The guest's terminal is as large as ours, if we have one. */
+static void follow_window(struct machine *machine)
+{
+	struct winsize size;
+
+	if (machine->console && machine->config.console_out >= 0 &&
+	    ioctl(machine->config.console_out, TIOCGWINSZ, &size) == 0 && size.ws_col &&
+	    size.ws_row)
+		virtio_console_resize(machine->console, size.ws_col, size.ws_row);
+}
+
+static void on_window(struct loop *loop, struct loop_source *source, int number, void *data)
+{
+	(void)loop;
+	(void)source;
+	(void)number;
+	follow_window(data);
+}
+
 static int watch_signals(struct machine *machine, struct error *err)
 {
 	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 	struct loop_source *source;
-	int rc = 0;
+	int rc = loop_add_signal(machine->board.loop, SIGWINCH, on_window, machine, &source);
+
+	follow_window(machine);
 
 	for (unsigned int i = 0; i < array_size(numbers) && rc == 0; i++)
 		rc = loop_add_signal(machine->board.loop, numbers[i], on_signal, machine, &source);

@@ -113,7 +113,7 @@ static void pass_on(int number)
 	errno = saved;
 }
 
-static const int passed[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+static const int passed[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGWINCH};
 
 /* One that comes before there is somebody to pass it on to waits. */
 static void hold_signals(sigset_t *ret_before)
