@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -28,6 +29,7 @@ enum {
 	PLACEHOLDER_BYTES = 1 << 20,
 	CONTROL_MS = 120000,
 	ABOUT_MAX = 4096,
+	REMOVE_ATTEMPTS = 50,
 };
 #define PLACEHOLDER ".placeholder"
 #define EMPTY ".empty"
@@ -218,6 +220,21 @@ static int remove_stale(int templates, const json_t *now, const char *key, struc
 	return rc;
 }
 
+/* Its machine, which dies with its builder but not at once, may still be making files there. */
+static int remove_one(int templates, const char *name, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000000L};
+	int rc = -ENOTEMPTY;
+
+	for (int i = 0; i < REMOVE_ATTEMPTS && rc < 0; i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		error_clear(err);
+		rc = tree_remove(templates, name, err);
+	}
+	return rc;
+}
+
 /* Directories of builders that were killed; the caller holds the lock that they would hold. */
 static int remove_unfinished(int templates, struct error *err)
 {
@@ -228,7 +245,7 @@ static int remove_unfinished(int templates, struct error *err)
 
 	while (rc == 0 && dir != NULL && (entry = readdir(dir)) != NULL)
 		if (str_after(entry->d_name, UNFINISHED) != NULL)
-			rc = tree_remove(templates, entry->d_name, err);
+			rc = remove_one(templates, entry->d_name, err);
 	return rc;
 }
 

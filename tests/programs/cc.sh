@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # A program with floating point, threads, signals and vector instructions, compiled here.
 cat > /tmp/c.c <<'END'
 #include <math.h>
@@ -38,6 +39,7 @@ int main(void) {
 }
 END
 for level in -O0 -O2 "-O3 -march=native -ffp-contract=off"; do
+	# shellcheck disable=SC2086 # several words
 	gcc $level -w -o /tmp/c /tmp/c.c -lm -pthread
 	/tmp/c
 done

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Serves files of several sizes to itself, by workers of another user.
 head -c 300000 /usr/bin/perl > /var/www/html/big
 echo hello > /var/www/html/small

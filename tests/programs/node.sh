@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Code generated at run time, garbage, promises, worker threads, a server on the loopback interface.
 cat > /tmp/n.js <<'END'
 const http = require("http"), crypto = require("crypto"), { Worker } = require("worker_threads");

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # A cluster of its own: tables, indexes, transactions, a crash in between.
 bin=$(echo /usr/lib/postgresql/*/bin)
 mkdir -p /var/run/postgresql /data

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Arithmetic, text, files, processes, threads, an event loop, a database in memory, hashes.
 cat > /tmp/p.py <<'END'
 import asyncio, decimal, hashlib, json, math, os, random, re, struct, subprocess, sys, threading, zlib

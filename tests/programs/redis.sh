@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Keys, a script, expiry, saving and loading again.
 redis-server --daemonize yes --dir /tmp --save '' --loglevel warning > /dev/null
 until redis-cli ping 2> /dev/null | grep -q PONG; do sleep 0.1; done
