@@ -254,6 +254,44 @@ static void impossible_state_is_refused(void **data)
 	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
 }
 
+/* Calls a subroutine, changes the page it is in, loads CR3, calls again, INVLPG, calls again. */
+static void call_twice(struct guest *g, uint64_t pte_flags, struct cpu_state *state)
+{
+	static const uint8_t program[] = {
+		0x41, 0xbc, 0x00, 0x10, 0x00, 0x10,             /* mov r12d, GUEST_DATA + 4096 */
+		0x41, 0xff, 0xd4, 0x89, 0xc3,                   /* call r12; mov ebx, eax */
+		0x48, 0x8b, 0x04, 0x25, 0x10, 0x50, 0x00, 0x00, /* mov rax, [third entry] */
+		0x48, 0x89, 0x04, 0x25, 0x08, 0x50, 0x00, 0x00, /* mov [second entry], rax */
+		0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8,             /* mov rax, cr3; mov cr3, rax */
+		0x41, 0xff, 0xd4, 0x89, 0xc1,                   /* call r12; mov ecx, eax */
+		0x41, 0x0f, 0x01, 0x3c, 0x24,                   /* invlpg [r12] */
+		0x41, 0xff, 0xd4, 0x89, 0xc2, 0xcc};            /* call r12; mov edx, eax; int3 */
+	static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0xc3}, two[] = {0xb8, 2, 0, 0, 0, 0xc3};
+	const uint64_t entry = (GUEST_DATA_PHYSICAL + 4096) | 7 | pte_flags;
+	struct guest_fault fault;
+
+	memcpy(g->memory + GUEST_DATA_PHYSICAL + 4096, one, sizeof(one));
+	memcpy(g->memory + GUEST_DATA_PHYSICAL + 8192, two, sizeof(two));
+	memcpy(g->memory + 0x5008, &entry, 8);
+	guest_written(g, GUEST_DATA_PHYSICAL, 3 * 4096);
+	start(g, program, sizeof(program), state);
+	assert_true(guest_run_to_fault(g, state, &fault));
+	assert_int_equal(fault.vector, 3);
+	assert_int_equal(state->gpr[CPU_RBX], 1);
+}
+
+static void a_load_of_cr3_keeps_global_pages_only(void **data)
+{
+	struct cpu_state state;
+
+	call_twice(*data, 0, &state);
+	assert_int_equal(state.gpr[CPU_RCX], 2);
+	assert_int_equal(state.gpr[CPU_RDX], 2);
+	call_twice(*data, 0x100, &state);
+	assert_int_equal(state.gpr[CPU_RCX], 1);
+	assert_int_equal(state.gpr[CPU_RDX], 2);
+}
+
 enum { MARK = 0x5eed1234 };
 
 /* Runs the program of set_constant; what it leaves in EAX. */
@@ -342,6 +380,7 @@ int main(void)
 		TEST(the_dirty_log_names_written_pages),
 		TEST(saved_state_continues_in_another_machine),
 		TEST(impossible_state_is_refused),
+		TEST(a_load_of_cr3_keeps_global_pages_only),
 		TEST(kept_code_is_used_where_the_bytes_are_the_same),
 		TEST(kept_code_of_another_program_is_refused),
 	};

@@ -187,8 +187,7 @@ static void drop_page(struct soft *c, gpa_t gpa)
 		*p = b->next_page[here];
 	}
 	if (any) {
-		c->generation++;
-		c->key = c->generation << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+		soft_forget_jumps(c, true);
 	}
 }
 

@@ -29,6 +29,42 @@ uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_regio
 	return NULL;
 }
 
+void soft_forget_jumps(struct soft *c, bool shared_too)
+{
+	c->generations[1]++;
+	if (shared_too || c->jumps_local) {
+		c->generations[0]++;
+		c->jumps_local = false;
+	}
+	c->key = c->generations[c->cpl == 3] << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+}
+
+/* Global translations stay (SDM volume 3, 4.10.4.1), with or without CR4.PCIDE: if it keeps others, too,
+ * is a matter of speed. */
+void soft_flush_local(struct soft *c)
+{
+	for (unsigned int t = 0; t < TLBS; t++) {
+		for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++) {
+			struct tlb_entry *e = &c->tlbs[t][i];
+
+			if (c->tlb_global[t][i / 64] >> i % 64 & 1)
+				continue;
+			atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
+			atomic_store_explicit(&e->write, TAG_NONE, memory_order_relaxed);
+			atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
+		}
+	}
+	soft_forget_jumps(c, false);
+}
+
+bool soft_is_shared(const struct soft *c, uint64_t address)
+{
+	const unsigned int i = (address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1);
+
+	return c->tlb[i].exec == (address & ~0xfffull) &&
+	       c->tlb_global[(c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE][i / 64] >> i % 64 & 1;
+}
+
 void soft_flush_tlb(struct soft *c)
 {
 	for (unsigned int t = 0; t < TLBS; t++) {
@@ -43,8 +79,7 @@ void soft_flush_tlb(struct soft *c)
 	c->tlbs_used = 0;
 	c->large_low = ~0ull;
 	c->large_high = 0;
-	c->generation++;
-	c->key = c->generation << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+	soft_forget_jumps(c, true);
 }
 
 void soft_flush_page(struct soft *c, uint64_t address)
@@ -59,8 +94,7 @@ void soft_flush_page(struct soft *c, uint64_t address)
 
 		e->read = e->write = e->exec = TAG_NONE;
 	}
-	c->generation++;
-	c->key = c->generation << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+	soft_forget_jumps(c, true);
 }
 
 void soft_select_tlb(struct soft *c)
@@ -93,7 +127,10 @@ void soft_protect_host_page(struct soft_vm *vm, const uint8_t *host)
 static void fill(struct soft *c, uint64_t page, const struct translation *t, uint8_t *host_page,
 		 struct soft_region *region, enum soft_access access)
 {
-	struct tlb_entry *e = &c->tlb[(page >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+	const unsigned int i = (page >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1);
+	struct tlb_entry *e = &c->tlb[i];
+	uint64_t *global = &c->tlb_global[(c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE][i / 64];
+	const uint64_t bit = 1ull << i % 64;
 	uint64_t addend = (uintptr_t)host_page - page;
 	uint64_t number = ((t->gpa & ~0xfffull) - region->region.gpa) >> SOFT_PAGE_BITS;
 
@@ -103,7 +140,10 @@ static void fill(struct soft *c, uint64_t page, const struct translation *t, uin
 	if (e->addend != addend || (e->read != page && e->write != page && e->exec != page)) {
 		e->read = e->write = e->exec = TAG_NONE;
 		e->addend = addend;
+		*global |= bit;
 	}
+	if (!t->global)
+		*global &= ~bit;
 	if (t->large) {
 		uint64_t start = page & ~(t->page_size - 1);
 

@@ -110,6 +110,13 @@ gpa_t soft_fetch_gpa(struct soft *c, uint64_t address);
 uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_region);
 
 void soft_flush_tlb(struct soft *c);
+/* All but what is marked as the same in all address spaces: a load of CR3. */
+void soft_flush_local(struct soft *c);
+/* Whether the page of this address, from which code has just been fetched, is marked so. */
+bool soft_is_shared(const struct soft *c, uint64_t address);
+/* Makes the jump cache's entries of user code stale, and those of supervisor code if they are not all in
+ * shared pages, or `shared_too`. */
+void soft_forget_jumps(struct soft *c, bool shared_too);
 void soft_flush_page(struct soft *c, uint64_t address);
 /* The TLB that CPL and EFLAGS.AC ask for. */
 void soft_select_tlb(struct soft *c);

@@ -49,7 +49,7 @@ static uint32_t mode_of(const struct soft *c)
 
 void soft_update_mode(struct soft *c)
 {
-	c->key = c->generation << MODE_BITS | mode_of(c);
+	c->key = c->generations[c->cpl == 3] << MODE_BITS | mode_of(c);
 	for (unsigned int i = 0; i < CPU_SEGMENTS; i++)
 		c->segment_base[i] =
 			c->key & MODE_64 && i != CPU_FS && i != CPU_GS ? 0 : c->segments[i].base;
@@ -98,7 +98,7 @@ void soft_write_cr3(struct soft *c, uint64_t value)
 		soft_throw(c, VECTOR_GP, 0);
 	}
 	c->cr3 = value;
-	soft_flush_tlb(c);
+	soft_flush_local(c);
 }
 
 void soft_write_cr4(struct soft *c, uint64_t value)

@@ -150,6 +150,13 @@ static void check_breakpoints(struct soft *c)
 	}
 }
 
+/* Whether all address spaces have this block here. */
+static bool is_shared(const struct soft *c, const struct block *b)
+{
+	return is_long64(c) && soft_is_shared(c, c->rip) &&
+	       (b->gpa_next_page == SOFT_NO_PAGE || soft_is_shared(c, (c->rip | 0xfff) + 1));
+}
+
 static void run_chain(struct soft *c, uint32_t mode)
 {
 	struct block *b = cache_find(c, mode);
@@ -161,6 +168,8 @@ static void run_chain(struct soft *c, uint32_t mode)
 		struct jump_entry *j = run_jump_entry(c, c->rip);
 
 		*j = (struct jump_entry){c->rip, c->key, b};
+		if (c->cpl != 3 && !is_shared(c, b))
+			c->jumps_local = true;
 	}
 	c->regs[SOFT_RIP] = c->rip;
 	c->block = b;

@@ -262,7 +262,7 @@ struct soft {
 	uint64_t segment_base[8];
 	soft_call_fn calls[SOFT_CALLS];
 	const struct op *op;
-	uint64_t key; /* generation << MODE_BITS | mode: what jump cache entries must match */
+	uint64_t key; /* a generation << MODE_BITS | mode: what jump cache entries must match */
 	uint64_t instructions;
 	uint64_t rip;
 	struct block *block;
@@ -301,8 +301,11 @@ struct soft {
 	uint64_t restart_rip;
 	uint32_t fault_error;
 
-	uint64_t generation;            /* of address translations */
-	uint8_t tlbs_used;              /* bits of TLBs that may have entries */
+	/* Of address translations, for user code [1] and supervisor code [0]. Jumps of supervisor code within
+	 * pages that all address spaces share stay usable when CR3 is loaded. */
+	uint64_t generations[2];
+	bool jumps_local;  /* some supervisor code in the jump cache lies in other pages */
+	uint8_t tlbs_used; /* bits of TLBs that may have entries */
 	uint64_t large_low, large_high; /* the range in which large pages were entered in the TLB */
 	struct cache *cache;
 
@@ -314,6 +317,8 @@ struct soft {
 	_Atomic unsigned int nmis; /* that came since REQUEST_NMI was taken last */
 
 	_Alignas(64) struct tlb_entry tlbs[TLBS][SOFT_TLB_SIZE];
+	uint64_t tlb_global[TLBS]
+			   [SOFT_TLB_SIZE / 64]; /* bits of entries that CR3 does not change */
 	struct jump_entry jump[SOFT_JUMP_SIZE];
 
 	struct vcpu vcpu;

@@ -9,6 +9,7 @@
 #define PTE_A 0x20ull
 #define PTE_D 0x40ull
 #define PTE_PS 0x80ull
+#define PTE_G 0x100ull
 #define PTE_NX (1ull << 63)
 #define PTE_ADDRESS 0x000ffffffffff000ull
 #define PTE_TOO_HIGH (PTE_ADDRESS & ~((1ull << PHYSICAL_BITS) - 1))
@@ -128,6 +129,7 @@ static enum step finish(struct soft *c, const struct format *f, unsigned int lev
 		t->writable = false;
 	t->page_size = page_size;
 	t->large = level > 0;
+	t->global = entry & PTE_G && c->cr4 & CR4_PGE;
 	t->gpa = (entry & PTE_ADDRESS & ~(page_size - 1)) | (address & (page_size - 1));
 	return STEP_DONE;
 }

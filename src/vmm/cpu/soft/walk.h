@@ -16,6 +16,7 @@ struct translation {
 	bool readable; /* for a data access in the mode asked for */
 	bool writable; /* ... and the page is already marked dirty */
 	bool large;
+	bool global; /* the same in all address spaces */
 	uint64_t page_size;
 };
 
