@@ -60,6 +60,8 @@ probe() {
 		# shellcheck disable=SC2086 # words
 		probe | berth run --rm -i -h h $flags busybox sh > "$TEST_DIR/v" 2>&1
 		[ "$(wc -l < "$TEST_DIR/v")" -gt 100 ]
+		# A privileged one sees all devices, which are those of its kernel.
+		[ "$flags" != --privileged ] || sed -i -E '/^[^ ]+ ((block|character) special file|directory) [0-9]+ 0 [0-9]+$/d' "$TEST_DIR/c" "$TEST_DIR/v"
 		diff "$TEST_DIR/c" "$TEST_DIR/v"
 	done
 	# A template may have to be made: of that it says something.
