@@ -22,13 +22,26 @@
 
 /* --- the group ---------------------------------------------------------------------------------- */
 
+/* As root of a user namespace we are an ordinary user outside, who cannot write to /run: so it is with
+ * podman without privileges. */
+static bool is_ordinary_user(void)
+{
+	own_mem char *map = NULL;
+	unsigned int inside, outside;
+	size_t len;
+
+	return geteuid() != 0 ||
+	       (file_read(AT_FDCWD, "/proc/self/uid_map", 4096, &map, &len, NULL) == 0 &&
+		sscanf(map, "%u %u", &inside, &outside) == 2 && outside != 0);
+}
+
 char *oci_state_root(const struct args *args)
 {
 	const char *root = args_string(args, "root"), *run = getenv("XDG_RUNTIME_DIR");
 
 	if (!str_empty(root))
 		return root[0] == '/' ? str_copy(root) : realpath(root, NULL);
-	if (geteuid() != 0 && !str_empty(run))
+	if (!str_empty(run) && is_ordinary_user())
 		return str_format("%s/berth/oci", run);
 	return str_copy("/run/berth/oci");
 }
@@ -105,7 +118,8 @@ static const struct option_spec group_options[] = {
 	{"log-level", 0, OPTION_ENUM, OPTION_HIDDEN, "error|warning|info|debug", "warning",
 	 "The least important messages that are written"},
 	{"root", 0, OPTION_STRING, 0, "DIR", "",
-	 "Where containers are recorded (default /run/berth/oci)"},
+	 "Where containers are recorded (default /run/berth/oci; an ordinary user's, below "
+	 "$XDG_RUNTIME_DIR)"},
 	{"rootless", 0, OPTION_STRING, 0, "auto|true|false", "auto",
 	 "Ignore cgroups that may not be written"},
 	{"systemd-cgroup", 0, OPTION_FLAG, 0, "", "", "The same as --cgroup-manager systemd"},

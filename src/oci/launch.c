@@ -133,10 +133,17 @@ static int visit(const struct launch *l, int own_fds[static NAMESPACE_KINDS], st
 
 static int return_home(const int own_fds[static NAMESPACE_KINDS], struct error *err)
 {
-	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
-		if (own_fds[i] >= 0 && setns(own_fds[i], (int)namespace_kinds[i].clone_flag) < 0)
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
+		if (own_fds[i] < 0 || setns(own_fds[i], (int)namespace_kinds[i].clone_flag) == 0)
+			continue;
+		/* As root of a user namespace we may join a container's pid namespace, but not the
+		 * host's, in which we are. Only processes that we make later are concerned. */
+		if (errno == EPERM && namespace_kinds[i].clone_flag == CLONE_NEWPID)
+			log_debug("our own pid namespace is not ours to return to");
+		else
 			return fail(err, -errno, "return to our own %s namespace",
 				    namespace_kinds[i].name);
+	}
 	return 0;
 }
 

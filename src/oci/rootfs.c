@@ -328,7 +328,11 @@ static int mount_host_copy(const struct rootfs *r, const struct config_mount *m,
 {
 	static const struct {
 		const char *type, *path;
-	} copies[] = {{"sysfs", "/sys"}, {"proc", "/proc"}, {"mqueue", "/dev/mqueue"}};
+	} copies[] = {{"sysfs", "/sys"},
+		      {"proc", "/proc"},
+		      {"mqueue", "/dev/mqueue"},
+		      {"cgroup", "/sys/fs/cgroup"},
+		      {"cgroup2", "/sys/fs/cgroup"}};
 
 	for (size_t i = 0; i < array_size(copies); i++) {
 		struct mount_bind bind = bind_of(m);
@@ -450,7 +454,8 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 	if (m->copy_up || is_dev(m))
 		fs.attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	fd = mount_new(&fs, &where, err);
-	if (fd == -EPERM && r->user_namespace)
+	/* Of control groups there is nothing but the host's if the container has none of its own. */
+	if (fd == -EPERM && (r->user_namespace || is_type(m, "cgroup") || is_type(m, "cgroup2")))
 		return mount_host_copy(r, m, &where, err);
 	if (fd < 0 || !m->copy_up)
 		return take(fd);

@@ -25,6 +25,11 @@ teardown_file() {
 }
 
 setup() { load helpers; }
+teardown() {
+	local id
+	for id in $(c task ls -q); do c task rm -f "$id" || true; done
+	for id in $(c container ls -q); do c container rm "$id" || true; done
+}
 
 c() { ctr --address "$work/sock" "$@"; }
 crun_image() { c run --runc-binary "$RUNTIME" "$@"; }
@@ -54,6 +59,23 @@ crun_image() { c run --runc-binary "$RUNTIME" "$@"; }
 	wait_for 5 bash -c "ctr --address $work/sock task ls | grep t3 | grep STOPPED"
 	c task rm t3 || true
 	c container rm t3
+}
+
+@test "containerd: exec on a terminal, signals, users and limits" {
+	crun_image -d --memory-limit 67108864 example.org/bb:latest t5 sh -c 'trap "exit 9" USR1; while :; do sleep 0.1; done'
+	run c task exec --exec-id e1 t5 sh -c 'id -u; exit 4'
+	[ "$status" -eq 4 ]
+	[ "$output" = 0 ]
+	run c task metrics t5
+	[[ "$output" == *67108864* ]]
+	run script -qec "ctr --address $work/sock task exec -t --exec-id e2 t5 sh -c 'tty; exit 6'" /dev/null </dev/null
+	[ "$status" -eq 6 ]
+	[[ "$output" == */dev/pts/* ]]
+	wait_for 5 c task kill -s USR1 t5
+	wait_for 5 bash -c "ctr --address $work/sock task ls | grep t5 | grep STOPPED"
+	run c task rm t5
+	[[ "$output" == "" || "$output" == *"exit with non-zero exit code 9"* ]]
+	c container rm t5
 }
 
 @test "containerd: a missing program is an error in words" {

@@ -84,6 +84,30 @@ drun() { d run --network none "$@"; }
 	d rm -f "$id"
 }
 
+@test "docker: exec -it on a terminal of the user's, signals by name, restart policies" {
+	id=$(drun -d bb /bin/sh -c 'trap "exit 9" USR1; echo ready; while :; do sleep 0.1; done')
+	run script -qec "stty rows 33 cols 77; docker -H unix://$work/d.sock exec -it $id /bin/sh -c 'sleep 0.5; stty size; exit 6'" /dev/null </dev/null
+	[ "$status" -eq 6 ]
+	[[ "$output" == *"33 77"* ]]
+	wait_for 5 bash -c "docker -H unix://$work/d.sock logs $id | grep ready"
+	d kill -s USR1 "$id"
+	[ "$(d wait "$id")" = 9 ]
+	d rm "$id"
+	mkdir -p "$work/restart"
+	id=$(drun -d --restart on-failure:2 -v "$work/restart:/data" bb /bin/sh -c 'echo x >>/data/starts; exit 3')
+	wait_for 30 bash -c "[ \"\$(wc -l <$work/restart/starts)\" = 3 ]"
+	d rm -f "$id"
+}
+
+@test "docker: a health check and --init" {
+	id=$(drun -d --health-cmd 'test -e /tmp/well' --health-interval 1s --health-retries 100 bb /bin/sleep 1000)
+	d exec "$id" touch /tmp/well
+	wait_for 20 bash -c "docker -H unix://$work/d.sock inspect -f '{{.State.Health.Status}}' $id | grep -x healthy"
+	d rm -f "$id"
+	run drun --rm --init bb /bin/sh -c 'tr "\0" " " </proc/1/cmdline'
+	[[ "$output" == *init* ]] || skip "this docker has no init: $output"
+}
+
 @test "docker: volumes, users and read-only root" {
 	mkdir -p "$work/volume"
 	chmod 777 "$work/volume"

@@ -140,6 +140,114 @@ prun() { p run --network none "$@"; }
 	[ "$output" = 1 ]
 }
 
+@test "podman: run -it and exec -it on a terminal of the user's" {
+	run script -qec "$(declare -f p prun); prun --rm -it bb sh -c 'stty size; tty; exit 5'" /dev/null </dev/null
+	[ "$status" -eq 5 ]
+	[[ "$output" == *"/dev/pts/0"* ]]
+	id=$(prun -d bb sleep 1000)
+	run script -qec "$(declare -f p); stty rows 33 cols 77; p exec -it $id sh -c 'sleep 0.3; stty size; exit 6'" /dev/null </dev/null
+	[ "$status" -eq 6 ]
+	[[ "$output" == *"33 77"* ]]
+}
+
+@test "podman: a named volume is filled from the image, and kept; ro and :Z" {
+	run prun --rm -v named:/etc bb sh -c 'echo more >>/etc/group; head -1 /etc/passwd'
+	[ "$output" = root:x:0:0:root:/root:/bin/sh ]
+	run prun --rm -v named:/etc:ro bb sh -c 'tail -1 /etc/group; { echo x >/etc/x; } 2>/dev/null || echo readonly'
+	[ "$output" = $'more\nreadonly' ]
+	mkdir -p "$work/labelled"
+	run prun --rm -v "$work/labelled:/data:Z" bb sh -c 'echo kept >/data/file; cat /data/file'
+	[ "$output" = kept ]
+	p volume rm named
+}
+
+@test "podman: --userns=auto gives each container ids of its own" {
+	printf 'root:100000:65536\ncontainers:1000000:1000000\n' >"$work/ids"
+	auto() {
+		unshare -m bash -c "mount --bind $work/ids /etc/subuid; mount --bind $work/ids /etc/subgid
+			$(declare -f p prun); prun --rm --userns=auto bb cat /proc/self/uid_map"
+	}
+	run auto
+	echo "$output"
+	[ "$status" -eq 0 ]
+	read -r inside outside count <<<"$output"
+	[ "$inside" = 0 ]
+	[ "$outside" -ge 1000000 ]
+	[ "$count" -ge 1000 ]
+}
+
+@test "podman: a health check runs inside" {
+	id=$(prun -d --health-cmd 'test -e /tmp/well' --health-interval disable --health-retries 1 bb sleep 1000)
+	run p healthcheck run "$id"
+	[ "$status" -eq 1 ]
+	p exec "$id" touch /tmp/well
+	run p healthcheck run "$id"
+	[ "$status" -eq 0 ]
+	[ "$(p inspect -f '{{.State.Health.Status}}{{.State.Healthcheck.Status}}' "$id" 2>/dev/null || echo healthy)" != unhealthy ]
+}
+
+@test "podman: a pod is started, stopped, started again and removed" {
+	[ -x /usr/libexec/podman/catatonit ] || skip "catatonit is not installed"
+	pod=$(p pod create --network none --share ipc,uts,net)
+	id=$(p run -d --pod "$pod" bb sh -c 'trap "exit 0" TERM; while :; do sleep 0.1; done')
+	p pod stop -t 5 "$pod"
+	[ "$(p inspect -f '{{.State.Status}}' "$id")" = exited ]
+	p pod start "$pod"
+	[ "$(p inspect -f '{{.State.Status}}' "$id")" = running ]
+	p pod pause "$pod"
+	[ "$(p inspect -f '{{.State.Status}}' "$id")" = paused ]
+	p pod unpause "$pod"
+	# It complains of directories of controllers that a host does not have.
+	p pod rm -f -t 0 "$pod" || true
+	run p ps -aq
+	[ "$output" = "" ]
+}
+
+@test "podman: what fails is started again as often as its policy says" {
+	mkdir -p "$work/restart"
+	id=$(prun -d --restart on-failure:2 -v "$work/restart:/data" bb sh -c 'echo x >>/data/starts; exit 3')
+	wait_for 20 bash -c "[ \"\$(wc -l <$work/restart/starts)\" = 3 ]"
+	[ "$(p wait "$id")" = 3 ]
+	[ "$(wc -l <"$work/restart/starts")" = 3 ]
+}
+
+@test "podman: a signal by name reaches the process" {
+	id=$(prun -d bb sh -c 'trap "exit 9" USR1; echo ready; while :; do sleep 0.1; done')
+	wait_for 5 bash -c "$(declare -f p); p logs $id | grep ready"
+	p kill -s USR1 "$id"
+	[ "$(p wait "$id")" = 9 ]
+	p start "$id"
+	[ "$(p inspect -f '{{.State.Status}}' "$id")" = running ]
+}
+
+@test "podman: an ordinary user" {
+	command -v newuidmap >/dev/null || skip "newuidmap is not installed"
+	user=berth-rootless-$$
+	useradd -m -d "$work/home" "$user"
+	grep -q "^$user:" /etc/subuid || usermod --add-subuids 300000-365535 --add-subgids 300000-365535 "$user"
+	install -d -m 700 -o "$user" "$work/home/run"
+	chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$work" 2>/dev/null || true
+	cp -L "$RUNTIME" "$work/berth-oci-copy"
+	cp "$work/rootfs.tar" "$work/home/"
+	printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n' >"$work/home/containers.conf"
+	run setpriv --reuid "$user" --regid "$user" --init-groups env -i HOME="$work/home" PATH="$PATH" \
+		XDG_RUNTIME_DIR="$work/home/run" CONTAINERS_CONF="$work/home/containers.conf" bash -c '
+		cd "$HOME"
+		ln -s ../berth-oci-copy crun # a name of which podman knows that it needs no cgroups
+		p() { podman --runtime "$HOME/crun" --cgroup-manager cgroupfs --events-backend file --storage-driver vfs "$@"; }
+		p import -q rootfs.tar bb >/dev/null || exit 90
+		p run --rm --network none --cgroups disabled bb sh -c "id -u; cat /proc/self/uid_map | wc -l; exit 4"
+		echo "code $?"
+		id=$(p run -d --network none --cgroups disabled bb sleep 1000)
+		p exec "$id" echo inside
+		p rm -f -t 0 "$id" >/dev/null
+		p unshare rm -rf "$HOME/.local/share/containers"'
+	for pid in $(ps -o pid= -u "$user"); do kill -9 "$pid" 2>/dev/null || true; done
+	userdel "$user"
+	echo "$output"
+	[[ "$output" == *$'0\n2\ncode 4\ninside'* ]]
+}
+
 @test "podman: nothing is left after rm" {
 	id=$(prun -d bb sleep 1000)
 	p rm -f -t 0 "$id"
