@@ -187,6 +187,21 @@ static int ask(struct engine *engine, const char *id, const char *what, json_t *
 	return fd < 0 ? fd : control_do(fd, what, ret, err);
 }
 
+/* All that the VMM has a meaning for. Others would be the host's business: stopping the VMM, say. */
+static int pass_signal(pid_t vmm, int signal)
+{
+	switch (signal) {
+	case SIGKILL:
+	case SIGTERM:
+	case SIGINT:
+	case SIGHUP:
+	case SIGQUIT:
+		return kill(vmm, signal) < 0 ? -errno : 0;
+	default:
+		return 0;
+	}
+}
+
 static int signal_workload(struct engine *engine, const char *id, int signal, struct error *err)
 {
 	return ask(engine, id, signal == SIGKILL ? "stop" : "powerdown", NULL, err);
@@ -290,6 +305,7 @@ const struct isolation isolation_machine = {
 	.check = machine_check,
 	.prepare = machine_prepare,
 	.start = start,
+	.pass_signal = pass_signal,
 	.signal = signal_workload,
 	.pause = pause_workload,
 	.resume = resume_workload,

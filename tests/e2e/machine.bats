@@ -67,6 +67,8 @@ says() {
 	machine run -di --name m
 	soon says m ready
 	berth kill --signal USR1 m
+	berth kill --signal STOP m
+	grep -q "^State:.[RS]" "/proc/$(berth inspect -f '{{.State.Pid}}' m)/status"
 	printf d | timeout 20 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --sig-proxy=false m &
 	soon says m deaf
 	berth stop --time 1 m
