@@ -161,6 +161,8 @@ static _Noreturn void become_criu(const struct criu_request *r, const char *path
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* If we are killed it is to notice and to let the container go on, not to die in between. */
+	signal(SIGPIPE, SIG_IGN);
 	rc = prepare_process(r, report, &err);
 	if (rc == 0) {
 		execv(path, argv);

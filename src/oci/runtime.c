@@ -212,8 +212,13 @@ static int end_init(const struct container *c, struct error *err)
 	    cgroup_freeze(cg, false, err) < 0)
 		return -EBUSY;
 	/* Somebody may have moved it to a group that is frozen: back in its own it can die. */
-	if (poll(&wait, 1, PATIENCE_MS) == 0 && cg != NULL)
+	if (poll(&wait, 1, PATIENCE_MS) == 0 && cg != NULL) {
 		(void)!cgroup_join_pid(cg, pid, NULL);
+		/* The first process of a pid namespace ends after the others, and one that is traced not
+		 * before its tracer has looked: a restore that hangs is such a one, in the cgroup too. */
+		if (!cg->shared)
+			(void)!cgroup_signal(cg, SIGKILL, NULL);
+	}
 	if (poll(&wait, 1, TIMEOUT_MS) == 0)
 		return refuse(err, -ETIMEDOUT, "process %d does not end", (int)pid);
 	return 0;

@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import unittest
-from harness import RuntimeTest, read
+from harness import CGROUP_V2, RuntimeTest, read, wait_for
 
 UNKNOWN_CALL = """
 #include <errno.h>
@@ -193,6 +194,29 @@ class Practice(RuntimeTest):
             self.skipTest("SELinux is on")
         self.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
         self.assertEqual(self.output("echo ran"), "ran")
+
+    @unittest.skipIf(os.environ.get("CONTROL") == "runc", "waits for the tracer for ever")
+    def test_delete_ends_a_tracer_in_the_cgroup_that_hangs(self):
+        self.shell("sleep 1000 & wait")
+        name = self.create()
+        self.ok("start", name)
+        init = self.state(name)["pid"]
+        children = f"/proc/{init}/task/{init}/children"
+        child = wait_for(lambda: read(children).split(), "the second process")[0]
+        tracer = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", child])
+        try:
+            wait_for(lambda: f"TracerPid:\t{tracer.pid}" in read(f"/proc/{child}/status"), "the tracer")
+            os.kill(tracer.pid, signal.SIGSTOP)
+            for line in read(f"/proc/{init}/cgroup").splitlines():
+                _, names, path = line.split(":", 2)
+                top = "/sys/fs/cgroup" if CGROUP_V2 else "/sys/fs/cgroup/" + (names.replace("name=", "") or "unified")
+                with open(f"{top}{path}/cgroup.procs", "w") as procs:
+                    procs.write(str(tracer.pid))
+            self.ok("delete", "--force", name)
+            self.assertEqual(tracer.wait(10), -signal.SIGKILL)
+        finally:
+            tracer.kill()
+            tracer.wait()
 
 
 if __name__ == "__main__":
