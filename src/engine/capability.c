@@ -9,51 +9,7 @@
 #include <sys/prctl.h>
 
 #include "base/mem.h"
-
-/* By number. Texts in place: they need no relocation when the program starts. */
-static const char names[][24] = {
-	"CAP_CHOWN",
-	"CAP_DAC_OVERRIDE",
-	"CAP_DAC_READ_SEARCH",
-	"CAP_FOWNER",
-	"CAP_FSETID",
-	"CAP_KILL",
-	"CAP_SETGID",
-	"CAP_SETUID",
-	"CAP_SETPCAP",
-	"CAP_LINUX_IMMUTABLE",
-	"CAP_NET_BIND_SERVICE",
-	"CAP_NET_BROADCAST",
-	"CAP_NET_ADMIN",
-	"CAP_NET_RAW",
-	"CAP_IPC_LOCK",
-	"CAP_IPC_OWNER",
-	"CAP_SYS_MODULE",
-	"CAP_SYS_RAWIO",
-	"CAP_SYS_CHROOT",
-	"CAP_SYS_PTRACE",
-	"CAP_SYS_PACCT",
-	"CAP_SYS_ADMIN",
-	"CAP_SYS_BOOT",
-	"CAP_SYS_NICE",
-	"CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME",
-	"CAP_SYS_TTY_CONFIG",
-	"CAP_MKNOD",
-	"CAP_LEASE",
-	"CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL",
-	"CAP_SETFCAP",
-	"CAP_MAC_OVERRIDE",
-	"CAP_MAC_ADMIN",
-	"CAP_SYSLOG",
-	"CAP_WAKE_ALARM",
-	"CAP_BLOCK_SUSPEND",
-	"CAP_AUDIT_READ",
-	"CAP_PERFMON",
-	"CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE",
-};
+#include "oci/caps.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -64,21 +20,11 @@ static const uint64_t default_set = BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT
 				    BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) |
 				    BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE);
 
-static int find(const char *name)
-{
-	if (strncasecmp(name, "CAP_", 4) == 0)
-		name += 4;
-	for (size_t i = 0; i < array_size(names); i++)
-		if (strcasecmp(names[i] + 4, name) == 0)
-			return (int)i;
-	return -1;
-}
-
 const char *capability_find(const char *name)
 {
-	int i = find(name);
+	int number = caps_parse(name);
 
-	return i < 0 ? NULL : names[i];
+	return number < 0 ? NULL : caps_name((unsigned int)number);
 }
 
 /* The bounding set of this process: what it can hand on. */
@@ -86,7 +32,7 @@ static uint64_t bounding_set(void)
 {
 	uint64_t set = 0;
 
-	for (size_t i = 0; i < array_size(names); i++)
+	for (unsigned int i = 0; caps_name(i) != NULL; i++)
 		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
 			set |= BIT(i);
 	return set;
@@ -96,9 +42,9 @@ static json_t *to_json(uint64_t set)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < array_size(names); i++)
+	for (unsigned int i = 0; caps_name(i) != NULL; i++)
 		if (set & BIT(i))
-			json_array_append_new(array, json_string(names[i]));
+			json_array_append_new(array, json_string(caps_name(i)));
 	return array;
 }
 
@@ -121,7 +67,7 @@ static uint64_t named(char *const *list)
 	uint64_t set = 0;
 
 	for (size_t i = 0; list != NULL && list[i] != NULL; i++) {
-		int n = find(list[i]);
+		int n = caps_parse(list[i]);
 
 		if (n >= 0)
 			set |= BIT(n);
@@ -134,12 +80,12 @@ int capability_set(const struct workload_config *config, json_t **ret, struct er
 	const uint64_t bounding = bounding_set(), add = named(config->caps_add);
 	uint64_t set = default_set;
 
-	for (size_t i = 0; i < array_size(names); i++)
+	for (unsigned int i = 0; caps_name(i) != NULL; i++)
 		if ((add & BIT(i)) && !(bounding & BIT(i)))
 			return refuse(err, -EPERM,
 				      "capability %s cannot be given: berth does not "
 				      "have it itself",
-				      names[i]);
+				      caps_name(i));
 	/* As docker: a drop of ALL comes before additions by name, an addition of ALL before drops. */
 	if (config->flags & WORKLOAD_PRIVILEGED || has_all(config->caps_add))
 		set = bounding;

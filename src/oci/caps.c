@@ -12,8 +12,8 @@
 #include "base/mem.h"
 #include "oci/config.h"
 
-/* The index is the number. */
-static const char *const names[] = {
+/* The index is the number. Texts in place: they need no relocation when the program starts. */
+static const char names[][24] = {
 	"CAP_CHOWN",
 	"CAP_DAC_OVERRIDE",
 	"CAP_DAC_READ_SEARCH",

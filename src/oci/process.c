@@ -191,7 +191,8 @@ static bool apparmor_is_on(void)
 	own_mem char *text = NULL;
 	size_t len;
 
-	return file_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 16, &text, &len,
+	/* sysfs says of each file that it is a page long. */
+	return file_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 65536, &text, &len,
 			 NULL) == 0 &&
 	       text[0] == 'Y';
 }

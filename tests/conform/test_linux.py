@@ -339,5 +339,39 @@ class Resources(RuntimeTest):
         self.output("true")
 
 
+def apparmor():
+    try:
+        return read("/sys/module/apparmor/parameters/enabled").strip() == "Y"
+    except OSError:
+        return False
+
+
+@unittest.skipUnless(apparmor(), "AppArmor is off here: see in-vm")
+class AppArmor(RuntimeTest):
+    """Profile "unconfined" is there without loading any; one that was changed to shows as such."""
+
+    def test_profile(self):
+        self.process["apparmorProfile"] = "unconfined"
+        self.assertEqual(self.output("cat /proc/self/attr/current"), "unconfined")
+        self.process["apparmorProfile"] = "no-such-profile"
+        self.refused("process.apparmorProfile")
+
+    def test_false_proc_takes_no_label(self):
+        """Take out: process_open_labels() before enter_files() in src/oci/init.c."""
+        attr = self.work + "/false/thread-self/attr/apparmor"
+        os.makedirs(attr)
+        for name in ("exec", "../exec"):
+            with open(f"{attr}/{name}", "w"):
+                pass
+        self.config["mounts"] = [m for m in self.config["mounts"] if m["destination"] != "/proc"]
+        self.mount("/proc", self.work + "/false")
+        self.linux.pop("maskedPaths", None)
+        self.linux.pop("readonlyPaths", None)
+        # A profile that does not exist is noticed only by the kernel that was asked for it.
+        self.process["apparmorProfile"] = "no-such-profile"
+        self.refused("process.apparmorProfile")
+        self.assertEqual(read(attr + "/exec") + read(attr + "/../exec"), "")
+
+
 if __name__ == "__main__":
     unittest.main()
