@@ -32,7 +32,7 @@ static int format(const char *path, bool with_journal, struct error *err)
 	 * checksums takes a software CPU longer than all else that mounting does. */
 	const char *features = with_journal ? "sparse_super2,^resize_inode"
 					    : "sparse_super2,^resize_inode,^has_journal,"
-					      "^metadata_csum,^uninit_bg";
+					      "^metadata_csum,uninit_bg";
 	static const char layout[] = "num_backup_sb=0,lazy_itable_init=1,lazy_journal_init=1,"
 				     "nodiscard,packed_meta_blocks=1";
 	const char *words[] = {"mke2fs", "-q", "-F",     "-t", "ext4", "-b", "4096", "-m",
@@ -135,7 +135,7 @@ static int make_empty(struct engine *engine, int dir, const char *name, int64_t 
 static int open_empty(struct engine *engine, int64_t size, bool with_journal, struct error *err)
 {
 	own_mem char *name = str_format("empty-%lld-%s.ext4", (long long)size,
-					with_journal ? "journal" : "plain");
+					with_journal ? "journal" : "bare");
 	own_fd int dir = dir_open(engine->root_fd, "templates", 0700, err);
 	int fd, rc;
 

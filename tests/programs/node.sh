@@ -13,7 +13,7 @@ worker.on("message", (m) => {
 	console.log("worker", m);
 	const server = http.createServer((q, r) => r.end(q.url.toUpperCase()));
 	server.listen(0, "127.0.0.1", () => {
-		http.get({ port: server.address().port, path: "/hello" }, (r) => {
+		http.get({ host: "127.0.0.1", port: server.address().port, path: "/hello" }, (r) => {
 			r.on("data", (d) => console.log(String(d), r.statusCode));
 			r.on("end", () => server.close());
 		});
