@@ -349,3 +349,26 @@ END
 	expect "${lines[-1]}" done
 	expect "$status" 0
 }
+
+# tests/programs/run does this with Python, Node.js, nginx, PostgreSQL, Redis and a C compiler.
+@test "the same commands say the same behind both walls" {
+	cat > "$TEST_DIR/script" <<'END'
+exec 2>&1 # two streams have no order
+seq 3000 | sort -r | gzip | gunzip | sha256sum
+awk 'BEGIN { for (i = 0; i < 2000; i++) s += sin(i) * exp(-i / 100); print s, 2 ^ 0.5, 1 / 3 }'
+tar -c -C / etc | tar -t | sort
+mkdir -p /d/e && echo x > /d/e/f && ln -s f /d/e/l && chmod 640 /d/e/f && ls -lnR /d | cut -c 1-24
+(trap 'echo caught' TERM; kill -TERM $$; sleep 0.01; echo after) & wait
+sh -c 'kill -SEGV $$'; echo $?
+dd if=/dev/zero bs=64k count=30 2> /dev/null | md5sum
+echo $((7 ** 15)) $(printf %x 255) "$(expr 6 '*' 7)"; cat /absent; echo $?
+exit 5
+END
+	local wall
+	for wall in container vm; do
+		BERTH_ISOLATION=$wall berth run --rm -i --network none busybox sh < "$TEST_DIR/script" \
+			> "$TEST_DIR/$wall" 2>&1 || echo "exit code $?" >> "$TEST_DIR/$wall"
+	done
+	diff "$TEST_DIR/container" "$TEST_DIR/vm"
+	expect "$(tail -n 1 "$TEST_DIR/vm")" "exit code 5"
+}
