@@ -262,23 +262,3 @@ c["process"]["terminal"] = True'
 	expect "$status" 1
 	expect_in "$stderr" "multiplexer"
 }
-
-@test "oci attack: a process that joins cannot be traced before it runs its program" {
-	# With a user namespace, whose root may trace everything that belongs to it.
-	edit "c['process']['capabilities'] = {s: ['CAP_SYS_PTRACE', 'CAP_DAC_OVERRIDE'] for s in
-('bounding', 'effective', 'permitted')}
-c['linux']['namespaces'].append({'type': 'user'})
-m = [{'containerID': 0, 'hostID': 100000, 'size': 1000}]
-c['linux']['uidMappings'] = c['linux']['gidMappings'] = m"
-	edit 'c["mounts"][2]["options"].remove("gid=5")'
-	chown -R 100000:100000 "$TEST_DIR/rootfs"
-	chmod 711 "$TEST_DIR"
-	background
-	# The watcher inside looks for a joining process that lets it see its descriptors' targets.
-	oci exec -d "$ID" sh -c 'while :; do for p in /proc/[0-9]*; do
-		[ "$p" = /proc/1 ] || ls -l $p/fd 2>/dev/null | grep -E "sys/fs/cgroup|state"
-		done; done >/seen 2>/dev/null' </dev/null >/dev/null 2>&1
-	for _ in $(seq 30); do oci exec "$ID" true; done
-	[ -e "$TEST_DIR/rootfs/seen" ]
-	expect "$(cat "$TEST_DIR/rootfs/seen")" ""
-}
