@@ -294,9 +294,11 @@ static int add_disk(struct work *w, struct error *err)
 	int rc;
 
 	if (in_memory(c)) {
+		own_mem char *path = str_format("%s/none.disk", workload_dir(w->workload->id).path);
+
 		/* A machine always has two disks, as its template had. */
-		add_argument(w, "--disk", str_copy(w->placeholder));
-		return 0;
+		add_argument(w, "--disk", str_format("%s/%s", w->engine->root, path));
+		return vm_template_make_disk(w->engine->root_fd, path, err);
 	}
 	w->upper_bytes = size;
 	rc = vm_disk_make(w->engine, w->workload->id, size, !(c->flags & WORKLOAD_AUTO_REMOVE),

@@ -33,6 +33,7 @@ enum {
 };
 #define PLACEHOLDER ".placeholder"
 #define EMPTY ".empty"
+#define DISK "disk" /* in the builder's directory, which is the machine's working directory */
 #define UNFINISHED ".new-"
 
 /* --- keys -------------------------------------------------------------------------------------------- */
@@ -78,16 +79,22 @@ static int open_templates(struct engine *engine, struct error *err)
 	return dir_open(engine->root_fd, "templates", 0700, err);
 }
 
+int vm_template_make_disk(int dirfd, const char *path, struct error *err)
+{
+	own_fd int fd = openat(dirfd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	return fd < 0 || ftruncate(fd, PLACEHOLDER_BYTES) < 0
+		       ? fail(err, -errno, "create a placeholder for disks")
+		       : 0;
+}
+
 int vm_template_placeholder(struct engine *engine, char **ret, struct error *err)
 {
 	own_fd int dir = open_templates(engine, err);
-	own_fd int fd = -1;
+	int rc = dir < 0 ? dir : vm_template_make_disk(dir, PLACEHOLDER, err);
 
-	if (dir < 0)
-		return dir;
-	fd = openat(dir, PLACEHOLDER, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, PLACEHOLDER_BYTES) < 0)
-		return fail(err, -errno, "create a placeholder for disks");
+	if (rc < 0)
+		return rc;
 	*ret = str_format("%s/templates/" PLACEHOLDER, engine->root);
 	return 0;
 }
@@ -141,7 +148,7 @@ static json_t *make_command(const struct vm_shape *shape, const char *placeholde
 	add(command, "--vsock", "vsock,cid=3");
 	add(command, "--control", "control");
 	add(command, "--layer", placeholder);
-	add(command, "--disk", placeholder);
+	add(command, "--disk", DISK);
 	for (unsigned int i = 0; i < shape->shares; i++) {
 		own_mem char *share = str_format("%s,tag=share%u", empty, i);
 
@@ -256,7 +263,7 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	own_mem char *dir = str_format("%s/templates/%s", engine->root, name);
 	own_mem char *file = str_format("%s/snapshot/about.json", name);
 	own_mem char *snapshot = str_format("%s/snapshot", name);
-	own_mem char *placeholder = NULL, *empty = NULL;
+	own_mem char *placeholder = NULL, *empty = NULL, *disk = str_format("%s/" DISK, name);
 	own_json json_t *plan = json_object(), *description = about(shape);
 	struct error why = {0};
 	int rc = vm_template_placeholder(engine, &placeholder, err);
@@ -265,6 +272,9 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 		rc = vm_template_empty(engine, &empty, err);
 	if (rc == 0 && mkdirat(templates, name, 0700) < 0)
 		rc = fail(err, -errno, "create %s", dir);
+	if (rc < 0)
+		return rc;
+	rc = vm_template_make_disk(templates, disk, err);
 	if (rc < 0)
 		return rc;
 	json_object_set_new(plan, "command", make_command(shape, placeholder, empty));

@@ -31,8 +31,10 @@ unsigned int vm_template_shares(unsigned int count);
  * takes to boot). The caller frees *ret_dir. */
 int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **ret_dir,
 		    struct error *err) must_check;
-/* A small file that stands for a disk that is not there yet, or never. The caller frees *ret. */
+/* A small file that stands for layers that are not there yet, or never. The caller frees *ret. */
 int vm_template_placeholder(struct engine *engine, char **ret, struct error *err) must_check;
+/* The same for a disk, at a path below `dirfd`: a machine has its disks for itself. */
+int vm_template_make_disk(int dirfd, const char *path, struct error *err) must_check;
 /* An empty directory that stands for a share that is not used. */
 int vm_template_empty(struct engine *engine, char **ret, struct error *err) must_check;
 
