@@ -223,10 +223,16 @@ static void scas_one(struct soft *c, const struct op *op)
 
 static void cmps_one(struct soft *c, const struct op *op)
 {
-	/* Where both would fault the CPU reports the destination. */
-	uint64_t b = soft_read(c, destination(c, op, ACCESS_READ), op->size);
-	uint64_t a = soft_read(c, source(c, op), op->size);
+	uint64_t a, b;
 
+	/* Where both would fault the CPU reports the destination, but the source if it repeats. */
+	if (op->prefix & (PREFIX_REP | PREFIX_REPNE)) {
+		a = soft_read(c, source(c, op), op->size);
+		b = soft_read(c, destination(c, op, ACCESS_READ), op->size);
+	} else {
+		b = soft_read(c, destination(c, op, ACCESS_READ), op->size);
+		a = soft_read(c, source(c, op), op->size);
+	}
 	compare(c, a, b, op->size);
 	advance(c, op, CPU_RSI, 1);
 	advance(c, op, CPU_RDI, 1);
