@@ -247,7 +247,8 @@ local-hostname: box"
 	local i pid monitor victim
 	RANDOM=7
 	for ((i = 0; i < 6; i++)); do
-		machine run -d --name "m$i" >/dev/null
+		# Until the one before has been cleaned up, it has the disk.
+		soon machine run -d --name "m$i"
 		pid=$(berth inspect -f '{{.State.Pid}}' "m$i")
 		monitor=$(berth inspect -f '{{.State.MonitorPid}}' "m$i")
 		case $((RANDOM % 3)) in

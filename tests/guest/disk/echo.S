@@ -12,7 +12,9 @@ _start:
 	mov	$0x7c00, %sp
 	mov	$ready, %si
 	call	say
-loop:	/* PM1's status: the button */
+loop:	/* The BIOS would take what is typed for its keyboard, at every tick of its clock. */
+	cli
+	/* PM1's status: the button */
 	cmpb	$0, deaf
 	jne	1f
 	mov	$0x600, %dx
