@@ -191,9 +191,11 @@ static op_fn function_of(const struct kept *k, uint64_t distance)
 		return distance < k->head->code_size ? (op_fn)(uintptr_t)(k->exec + distance)
 						     : NULL;
 	}
-	return distance < (uint64_t)(etext - __executable_start)
-		       ? (op_fn)(uintptr_t)(__executable_start + distance)
-		       : NULL;
+
+	const uint64_t start = (uint64_t)(uintptr_t)__executable_start;
+
+	return distance < (uint64_t)(uintptr_t)etext - start ? (op_fn)(uintptr_t)(start + distance)
+							     : NULL;
 }
 
 static struct block *copy_block(struct soft *c, const struct kept_block *from)
