@@ -262,15 +262,13 @@ void progress_free(struct progress *progress)
 
 void progress_wait(enum engine_wait event, const char *what, int64_t took_ns)
 {
-	const bool terminal = isatty(STDERR_FILENO);
-
+	if (!isatty(STDERR_FILENO))
+		return;
 	if (event == ENGINE_WAIT_BEGIN) {
-		if (terminal)
-			fprintf(stderr, "%s: being made ...", what);
+		fprintf(stderr, "%s: being made ...", what);
 		return;
 	}
-	if (terminal)
-		fputs("\r\033[K", stderr);
+	fputs("\r\033[K", stderr);
 	if (event == ENGINE_WAIT_END)
 		fprintf(stderr, "%s: made in %.1f s\n", what, (double)took_ns / 1e9);
 }

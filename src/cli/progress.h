@@ -22,7 +22,8 @@ void progress_report(const struct image_progress *event, void *progress);
 OWN_DEFINE(own_progress, struct progress *, progress_free);
 #define own_progress __attribute__((cleanup(own_progress_release)))
 
-/* An engine_wait_fn: on a terminal a line while it lasts, elsewhere one when it is there. */
+/* An engine_wait_fn: on a terminal a line while it lasts and when it is there. Elsewhere nothing: a command
+ * has the same output whether it had to wait or not. */
 void progress_wait(enum engine_wait event, const char *what, int64_t took_ns);
 
 /* What is known of one layer. */
