@@ -100,7 +100,9 @@ static const struct op *do_out(struct soft *c, const struct op *op)
 	return afterwards(c, op);
 }
 
-static const struct op *do_cpuid(struct soft *c, const struct op *op)
+/* What has locals with an address is not an operation itself: such a one would not leave the stack before
+ * the next, and a guest that loops over it would use all of it. */
+static __attribute__((noinline)) void cpuid(struct soft *c)
 {
 	uint32_t r[4];
 
@@ -109,18 +111,28 @@ static const struct op *do_cpuid(struct soft *c, const struct op *op)
 	c->regs[CPU_RBX] = r[1];
 	c->regs[CPU_RCX] = r[2];
 	c->regs[CPU_RDX] = r[3];
+}
+
+static const struct op *do_cpuid(struct soft *c, const struct op *op)
+{
+	cpuid(c);
 	NEXT(c, op);
 }
 
-static const struct op *do_rdmsr(struct soft *c, const struct op *op)
+static __attribute__((noinline)) void rdmsr(struct soft *c)
 {
 	uint64_t value;
 
-	privileged(c, op);
 	if (!msr_read(c, (uint32_t)c->regs[CPU_RCX], &value))
 		soft_throw(c, VECTOR_GP, 0);
 	c->regs[CPU_RAX] = (uint32_t)value;
 	c->regs[CPU_RDX] = value >> 32;
+}
+
+static const struct op *do_rdmsr(struct soft *c, const struct op *op)
+{
+	privileged(c, op);
+	rdmsr(c);
 	NEXT(c, op);
 }
 
