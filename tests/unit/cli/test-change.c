@@ -19,7 +19,7 @@ static void applies_instructions_in_order(void **state)
 		"ENV A=1",
 		"ENV B two words",
 		"ENV=C=3",
-		"LABEL a.b=c d",
+		"LABEL a.b=\"c d\"",
 		"LABEL e=",
 		"USER 1000:1000",
 		"WORKDIR /srv",
@@ -58,6 +58,7 @@ static void refuses_what_it_does_not_know(void **state)
 		{"ENV A", "expected NAME=VALUE", ""},
 		{"ENV =x", "expected NAME=VALUE", ""},
 		{"LABEL a", "expected NAME=VALUE", ""},
+		{"LABEL a.b=c d", "expected NAME=VALUE, found \"d\"", ""},
 		{"", "unknown instruction", ""},
 	};
 

@@ -62,7 +62,7 @@ static const struct {
 	{PROCESS("'user':{'gid':1.5}"), "process.user.gid"},
 	{PROCESS("'user':{'additionalGids':[0,'a']}"), "process.user.additionalGids[1]"},
 	{WITH("'process':{'args':[]}"), "args"},
-	{WITH("'process':{'args':['a',2]}"), "process.args[1]"},
+	{WITH("'process':{'args':['a',{}]}"), "process.args[1]"},
 	{WITH("'process':{'cwd':'relative'}"), "process.cwd"},
 	{PROCESS("'env':['=x']"), "env[0]"},
 	{PROCESS("'rlimits':[{'type':'RLIMIT_X','soft':1,'hard':1}]"), "rlimits[0].type"},
@@ -161,6 +161,7 @@ static void accepts_what_others_write(void **state)
 		      "'sysctl':{'net.ipv4.conf.eth0/1.forwarding':'1','net/core/somaxconn':'5'}"),
 		LINUX("'namespaces':[{'type':'ipc'}],'sysctl':{'kernel.shm_rmid_forced':'1'}"),
 		PROCESS("'capabilities':{'bounding':['CAP_NO_SUCH_THING','CAP_KILL']}"),
+		"{'ociVersion':'1.2.0','process':{'args':['a',2]}}",
 		MOUNT("'source':'/a','options':['bind','remount','ro','']"),
 		MOUNT("'type':'none','source':'/a','options':['rbind','rw']"),
 	};

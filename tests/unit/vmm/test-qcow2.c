@@ -360,8 +360,8 @@ static void refuses_what_it_cannot_do(void **state)
 	expect_refusal("disk", 0, "unknown incompatible feature 39");
 	shell("rm -f *; qemu-img create -f qcow2 disk 1M");
 	disk = open_disk("disk", 0);
-	expect_refusal("disk", 0, "somebody else is using it");
-	expect_refusal("disk", DISK_READ_ONLY, "somebody is writing to it");
+	expect_refusal("disk", 0, "is using it");
+	expect_refusal("disk", DISK_READ_ONLY, "is writing to it");
 	disk_close(disk);
 }
 
