@@ -141,7 +141,7 @@ prun() { p run --network none "$@"; }
 }
 
 @test "podman: run -it and exec -it on a terminal of the user's" {
-	run script -qec "$(declare -f p prun); prun --rm -it bb sh -c 'stty size; tty; exit 5'" /dev/null </dev/null
+	run script -qec "$(declare -f p prun); prun --rm -it bb sh -c 'sleep 0.3; stty size; tty; sleep 0.3; exit 5'" /dev/null </dev/null
 	[ "$status" -eq 5 ]
 	[[ "$output" == *"/dev/pts/0"* ]]
 	id=$(prun -d bb sleep 1000)
