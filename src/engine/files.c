@@ -239,24 +239,6 @@ static int on_name(struct tar_sink *sink, const struct tar_entry *e, struct erro
 	return tell(d, is_in_image(d, path) ? WORKLOAD_CHANGED : WORKLOAD_ADDED, path, err);
 }
 
-static int on_no_data(struct tar_sink *sink, uint64_t offset, const void *data, size_t len,
-		      struct error *err)
-{
-	(void)sink;
-	(void)offset;
-	(void)data;
-	(void)len;
-	(void)err;
-	return 0;
-}
-
-static int on_no_end(struct tar_sink *sink, struct error *err)
-{
-	(void)sink;
-	(void)err;
-	return 0;
-}
-
 static int add_names(const void *data, size_t len, void *context, struct error *err)
 {
 	struct diff *d = context;
@@ -267,8 +249,7 @@ static int add_names(const void *data, size_t len, void *context, struct error *
 int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn, void *data,
 		  struct error *err)
 {
-	static const struct tar_sink_ops ops = {
-		.entry = on_name, .data = on_no_data, .end = on_no_end};
+	static const struct tar_sink_ops ops = {.entry = on_name};
 	struct diff d = {.sink.ops = &ops, .fn = fn, .data = data};
 	struct overlay_view view = OVERLAY_VIEW_NONE;
 	own_hold struct hold hold;

@@ -198,25 +198,7 @@ static int on_entry(struct tar_sink *sink, const struct tar_entry *e, struct err
 	return 0;
 }
 
-static int on_data(struct tar_sink *sink, uint64_t offset, const void *data, size_t len,
-		   struct error *err)
-{
-	(void)sink;
-	(void)offset;
-	(void)data;
-	(void)len;
-	(void)err;
-	return 0;
-}
-
-static int on_end(struct tar_sink *sink, struct error *err)
-{
-	(void)sink;
-	(void)err;
-	return 0;
-}
-
-static const struct tar_sink_ops customs_ops = {.entry = on_entry, .data = on_data, .end = on_end};
+static const struct tar_sink_ops customs_ops = {.entry = on_entry};
 
 static int receive_all(struct session *s, struct customs *c, workload_bytes_fn *out, void *context,
 		       struct error *err)

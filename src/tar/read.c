@@ -85,9 +85,14 @@ static void skip(struct tar_reader *r, uint64_t bytes)
 	r->state = bytes > 0 ? SKIP : HEADER;
 }
 
+static int sink_end(struct tar_reader *r, struct error *err)
+{
+	return r->sink->ops->end ? r->sink->ops->end(r->sink, err) : 0;
+}
+
 static int end_entry(struct tar_reader *r, struct error *err)
 {
-	int rc = r->sink->ops->end(r->sink, err);
+	int rc = sink_end(r, err);
 
 	forget_extensions(r);
 	skip(r, r->padding);
@@ -322,7 +327,7 @@ static int take_entry(struct tar_reader *r, const struct tar_header *h, struct e
 		r->left = r->padding = 0;
 	rc = r->sink->ops->entry(r->sink, e, err);
 	if (rc >= 0)
-		rc = r->sink->ops->end(r->sink, err);
+		rc = sink_end(r, err);
 	forget_extensions(r);
 	skip(r, r->left + r->padding);
 	return rc;
@@ -428,7 +433,7 @@ static int64_t take_data(struct tar_reader *r, const void *data, size_t len, str
 			r->extent_done = 0;
 		}
 	}
-	rc = r->sink->ops->data(r->sink, offset, data, n, err);
+	rc = r->sink->ops->data ? r->sink->ops->data(r->sink, offset, data, n, err) : 0;
 	if (rc < 0)
 		return rc;
 	r->offset += n;

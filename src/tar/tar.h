@@ -72,6 +72,7 @@ struct tar_entry {
 
 /* Who receives the entries. An error ends the reading and is returned by tar_reader_add. */
 struct tar_sink;
+/* Whoever only wants to know what there is leaves `data` and `end` out. */
 struct tar_sink_ops {
 	int (*entry)(struct tar_sink *sink, const struct tar_entry *entry, struct error *err);
 	int (*data)(struct tar_sink *sink, uint64_t offset, const void *data, size_t len,
