@@ -92,7 +92,7 @@ static bool deliver(struct net *self, unsigned int queue, size_t size)
 		if (chains == 0)
 			first = v->chain;
 		virtio_written(v, &v->chain, part);
-		if (queue_fill(q, &v->chain, (uint32_t)part, places) < 0)
+		if (queue_fill(q, v->chain.id, (uint32_t)part, places) < 0)
 			break;
 		done += part;
 		chains++;

@@ -62,6 +62,7 @@ int queue_pop(struct queue *queue, struct queue_chain *ret)
 	rc = ring_of(queue)->pop(queue, ret);
 	if (rc < 0)
 		queue->broken = true;
+	queue->popped += rc > 0;
 	return rc;
 }
 
@@ -73,22 +74,30 @@ bool queue_available(const struct queue *queue)
 void queue_unpop(struct queue *queue, const struct queue_chain *chain)
 {
 	ring_of(queue)->unpop(queue, chain);
+	queue->popped--;
 }
 
-int queue_fill(struct queue *queue, const struct queue_chain *chain, uint32_t written,
-	       unsigned int place)
+void queue_rewind(struct queue *queue, const struct queue *before)
 {
-	return queue->broken ? -EINVAL : ring_of(queue)->fill(queue, chain, written, place);
+	queue->next_avail = before->next_avail;
+	queue->avail_wrap = before->avail_wrap;
+	queue->popped = before->popped;
+}
+
+int queue_fill(struct queue *queue, uint16_t id, uint32_t written, unsigned int place)
+{
+	return queue->broken ? -EINVAL : ring_of(queue)->fill(queue, id, written, place);
 }
 
 int queue_flush(struct queue *queue, unsigned int places)
 {
+	queue->unsignalled += queue->unsignalled < UINT16_MAX ? places : 0;
 	return queue->broken ? -EINVAL : ring_of(queue)->flush(queue, places);
 }
 
 int queue_push(struct queue *queue, const struct queue_chain *chain, uint32_t written)
 {
-	int rc = queue_fill(queue, chain, written, 0);
+	int rc = queue_fill(queue, chain->id, written, 0);
 
 	return rc < 0 ? rc : queue_flush(queue, queue->packed ? chain->descriptors : 1);
 }
@@ -97,14 +106,18 @@ bool queue_wants_signal(struct queue *queue)
 {
 	bool wants;
 
-	if (!queue->ready || queue->broken)
+	if (!queue->ready || queue->broken || queue->unsignalled == 0)
 		return false;
+	/* After a whole turn of the ring its places say no more whether the event lies between them. */
+	if (queue->unsignalled >= queue->size)
+		queue->signalled_valid = false;
 	/* The driver says what it wants and then looks at the ring; we write to the ring first. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	wants = ring_of(queue)->wants_signal(queue);
 	queue->signalled = queue->next_used;
 	queue->signalled_wrap = queue->used_wrap;
 	queue->signalled_valid = true;
+	queue->unsignalled = 0;
 	return wants;
 }
 

@@ -41,6 +41,8 @@ struct queue {
 	bool avail_wrap, used_wrap; /* packed */
 	uint16_t signalled;         /* next_used when the driver was last told (event index) */
 	bool signalled_wrap, signalled_valid;
+	uint32_t unsignalled; /* places given back since then */
+	uint32_t popped;      /* chains, a running number: places come back to where they were */
 };
 
 /* A chain of buffers: first what the driver says ("out"), then where the answer goes ("in"). */
@@ -62,19 +64,22 @@ int queue_check(const struct queue *queue) must_check;
 int queue_pop(struct queue *queue, struct queue_chain *ret) must_check;
 /* Puts back the chain that was popped last: the next pop gives it again. */
 void queue_unpop(struct queue *queue, const struct queue_chain *chain);
+/* As if no chain had been popped since `before` was a copy of the queue; nothing may have been given back
+ * or filled in since. */
+void queue_rewind(struct queue *queue, const struct queue *before);
 /* Whether the driver has made something available: a hint, nothing is checked. */
 bool queue_available(const struct queue *queue);
 /* Gives a chain to the driver with `written` bytes of answer. 0, -EINVAL. */
 int queue_push(struct queue *queue, const struct queue_chain *chain, uint32_t written);
 /* The same for several chains that must become visible at once (a packet in several buffers): each is
- * filled in, with `place` counting chains (split) or descriptors (packed) before it; then flushed. */
-int queue_fill(struct queue *queue, const struct queue_chain *chain, uint32_t written,
-	       unsigned int place);
+ * filled in by its id, with `place` counting chains (split) or descriptors (packed) before it; then
+ * flushed. What has been filled in cannot be put back: in a packed ring it overwrites what was offered. */
+int queue_fill(struct queue *queue, uint16_t id, uint32_t written, unsigned int place);
 int queue_flush(struct queue *queue, unsigned int places);
 /* Whether the driver wants to be told of what was pushed since it was told last. */
 bool queue_wants_signal(struct queue *queue);
 /* Asks the driver to ring the doorbell for chains to come, or not to. After asking for it the queue
- * must be looked at once more. */
+ * must be looked at once more. Chains that are left in it do not count as chains to come. */
 void queue_set_doorbell(struct queue *queue, bool wanted);
 
 /* Copies between a chain and memory of ours, `offset` bytes into its out or in part. The number of

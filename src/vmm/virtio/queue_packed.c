@@ -155,8 +155,7 @@ static void unpop(struct queue *q, const struct queue_chain *chain)
 }
 
 /* The flags of the first are written by the flush, so that the driver sees all or none. */
-static int fill(struct queue *q, const struct queue_chain *chain, uint32_t written,
-		unsigned int place)
+static int fill(struct queue *q, uint16_t id, uint32_t written, unsigned int place)
 {
 	uint16_t i = q->next_used;
 	bool wrap = q->used_wrap;
@@ -166,7 +165,7 @@ static int fill(struct queue *q, const struct queue_chain *chain, uint32_t writt
 	to = at(q, i);
 	if (!to)
 		return -EINVAL;
-	to->id = chain->id;
+	to->id = id;
 	to->length = written;
 	if (place > 0)
 		__atomic_store_n(&to->flags, wrap ? FLAG_AVAIL | FLAG_USED : 0, __ATOMIC_RELEASE);

@@ -30,8 +30,7 @@ struct queue_ring {
 	bool (*available)(const struct queue *queue);
 	int (*pop)(struct queue *queue, struct queue_chain *ret);
 	void (*unpop)(struct queue *queue, const struct queue_chain *chain);
-	int (*fill)(struct queue *queue, const struct queue_chain *chain, uint32_t written,
-		    unsigned int place);
+	int (*fill)(struct queue *queue, uint16_t id, uint32_t written, unsigned int place);
 	int (*flush)(struct queue *queue, unsigned int places);
 	bool (*wants_signal)(const struct queue *queue);
 	void (*set_doorbell)(struct queue *queue, bool wanted);

@@ -25,6 +25,7 @@ enum {
 	USED_NO_NOTIFY = 1,
 	RING_INDEX = 2,
 	RING_ENTRIES = 4,
+	EVENT_TRIES = 64, /* a driver that offers faster than we look harms itself only */
 };
 
 static uint16_t *avail_at(const struct queue *q, uint64_t offset)
@@ -100,16 +101,38 @@ static int walk(const struct queue *q, gpa_t table, uint32_t size, uint32_t i, b
 	return -EINVAL; /* V3: it loops */
 }
 
+/*
+ * The event is the next chain that the driver will offer, not the next one that we take: if chains are
+ * left in the ring, the driver has passed that, and would not ring for those behind. One that it offers
+ * between the two looks may have gone by unnoticed, so the event follows it.
+ */
+static void set_event(uint16_t *event, const uint16_t *index)
+{
+	uint16_t seen = __atomic_load_n(index, __ATOMIC_ACQUIRE);
+
+	for (unsigned int i = 0; i < EVENT_TRIES; i++) {
+		uint16_t now;
+
+		__atomic_store_n(event, seen, __ATOMIC_RELAXED);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		now = __atomic_load_n(index, __ATOMIC_ACQUIRE);
+		if (now == seen)
+			return;
+		seen = now;
+	}
+}
+
 static void set_doorbell(struct queue *q, bool wanted)
 {
 	uint16_t *flags = used_at(q, 0), *event = used_at(q, avail_event_offset(q));
+	const uint16_t *index = avail_at(q, RING_INDEX);
 
-	if (!flags || !event)
+	if (!flags || !event || !index)
 		return;
 	if (!q->event_index)
 		__atomic_store_n(flags, wanted ? 0 : USED_NO_NOTIFY, __ATOMIC_RELAXED);
 	else if (wanted) /* else it stays behind, and the driver does not pass it */
-		__atomic_store_n(event, q->next_avail, __ATOMIC_RELAXED);
+		set_event(event, index);
 }
 
 static bool available(const struct queue *q)
@@ -150,10 +173,9 @@ static void unpop(struct queue *q, const struct queue_chain *chain)
 	q->next_avail--;
 }
 
-static int fill(struct queue *q, const struct queue_chain *chain, uint32_t written,
-		unsigned int place)
+static int fill(struct queue *q, uint16_t id, uint32_t written, unsigned int place)
 {
-	struct used used = {.id = chain->id, .length = written};
+	struct used used = {.id = id, .length = written};
 	uint64_t i = (uint16_t)(q->next_used + place) & (q->size - 1);
 
 	return memory_write(q->memory, q->device + RING_ENTRIES + sizeof(used) * i, &used,

@@ -26,6 +26,7 @@ enum {
 	CAP_WINDOW = 5,
 	ISR_QUEUE = 1,
 	ISR_CONFIG = 2,
+	ROUNDS_MAX = 4, /* that one doorbell is served before others are */
 };
 
 static struct virtio *virtio_of(struct device *device)
@@ -136,19 +137,24 @@ void virtio_push(struct virtio *v, unsigned int queue, uint32_t written)
 
 /* Until the queue is found empty after the driver has been told to ring: else its last entry might be
  * overlooked. A device that leaves chains in its queue (for data to come) makes no progress, which ends
- * it too. */
+ * it too. A driver that always has more gets its next turn after the other devices. */
 static void service(struct virtio *v, unsigned int i)
 {
 	struct queue *queue = &v->queues[i];
-	uint16_t before;
+	unsigned int rounds = 0;
+	uint32_t before;
+	bool more;
 
 	do {
-		before = queue->next_avail;
+		before = queue->popped;
 		queue_set_doorbell(queue, false);
 		v->ops->notify(v, i);
 		queue_set_doorbell(queue, true);
-	} while (virtio_is_active(v) && queue_available(queue) && queue->next_avail != before);
-	virtio_signal(v, i);
+		virtio_signal(v, i);
+		more = virtio_is_active(v) && queue_available(queue) && queue->popped != before;
+	} while (more && ++rounds < ROUNDS_MAX);
+	if (more)
+		virtio_ring(v, i);
 }
 
 static void on_doorbell(struct loop *loop, struct loop_source *source, int fd, uint32_t events,

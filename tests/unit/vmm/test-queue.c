@@ -220,6 +220,30 @@ static void split_signals_only_past_the_event(void **state)
 	}
 }
 
+/* Chains that the device leaves in the ring are no reason not to ring for those behind them. */
+static void split_doorbell_rings_for_chains_behind_those_left(void **state)
+{
+	struct fixture *f = *state;
+	const uint16_t *avail_event = memory_at(f->memory, DEVICE + 4 + 8 * SIZE, 2);
+	struct queue before;
+
+	f->queue.event_index = true;
+	for (uint16_t i = 0; i < 4; i++) {
+		put_split(f, TABLE, i, (struct split_descriptor){BUFFERS, 1, WRITE, 0});
+		offer(f, i, i);
+	}
+	before = f->queue;
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	queue_rewind(&f->queue, &before);
+	queue_set_doorbell(&f->queue, true);
+	/* 2.7.10: the driver rings when it has written the entry of this number, which is its next. */
+	assert_int_equal(*avail_event, 4);
+	assert_true(queue_available(&f->queue));
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	assert_int_equal(f->chain.id, 0);
+}
+
 static void put_packed(struct fixture *f, unsigned int i, struct packed_descriptor d, bool wrap)
 {
 	d.flags |= wrap ? 1 << 7 : 1 << 15;
@@ -265,6 +289,45 @@ static void packed_ring_wraps(void **state)
 				 first_wrap ? 1 << 7 | 1 << 15 : 0);
 		assert_int_equal(queue_pop(&f->queue, &f->chain), 0);
 	}
+}
+
+/* Offers one buffer at the running number `n`, has the device take it and give it back. */
+static void turn_packed(struct fixture *f, unsigned int n)
+{
+	put_packed(f, n % SIZE, (struct packed_descriptor){BUFFERS, 1, 0, WRITE},
+		   n / SIZE % 2 == 0);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	assert_int_equal(queue_push(&f->queue, &f->chain, 0), 0);
+}
+
+/* However many turns of the ring the device has done since it signalled last, and wherever it stands. */
+static void packed_signals_past_the_event_after_any_number_of_turns(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t *offset_wrap = memory_at(f->memory, DRIVER, 4);
+	unsigned int n = 0;
+
+	f->queue.packed = f->queue.event_index = true;
+	offset_wrap[1] = 2; /* tell me at a place */
+	for (unsigned int count = 1; count < 5 * SIZE; count++) {
+		for (unsigned int behind = 1; behind <= count && behind <= SIZE; behind++) {
+			unsigned int event = n + count - behind;
+
+			for (unsigned int i = 0; i < count; i++)
+				turn_packed(f, n + i);
+			n += count;
+			*offset_wrap = (uint16_t)(event % SIZE | (event / SIZE % 2 == 0) << 15);
+			assert_true(queue_wants_signal(&f->queue));
+		}
+	}
+	/* A place that has not been reached is none; nor is having given back nothing a reason. */
+	for (unsigned int i = 0; i < SIZE - 2; i++) {
+		*offset_wrap = (uint16_t)((n + 1) % SIZE | ((n + 1) / SIZE % 2 == 0) << 15);
+		turn_packed(f, n++);
+		assert_false(queue_wants_signal(&f->queue));
+	}
+	offset_wrap[1] = 0;
+	assert_false(queue_wants_signal(&f->queue));
 }
 
 static void packed_rejects_an_endless_chain(void **state)
@@ -320,7 +383,11 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(split_signals_only_past_the_event, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(split_doorbell_rings_for_chains_behind_those_left,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_ring_wraps, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			packed_signals_past_the_event_after_any_number_of_turns, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_rejects_an_endless_chain, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_rejects_a_chain_made_available_in_part,
 						set_up, tear_down),
