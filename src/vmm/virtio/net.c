@@ -23,6 +23,7 @@ enum {
 	QUEUE_SIZE = QUEUE_SIZE_MAX,
 	/* Packets that one round may take: the device thread has others to serve, too. */
 	BURST = 64,
+	TRANSMIT_BURST = QUEUE_SIZE,
 };
 
 struct net_pair {
@@ -31,15 +32,23 @@ struct net_pair {
 	int fd;
 	bool watching;
 	struct loop_source *source;
+	/* A packet that found no room; waiting_size 0: none. */
+	uint8_t *waiting;
+	size_t waiting_size;
+};
+
+/* A receive buffer that has been filled. */
+struct net_filled {
+	uint16_t id, places;
+	uint32_t size;
 };
 
 struct net {
 	struct virtio virtio;
 	struct virtio_net_config config;
 	unsigned int pair_count, active_pairs;
-	size_t waiting; /* the size of the packet in `packet` that found no room, 0: none */
-	unsigned int waiting_pair;
 	struct net_pair pairs[NET_PAIRS_MAX];
+	struct net_filled filled[QUEUE_SIZE];
 	uint8_t packet[PACKET_MAX];
 };
 
@@ -64,77 +73,109 @@ static void set_buffer_count(const struct queue_chain *first, uint16_t count)
 		      sizeof(count));
 }
 
-/* Gives the packet to the driver, in several buffers if it likes that. false: no room now. */
-static bool deliver(struct net *self, unsigned int queue, size_t size)
+/* Gives the first `count` filled buffers to the driver, all at once. */
+static void give_filled(struct net *self, unsigned int queue, unsigned int count)
+{
+	struct virtio *v = &self->virtio;
+	struct queue *q = &v->queues[queue];
+	unsigned int places = 0;
+	int rc = 0;
+
+	for (unsigned int i = 0; i < count && rc == 0; i++) {
+		rc = queue_fill(q, self->filled[i].id, self->filled[i].size, places);
+		places += self->filled[i].places;
+		v->bytes_in += self->filled[i].size;
+	}
+	v->requests++;
+	if (rc < 0 || queue_flush(q, places) < 0)
+		virtio_fail(v, "a queue outside of memory");
+}
+
+/* Gives a packet to the driver, in several buffers if it likes that. false: no room now. */
+static bool deliver(struct net *self, unsigned int queue, const uint8_t *packet, size_t size)
 {
 	struct virtio *v = &self->virtio;
 	struct queue *q = &v->queues[queue];
 	bool merge = virtio_has(v, VIRTIO_NET_F_MRG_RXBUF);
 	struct queue before = *q;
-	unsigned int places = 0, chains = 0;
 	struct queue_chain first;
+	unsigned int count = 0;
 	size_t done = 0;
 
-	while (done < size) {
+	/* A packet that is too long for a driver that takes one buffer is cut, as a wire would lose it. */
+	do {
 		size_t part;
 
 		if (!virtio_pop(v, queue)) {
 			/* All or nothing: as if none had been taken. */
-			q->next_avail = before.next_avail;
-			q->avail_wrap = before.avail_wrap;
-			return false;
+			queue_rewind(q, &before);
+			return !virtio_is_active(v);
 		}
-		part = queue_copy_in(&v->chain, 0, self->packet + done, size - done);
-		if (part == 0 || (chains == 0 && part < HEADER)) {
+		part = queue_copy_in(&v->chain, 0, packet + done, size - done);
+		if (part == 0 || (count == 0 && part < HEADER)) {
 			virtio_fail(v, "a receive buffer without room");
 			return true;
 		}
-		if (chains == 0)
-			first = v->chain;
 		virtio_written(v, &v->chain, part);
-		if (queue_fill(q, v->chain.id, (uint32_t)part, places) < 0)
-			break;
 		done += part;
-		chains++;
-		places += q->packed ? v->chain.descriptors : 1;
-		/* A packet that is too long for a driver that takes one buffer is cut, as a wire would
-		 * lose it. */
-		if (!merge || chains == QUEUE_SIZE)
-			break;
-	}
-	set_buffer_count(&first, (uint16_t)chains);
-	if (queue_flush(q, places) < 0)
-		virtio_fail(v, "a queue outside of memory");
+		if (count == 0 && done < size && merge)
+			first = v->chain;
+		self->filled[count++] = (struct net_filled){
+			v->chain.id, q->packed ? v->chain.descriptors : 1, (uint32_t)part};
+	} while (done < size && merge && count < QUEUE_SIZE);
+	set_buffer_count(count > 1 ? &first : &v->chain, (uint16_t)count);
+	give_filled(self, queue, count);
 	return true;
 }
 
-static void receive(struct net_pair *pair)
+/* Looks once more after the driver has been told to ring for more room. */
+static bool deliver_or_wait(struct net_pair *pair, const uint8_t *packet, size_t size)
 {
 	struct net *self = pair->net;
 	unsigned int queue = 2 * pair->index;
 
-	for (unsigned int i = 0; i < BURST && virtio_is_active(&self->virtio); i++) {
-		if (!self->waiting) {
-			ssize_t n = read(pair->fd, self->packet, sizeof(self->packet));
+	if (deliver(self, queue, packet, size))
+		return true;
+	queue_set_doorbell(&self->virtio.queues[queue], true);
+	return queue_available(&self->virtio.queues[queue]) && deliver(self, queue, packet, size);
+}
 
-			if (n <= HEADER)
-				break;
-			self->waiting = (size_t)n;
-			self->waiting_pair = pair->index;
-		} else if (self->waiting_pair != pair->index) {
-			break; /* another pair's packet is in the buffer */
-		}
-		if (!deliver(self, queue, self->waiting)) {
-			queue_set_doorbell(&self->virtio.queues[queue], true);
-			if (!queue_available(&self->virtio.queues[queue]) ||
-			    !deliver(self, queue, self->waiting)) {
-				watch(pair, false);
-				break;
-			}
-		}
-		self->waiting = 0;
+static void keep_waiting(struct net_pair *pair, size_t size)
+{
+	pair->waiting = mem_new(size);
+	memcpy(pair->waiting, pair->net->packet, size);
+	pair->waiting_size = size;
+}
+
+static void drop_waiting(struct net_pair *pair)
+{
+	own_mem_release(&pair->waiting);
+	pair->waiting = NULL;
+	pair->waiting_size = 0;
+}
+
+/* What the tap has, as far as the driver has room: then the tap is watched no more, until it rings. */
+static void receive(struct net_pair *pair)
+{
+	struct net *self = pair->net;
+	bool room = true;
+
+	if (pair->waiting_size) {
+		room = deliver_or_wait(pair, pair->waiting, pair->waiting_size);
+		if (room)
+			drop_waiting(pair);
 	}
-	virtio_signal(&self->virtio, queue);
+	for (unsigned int i = 0; i < BURST && room && virtio_is_active(&self->virtio); i++) {
+		ssize_t n = read(pair->fd, self->packet, sizeof(self->packet));
+
+		if (n <= HEADER)
+			break;
+		room = deliver_or_wait(pair, self->packet, (size_t)n);
+		if (!room)
+			keep_waiting(pair, (size_t)n);
+	}
+	watch(pair, room);
+	virtio_signal(&self->virtio, 2 * pair->index);
 }
 
 static void on_readable(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
@@ -156,12 +197,13 @@ static void on_readable(struct loop *loop, struct loop_source *source, int fd, u
 	device_unlock(&v->device);
 }
 
+/* At most a burst; what is left in the queue then is looked at when the others have had their turn. */
 static void transmit(struct net *self, unsigned int queue)
 {
 	struct virtio *v = &self->virtio;
 	int fd = self->pairs[queue / 2].fd;
 
-	while (virtio_pop(v, queue)) {
+	for (unsigned int i = 0; i < TRANSMIT_BURST && virtio_pop(v, queue); i++) {
 		ssize_t n;
 
 		do
@@ -219,8 +261,6 @@ static void net_notify(struct virtio *v, unsigned int queue)
 		transmit(self, queue);
 	} else {
 		receive(&self->pairs[queue / 2]);
-		if (queue_available(&v->queues[queue]))
-			watch(&self->pairs[queue / 2], true);
 	}
 }
 
@@ -247,7 +287,8 @@ static void net_reset(struct virtio *v)
 	struct net *self = net_of(v);
 
 	self->active_pairs = 1;
-	self->waiting = 0;
+	for (unsigned int i = 0; i < self->pair_count; i++)
+		drop_waiting(&self->pairs[i]);
 }
 
 static void net_save(struct virtio *v, struct state_writer *out)
@@ -276,6 +317,7 @@ static void net_destroy(struct virtio *v)
 	for (unsigned int i = 0; i < self->pair_count; i++) {
 		loop_remove(self->pairs[i].source);
 		fd_close(&self->pairs[i].fd);
+		drop_waiting(&self->pairs[i]);
 	}
 	virtio_release(v);
 	own_mem_release(&self);

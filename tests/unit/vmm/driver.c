@@ -21,6 +21,9 @@ enum {
 	AREA_BUFFERS = 0x10000,
 	NEXT = 1,
 	WRITE = 2,
+	RING = 2 * DRIVER_SLOTS, /* the size of a queue */
+	PACKED_AVAIL = 1 << 7,
+	PACKED_USED = 1 << 15,
 	SERVE_MS = 2,
 	WAIT_MS = 1000,
 };
@@ -29,6 +32,12 @@ struct descriptor {
 	uint64_t address;
 	uint32_t length;
 	uint16_t flags, next;
+};
+
+struct packed_descriptor {
+	uint64_t address;
+	uint32_t length;
+	uint16_t id, flags;
 };
 
 static void on_power(struct board *board, enum board_power what, int exit_code)
@@ -121,10 +130,20 @@ static gpa_t area(unsigned int queue)
 
 void driver_start(struct driver *d, struct driver_board *board, struct virtio *virtio)
 {
-	uint64_t features = virtio->offered & ~(VIRTIO_BIT(VIRTIO_FEATURE_PACKED) |
-						VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX));
+	driver_start_with(d, board, virtio, 0);
+}
 
-	*d = (struct driver){.board = board, .virtio = virtio};
+void driver_start_with(struct driver *d, struct driver_board *board, struct virtio *virtio,
+		       uint64_t rings)
+{
+	uint64_t choice =
+		VIRTIO_BIT(VIRTIO_FEATURE_PACKED) | VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX);
+	uint64_t features = (virtio->offered & ~choice) | (rings & choice);
+
+	*d = (struct driver){.board = board,
+			     .virtio = virtio,
+			     .packed = rings & VIRTIO_BIT(VIRTIO_FEATURE_PACKED),
+			     .event_index = rings & VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX)};
 	write_register(d, 0x14, 1, 0);
 	write_register(d, 0x14, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 	for (unsigned int half = 0; half < 2; half++) {
@@ -136,7 +155,7 @@ void driver_start(struct driver *d, struct driver_board *board, struct virtio *v
 	for (unsigned int i = 0; i < virtio->queue_count && i < DRIVER_QUEUES; i++) {
 		memset(memory_at(board->board.memory, area(i), AREA_BUFFERS), 0, AREA_BUFFERS);
 		write_register(d, 0x16, 2, i);
-		write_register(d, 0x18, 2, 2 * DRIVER_SLOTS);
+		write_register(d, 0x18, 2, RING);
 		write_register(d, 0x20, 8, area(i));
 		write_register(d, 0x28, 8, area(i) + AREA_DRIVER);
 		write_register(d, 0x30, 8, area(i) + AREA_DEVICE);
@@ -169,42 +188,123 @@ uint8_t *driver_in(struct driver *d, unsigned int queue, unsigned int slot)
 	return memory_at(d->board->board.memory, buffer(queue, slot, true), DRIVER_BUFFER);
 }
 
-void driver_offer(struct driver *d, unsigned int queue, unsigned int slot, uint32_t out,
-		  uint32_t in)
+/* The descriptors of a slot: one or two. */
+static unsigned int describe(unsigned int queue, unsigned int slot, uint32_t out, uint32_t in,
+			     struct descriptor ret[2])
+{
+	unsigned int count = 0;
+
+	if (out > 0 || in == 0)
+		ret[count++] = (struct descriptor){buffer(queue, slot, false), out, 0, 0};
+	if (in > 0)
+		ret[count++] = (struct descriptor){buffer(queue, slot, true), in, WRITE, 0};
+	if (count == 2)
+		ret[0].flags = NEXT;
+	return count;
+}
+
+/* 2.7: true if the device wants to be told. */
+static bool offer_split(struct driver *d, unsigned int queue, unsigned int slot,
+			const struct descriptor *descriptors, unsigned int count)
 {
 	struct memory *memory = d->board->board.memory;
 	struct descriptor *table = memory_at(memory, area(queue), AREA_DRIVER);
 	uint16_t *avail = memory_at(memory, area(queue) + AREA_DRIVER, AREA_DRIVER);
-	uint16_t head = (uint16_t)(2 * slot);
+	const uint16_t *used = memory_at(memory, area(queue) + AREA_DEVICE, AREA_DRIVER);
+	uint16_t head = (uint16_t)(2 * slot), before = d->queues[queue].avail;
 
-	assert_true(slot < DRIVER_SLOTS && out <= DRIVER_BUFFER && in <= DRIVER_BUFFER);
-	table[head] = (struct descriptor){buffer(queue, slot, false), out, 0, 0};
-	if (in > 0) {
-		struct descriptor *last = out > 0 ? &table[head + 1] : &table[head];
-
-		*last = (struct descriptor){buffer(queue, slot, true), in, WRITE, 0};
-		if (out > 0) {
-			table[head].flags = NEXT;
-			table[head].next = (uint16_t)(head + 1);
-		}
-	}
-	avail[2 + d->queues[queue].avail++ % (2 * DRIVER_SLOTS)] = head;
+	memcpy(&table[head], descriptors, count * sizeof(*descriptors));
+	table[head].next = (uint16_t)(head + 1);
+	avail[2 + before % RING] = head;
+	d->queues[queue].avail++;
 	__atomic_store_n(&avail[1], d->queues[queue].avail, __ATOMIC_RELEASE);
-	write_register(d, WINDOW_NOTIFY + NOTIFY_STEP * queue, 2, queue);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return d->event_index ? used[2 + 4 * RING] == before : !(used[0] & 1);
 }
 
-int driver_used(struct driver *d, unsigned int queue, uint32_t *ret_written)
+static uint16_t packed_flags(uint16_t n, bool used)
+{
+	bool wrap = n / RING % 2 == 0;
+
+	return (wrap ? PACKED_AVAIL : 0) | (wrap == used ? PACKED_USED : 0);
+}
+
+/* 2.8: the first descriptor's flags are written last. */
+static bool offer_packed(struct driver *d, unsigned int queue, unsigned int slot,
+			 const struct descriptor *descriptors, unsigned int count)
+{
+	struct memory *memory = d->board->board.memory;
+	struct packed_descriptor *ring = memory_at(memory, area(queue), AREA_DRIVER);
+	const uint16_t *wanted = memory_at(memory, area(queue) + AREA_DEVICE, 4);
+	uint16_t at = d->queues[queue].avail;
+
+	for (unsigned int i = count; i-- > 0;) {
+		uint16_t n = (uint16_t)(at + i);
+		struct packed_descriptor *to = &ring[n % RING];
+
+		to->address = descriptors[i].address;
+		to->length = descriptors[i].length;
+		to->id = (uint16_t)slot;
+		__atomic_store_n(&to->flags, descriptors[i].flags | packed_flags(n, false),
+				 __ATOMIC_RELEASE);
+	}
+	d->queues[queue].counts[slot] = (uint8_t)count;
+	d->queues[queue].avail = (uint16_t)(at + count);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return wanted[1] != 1;
+}
+
+void driver_offer(struct driver *d, unsigned int queue, unsigned int slot, uint32_t out,
+		  uint32_t in)
+{
+	struct descriptor descriptors[2];
+	unsigned int count = describe(queue, slot, out, in, descriptors);
+
+	assert_true(slot < DRIVER_SLOTS && out <= DRIVER_BUFFER && in <= DRIVER_BUFFER);
+	if (d->packed ? offer_packed(d, queue, slot, descriptors, count)
+		      : offer_split(d, queue, slot, descriptors, count))
+		write_register(d, WINDOW_NOTIFY + NOTIFY_STEP * queue, 2, queue);
+}
+
+static int used_split(struct driver *d, unsigned int queue, uint32_t *ret_written)
 {
 	uint8_t *used = memory_at(d->board->board.memory, area(queue) + AREA_DEVICE, AREA_DRIVER);
+	uint16_t *avail = memory_at(d->board->board.memory, area(queue) + AREA_DRIVER, AREA_DRIVER);
 	uint32_t entry[2];
 
 	if (__atomic_load_n((uint16_t *)(void *)(used + 2), __ATOMIC_ACQUIRE) ==
 	    d->queues[queue].seen)
 		return -1;
-	memcpy(entry, used + 4 + 8 * (d->queues[queue].seen++ % (2 * DRIVER_SLOTS)), sizeof(entry));
-	if (ret_written)
-		*ret_written = entry[1];
+	memcpy(entry, used + 4 + 8 * (d->queues[queue].seen++ % RING), sizeof(entry));
+	avail[2 + RING] = d->queues[queue].seen; /* used_event: tell of the next */
+	*ret_written = entry[1];
 	return (int)entry[0] / 2;
+}
+
+static int used_packed(struct driver *d, unsigned int queue, uint32_t *ret_written)
+{
+	const struct packed_descriptor *ring =
+		memory_at(d->board->board.memory, area(queue), AREA_DRIVER);
+	uint16_t n = d->queues[queue].seen;
+	const struct packed_descriptor *from = &ring[n % RING];
+
+	if ((__atomic_load_n(&from->flags, __ATOMIC_ACQUIRE) & (PACKED_AVAIL | PACKED_USED)) !=
+	    packed_flags(n, true))
+		return -1;
+	assert_true(from->id < DRIVER_SLOTS);
+	d->queues[queue].seen = (uint16_t)(n + d->queues[queue].counts[from->id]);
+	*ret_written = from->length;
+	return from->id;
+}
+
+int driver_used(struct driver *d, unsigned int queue, uint32_t *ret_written)
+{
+	uint32_t written;
+	int slot = d->packed ? used_packed(d, queue, &written) : used_split(d, queue, &written);
+
+	if (slot >= 0 && ret_written)
+		*ret_written = written;
+	return slot;
 }
 
 static void stop(struct loop *loop, struct loop_source *source, void *data)

@@ -1,8 +1,8 @@
 /*
  * driver: a board without a machine and a small driver for virtio devices on it, so that devices can be
- * tested without a guest. The driver speaks to the device through its registers and split queues, as a
- * guest would; every queue has SLOTS slots, and slot i of a queue is a chain of its own: one buffer out,
- * one in.
+ * tested without a guest. The driver speaks to the device through its registers and queues, as a guest
+ * would: it rings only when the device wants it. Every queue has SLOTS slots, and slot i of a queue is a
+ * chain of its own: one buffer out, one in.
  */
 #pragma once
 
@@ -25,8 +25,10 @@ struct driver_board {
 struct driver {
 	struct driver_board *board;
 	struct virtio *virtio;
+	bool packed, event_index;
 	struct {
-		uint16_t avail, seen; /* running numbers */
+		uint16_t avail, seen; /* running numbers: of chains, packed: of descriptors */
+		uint8_t counts[DRIVER_SLOTS]; /* packed: descriptors of a slot that is offered */
 	} queues[DRIVER_QUEUES];
 };
 
@@ -36,6 +38,9 @@ void driver_board_release(struct driver_board *board);
 /* Negotiates everything that the device offers but packed rings and event indexes, sets its queues up and
  * starts it. */
 void driver_start(struct driver *driver, struct driver_board *board, struct virtio *virtio);
+/* The same, with those of the two that `rings` has the bits of (VIRTIO_BIT). */
+void driver_start_with(struct driver *driver, struct driver_board *board, struct virtio *virtio,
+		       uint64_t rings);
 void driver_reset(struct driver *driver);
 uint64_t driver_read(struct driver *driver, uint32_t offset, unsigned int size);
 bool driver_needs_reset(struct driver *driver);
@@ -43,7 +48,7 @@ bool driver_needs_reset(struct driver *driver);
 /* The buffers of a slot. */
 uint8_t *driver_out(struct driver *driver, unsigned int queue, unsigned int slot);
 uint8_t *driver_in(struct driver *driver, unsigned int queue, unsigned int slot);
-/* Offers a slot with that many bytes out and in, and rings. */
+/* Offers a slot with that many bytes out and in, and rings if the device wants that. */
 void driver_offer(struct driver *driver, unsigned int queue, unsigned int slot, uint32_t out,
 		  uint32_t in);
 /* The next slot that the device has given back, with what it says it has written; -1: none. */
