@@ -74,6 +74,13 @@ PROGRAM(long_syscall, 64,
 	"mov eax, 1; syscall; int3; 2: add eax, 10; lea rdx, [rip + 3f]; push 0x23\n"
 	"push rsp; pushfq; push 0x2b; push rdx; iretq; 3: mov ecx, cs; mov ax, cs; int3");
 PROGRAM(long_single_step, 64, "pushfq; or dword ptr [rsp], 0x100; popfq; nop; int3");
+PROGRAM(long_step_over_syscall, 64, /* which clears TF: the user's step ends with SYSRET */
+	"mov ecx, 0xc0000082; lea rax, [rip + 2f]; mov rdx, rax; shr rdx, 32; wrmsr\n"
+	"mov ecx, 0xc0000084; mov eax, 0x100; xor edx, edx; wrmsr\n"
+	"mov ecx, 0xc0000081; xor eax, eax; mov edx, 0x001b0008; wrmsr\n"
+	"lea rcx, [rip + 1f]; mov esp, 0x10001000; mov r11d, 0x202; sysretq\n"
+	"1: pushfq; or dword ptr [rsp], 0x100; popfq; syscall; mov eax, 43; int3\n"
+	"2: mov eax, 42; sysretq");
 PROGRAM(long_watch, 64,
 	"mov rax, 0x10000010; mov dr0, rax; mov eax, 0x000d0001; mov dr7, rax\n"
 	"mov byte ptr [0x10000012], 1; nop; int3");
@@ -178,6 +185,7 @@ static const struct program programs[] = {
 	RUNS(long_strings, GUEST_LONG_KERNEL, 999),
 	RUNS_WITH(long_syscall, GUEST_LONG_KERNEL, 0x2b, NEED_PRECISE),
 	TRAPS(long_single_step, GUEST_LONG_KERNEL, 0),
+	TRAPS(long_step_over_syscall, GUEST_LONG_KERNEL, 42),
 	TRAPS(long_watch, GUEST_LONG_KERNEL, 0),
 	FAULTS(long_smap, GUEST_LONG_KERNEL, 14, 1),
 	RUNS(long_umip_absent, GUEST_LONG_USER, 0x47),

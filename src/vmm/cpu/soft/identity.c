@@ -158,6 +158,7 @@ static void extended(struct soft *c, uint32_t leaf, uint32_t r[4])
 		break;
 	case 8:
 		r[EAX] = PHYSICAL_BITS | 48 << 8;
+		r[EBX] = bit(FEATURE_AMD, 2); /* XSaveErPtr: see ops_fpu.c */
 		r[ECX] = c->vm->vcpus - 1;
 		break;
 	}

@@ -5,8 +5,11 @@
 #include "vmm/cpu/soft/address.h"
 #include "vmm/cpu/soft/identity.h"
 #include "vmm/cpu/soft/decode.h"
+#include "vmm/cpu/soft/feature.h"
 #include "vmm/cpu/soft/fpu.h"
 #include "vmm/cpu/soft/run.h"
+
+enum { FXSAVE_SIZE = 512 };
 
 static void read_bytes(struct soft *c, uint64_t address, void *to, unsigned int size)
 {
@@ -36,6 +39,8 @@ static uint64_t aligned(struct soft *c, const struct op *op, unsigned int size,
 	soft_check_address(c, address, size); /* may be #SS, which comes first */
 	if (address & (alignment - 1))
 		soft_throw(c, VECTOR_GP, 0);
+	if (size == FXSAVE_SIZE) /* CPUs look at its end first */
+		soft_probe(c, address + size - 1, 1, access);
 	soft_probe(c, address, size, access);
 	return address;
 }
@@ -45,15 +50,29 @@ static unsigned int vector_count(const struct soft *c)
 	return is_long64(c) ? 16 : 8;
 }
 
+enum { X87_HEADER = 24, X87_HEADER_FOP = 6, FSW_ES = 0x80 };
+
+/* What FXSAVE and XSAVE store before MXCSR. AMD's CPUs tell where the last instruction was only if an
+ * exception is pending, and store zeros otherwise (XSaveErPtr). */
+static void write_x87_header(struct soft *c, uint64_t address)
+{
+	uint8_t header[X87_HEADER];
+
+	fpu_sync(c);
+	memcpy(header, c->fx, sizeof(header));
+	if (feature_host() & FEATURE_AMD && !(header[2] & FSW_ES))
+		memset(header + X87_HEADER_FOP, 0, sizeof(header) - X87_HEADER_FOP);
+	write_bytes(c, address, header, sizeof(header));
+}
+
 static const struct op *do_fxsave(struct soft *c, const struct op *op)
 {
 	uint64_t address;
 	uint32_t mxcsr[2] = {_mm_getcsr(), fpu_mxcsr_mask()};
 
 	c->op = op;
-	address = aligned(c, op, 512, ACCESS_WRITE, 16);
-	fpu_sync(c);
-	write_bytes(c, address, c->fx, 24);
+	address = aligned(c, op, FXSAVE_SIZE, ACCESS_WRITE, 16);
+	write_x87_header(c, address);
 	write_bytes(c, address + 24, mxcsr, 8);
 	write_bytes(c, address + 32, c->fx + 32, 128);
 	for (unsigned int i = 0; i < vector_count(c); i++)
@@ -63,12 +82,12 @@ static const struct op *do_fxsave(struct soft *c, const struct op *op)
 
 static const struct op *do_fxrstor(struct soft *c, const struct op *op)
 {
-	uint8_t image[512];
+	uint8_t image[FXSAVE_SIZE];
 	uint64_t address;
 	uint32_t mxcsr;
 
 	c->op = op;
-	address = aligned(c, op, 512, ACCESS_READ, 16);
+	address = aligned(c, op, FXSAVE_SIZE, ACCESS_READ, 16);
 	read_bytes(c, address, image, 160 + 16 * vector_count(c));
 	memcpy(&mxcsr, image + 24, 4);
 	if (mxcsr & ~fpu_mxcsr_mask())
@@ -111,8 +130,7 @@ static const struct op *do_xsave(struct soft *c, const struct op *op)
 	if (has_upper_halves(c))
 		in_use |= XSTATE_AVX;
 	if (mask & XSTATE_X87) {
-		fpu_sync(c);
-		write_bytes(c, address, c->fx, 24);
+		write_x87_header(c, address);
 		write_bytes(c, address + 32, c->fx + 32, 128);
 	}
 	if (mask & (XSTATE_SSE | XSTATE_AVX))

@@ -225,8 +225,8 @@ static void cmps_one(struct soft *c, const struct op *op)
 {
 	uint64_t a, b;
 
-	/* Where both would fault the CPU reports the destination, but the source if it repeats. */
-	if (op->prefix & (PREFIX_REP | PREFIX_REPNE)) {
+	/* Where both would fault CPUs report the destination, but for REPE CMPSB the source. */
+	if (op->prefix & PREFIX_REP && op->size == 1) {
 		a = soft_read(c, source(c, op), op->size);
 		b = soft_read(c, destination(c, op, ACCESS_READ), op->size);
 	} else {

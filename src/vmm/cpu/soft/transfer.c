@@ -430,6 +430,20 @@ static void flat_stack(struct soft *c, uint16_t selector, unsigned int cpl)
 	};
 }
 
+/* SYSCALL and SYSRET are single steps if TF is set at their end, whatever it was at their beginning: so
+ * the step that the user has asked for comes when the kernel returns. */
+static void step_at_end(struct soft *c, uint64_t flags_before)
+{
+	bool before = flags_before & FLAG_TF, after = c->flags & FLAG_TF;
+
+	if (after && !before) {
+		c->debug.pending |= DR6_BS;
+		soft_request(c, REQUEST_TRAP);
+	}
+	if (before && !after)
+		c->debug_shadow = true;
+}
+
 static const struct op *do_syscall(struct soft *c, const struct op *op)
 {
 	uint16_t selector = (uint16_t)(c->msrs.star >> 32 & 0xfffc);
@@ -450,6 +464,7 @@ static const struct op *do_syscall(struct soft *c, const struct op *op)
 		rip = (uint32_t)c->msrs.star;
 		soft_set_flags(c, 0, FLAG_IF | FLAG_VM | FLAG_RF);
 	}
+	step_at_end(c, flags);
 	flat_code(c, selector, 0, c->efer & EFER_LMA);
 	flat_stack(c, (uint16_t)(selector + 8), 0);
 	soft_set_cpl(c, 0);
@@ -459,7 +474,7 @@ static const struct op *do_syscall(struct soft *c, const struct op *op)
 static const struct op *do_sysret(struct soft *c, const struct op *op)
 {
 	uint16_t selector = (uint16_t)(c->msrs.star >> 48);
-	uint64_t rip = c->regs[CPU_RCX];
+	uint64_t rip = c->regs[CPU_RCX], flags = c->flags;
 
 	c->op = op;
 	if (!(c->efer & EFER_SCE) || !is_protected(c))
@@ -479,6 +494,7 @@ static const struct op *do_sysret(struct soft *c, const struct op *op)
 		soft_set_flags(c, c->regs[11], 0x3c7fd5);
 	else
 		soft_set_flags(c, FLAG_IF, FLAG_IF);
+	step_at_end(c, flags);
 	soft_set_cpl(c, 3);
 	return run_goto(c, rip);
 }
