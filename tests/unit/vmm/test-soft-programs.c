@@ -108,6 +108,12 @@ PROGRAM(long_amd_configuration, 64, /* HWCR and a performance counter's selector
 PROGRAM(long_no_bounds, 64, /* BNDCU of an address, BNDMK: nothing without MPX */
 	"mov eax, 42; .byte 0xf2, 0x0f, 0x1a, 0xc0, 0xf3, 0x0f, 0x1b, 0x00; int3");
 PROGRAM(long_jump_not_canonical, 64, "mov rax, 0x800000000000; jmp rax");
+PROGRAM(long_jump_faults_itself,
+	64, /* and has not been done: the handler finds it, and its stack */
+	"mov r8, rsp; lea rbx, [rip + 2f]; mov [0x80d0], bx; shr rbx, 16\n"
+	"mov [0x80d6], bx; shr rbx, 16; mov [0x80d8], ebx; mov rax, 0x900000000000; push rax; push rax\n"
+	"lea rdx, [rip + 1f]; 1: ret; int3; 2: xor eax, eax; cmp [rsp + 8], rdx; sete al\n"
+	"lea rcx, [r8 - 16]; cmp [rsp + 32], rcx; sete ah; int3");
 PROGRAM(long_pcid, 64,
 	"mov rax, cr4; bts rax, 17; mov cr4, rax; mov rax, cr3; or eax, 5; bts rax, 63\n"
 	"mov cr3, rax; mov rax, cr3; int3");
@@ -198,6 +204,7 @@ static const struct program programs[] = {
 	RUNS_WITH(long_amd_configuration, GUEST_LONG_KERNEL, 0, NEED_PRECISE | NEED_AMD),
 	RUNS_WITH(long_no_bounds, GUEST_LONG_KERNEL, 42, NEED_PRECISE),
 	FAULTS(long_jump_not_canonical, GUEST_LONG_KERNEL, 13, 0),
+	RUNS_WITH(long_jump_faults_itself, GUEST_LONG_KERNEL, 0x101, NEED_PRECISE),
 	RUNS_WITH(long_pcid, GUEST_LONG_KERNEL, 0x1005, NEED_PRECISE),
 	FAULTS(long_pcid_needs_zero, GUEST_LONG_KERNEL, 13, 0),
 	RUNS(long_null_keeps_base, GUEST_LONG_KERNEL, 77),

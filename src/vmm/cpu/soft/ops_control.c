@@ -53,15 +53,24 @@ JCC(nle, !S_LT(c) && !S_ZF(c))
 static const op_fn jcc[16] = {do_jo, do_jno, do_jb, do_jnb, do_jz, do_jnz, do_jbe, do_jnbe,
 			      do_js, do_jns, do_jp, do_jnp, do_jl, do_jnl, do_jle, do_jnle};
 
+/* A branch to where no code can be faults itself, before it has changed anything. */
+static inline uint64_t checked(struct soft *c, uint64_t to)
+{
+	if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to))
+		soft_throw(c, VECTOR_GP, 0);
+	return to;
+}
+
 static const struct op *do_jmp_reg(struct soft *c, const struct op *op)
 {
-	return run_goto(c, reg_get(c, op->src, op->size));
+	c->op = op;
+	return run_goto(c, checked(c, reg_get(c, op->src, op->size)));
 }
 
 static const struct op *do_jmp_mem(struct soft *c, const struct op *op)
 {
 	c->op = op;
-	return run_goto(c, operand_read(c, op, op->size));
+	return run_goto(c, checked(c, operand_read(c, op, op->size)));
 }
 
 static const struct op *do_call(struct soft *c, const struct op *op)
@@ -73,9 +82,10 @@ static const struct op *do_call(struct soft *c, const struct op *op)
 
 static const struct op *do_call_reg(struct soft *c, const struct op *op)
 {
-	uint64_t to = reg_get(c, op->src, op->size);
+	uint64_t to;
 
 	c->op = op;
+	to = checked(c, reg_get(c, op->src, op->size));
 	soft_push(c, op->size, op_next_rip(c, op));
 	return run_goto(c, to);
 }
@@ -85,7 +95,7 @@ static const struct op *do_call_mem(struct soft *c, const struct op *op)
 	uint64_t to;
 
 	c->op = op;
-	to = operand_read(c, op, op->size);
+	to = checked(c, operand_read(c, op, op->size));
 	stack_check_canonical(c);
 	soft_push(c, op->size, op_next_rip(c, op));
 	return run_goto(c, to);
@@ -96,7 +106,7 @@ static const struct op *do_ret(struct soft *c, const struct op *op)
 	uint64_t to;
 
 	c->op = op;
-	to = soft_peek(c, 0, op->size);
+	to = checked(c, soft_peek(c, 0, op->size));
 	stack_set(c, c->regs[CPU_RSP] + op->size + op->imm);
 	return run_goto(c, to);
 }
