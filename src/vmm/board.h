@@ -39,4 +39,6 @@ struct board {
 	struct timer_queue timers;
 	struct gate gate;  /* of the devices' own threads */
 	struct loop *loop; /* the device thread's; sources are only touched on that thread */
+	/* The same of the thread that serves disks, which may take long; NULL: the device thread does. */
+	struct loop *disk_loop;
 };

@@ -111,6 +111,8 @@ void bus_write(struct bus *bus, uint64_t address, unsigned int size, uint64_t va
 
 	if (!find(bus, address, size, &range))
 		return;
+	if (range.device->ops->ring && range.device->ops->ring(range.device, address - range.start))
+		return;
 	device_lock(range.device);
 	range.device->ops->write(range.device, range.region, address - range.start, size,
 				 value & mask);

@@ -26,6 +26,9 @@ struct device_ops {
 			 unsigned int size);
 	void (*write)(struct device *device, unsigned int region, uint64_t offset,
 		      unsigned int size, uint64_t value);
+	/* Takes a write that needs no lock (a doorbell), so that nobody waits for who has it: true. NULL: there
+	 * is none. The lock is not held. */
+	bool (*ring)(struct device *device, uint64_t offset);
 	/* Back to the state after power on. */
 	void (*reset)(struct device *device);
 	/* The whole state that a guest can see. load gets what save wrote and checks it as foreign

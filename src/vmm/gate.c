@@ -10,6 +10,13 @@ void gate_enter(struct gate *gate)
 	pthread_mutex_unlock(&gate->lock);
 }
 
+void gate_stay(struct gate *gate)
+{
+	pthread_mutex_lock(&gate->lock);
+	gate->inside++;
+	pthread_mutex_unlock(&gate->lock);
+}
+
 void gate_leave(struct gate *gate)
 {
 	pthread_mutex_lock(&gate->lock);

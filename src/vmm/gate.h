@@ -20,6 +20,8 @@ struct gate {
 /* Waits until the gate is open, and goes in. No device's lock may be held. */
 void gate_enter(struct gate *gate);
 void gate_leave(struct gate *gate);
+/* One stay more, for what goes on after the caller, who is inside, has left. It ends with gate_leave. */
+void gate_stay(struct gate *gate);
 /* Returns when nobody is inside any more. */
 void gate_close(struct gate *gate);
 void gate_open(struct gate *gate);

@@ -143,7 +143,7 @@ static void build_virtio(struct world *w)
 		abort();
 	rc = virtio_rng_create(&w->board, &virtio);
 	keep_virtio(w, rc, virtio);
-	rc = virtio_blk_create(&w->board, 0, disk, &virtio);
+	rc = virtio_blk_create(&w->board, 0, disk, 2, &virtio);
 	keep_virtio(w, rc, virtio);
 	w->broker = broker[0];
 	vsock.broker_fd = broker[1];
@@ -225,10 +225,15 @@ static void run_host(struct world *w)
 
 static void serve(struct world *w)
 {
-	for (unsigned int i = 0; i < w->virtio_count; i++)
-		for (unsigned int j = 0; j < w->virtio[i]->queue_count; j++)
-			if (virtio_is_active(w->virtio[i]) && w->virtio[i]->queues[j].ready)
-				w->virtio[i]->ops->notify(w->virtio[i], j);
+	for (unsigned int i = 0; i < w->virtio_count; i++) {
+		struct virtio *virtio = w->virtio[i];
+
+		device_lock(&virtio->device);
+		for (unsigned int j = 0; j < virtio->queue_count; j++)
+			if (virtio_is_active(virtio) && virtio->queues[j].ready)
+				virtio->ops->notify(virtio, j);
+		device_unlock(&virtio->device);
+	}
 }
 
 static void perform(struct world *w, const struct access *a)

@@ -34,6 +34,8 @@ struct disk {
 	const struct disk_ops *ops;
 	uint64_t size_bytes;
 	bool read_only;
+	/* A file whose bytes are the sectors, which may be read without the disk; else -1. */
+	int plain_fd;
 };
 static inline void disk_close(struct disk *disk)
 {

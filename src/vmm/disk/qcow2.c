@@ -468,7 +468,8 @@ int qcow2_open(int fd, bool read_only, const struct qcow2_header *header, struct
 	struct qcow2 *q = mem_new(sizeof(*q));
 	int rc;
 
-	q->disk = (struct disk){.ops = &ops, .size_bytes = header->size, .read_only = read_only};
+	q->disk = (struct disk){
+		.ops = &ops, .size_bytes = header->size, .read_only = read_only, .plain_fd = -1};
 	q->header = *header;
 	q->fd = -1; /* the caller's until all has gone well */
 	q->cluster_size = UINT64_C(1) << header->cluster_bits;

@@ -165,7 +165,8 @@ int disk_open_raw(int fd, bool read_only, struct disk **ret)
 	if (rc < 0)
 		return rc;
 	self = mem_new(sizeof(*self));
-	self->disk = (struct disk){.ops = &ops, .size_bytes = size, .read_only = read_only};
+	self->disk = (struct disk){
+		.ops = &ops, .size_bytes = size, .read_only = read_only, .plain_fd = fd};
 	self->fd = fd;
 	*ret = &self->disk;
 	return 0;

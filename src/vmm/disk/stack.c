@@ -163,7 +163,8 @@ int disk_open_stack(const int *fds, unsigned int count, struct disk **ret)
 		      ~(uint64_t)(DISK_STACK_ALIGN - 1);
 	}
 	self->count = count;
-	self->disk = (struct disk){.ops = &ops, .size_bytes = at, .read_only = true};
+	self->disk =
+		(struct disk){.ops = &ops, .size_bytes = at, .read_only = true, .plain_fd = -1};
 	*ret = &self->disk;
 	return 0;
 }

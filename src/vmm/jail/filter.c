@@ -35,9 +35,10 @@ enum {
 	CPU = 1 << JAIL_VCPU,
 	KVM = 1 << JAIL_VCPU_KVM,
 	DEV = 1 << JAIL_DEVICES,
+	DISKS = 1 << JAIL_DISKS,
 	FILES = 1 << JAIL_FILES,
 	VCPUS = CPU | KVM,
-	ALL = VCPUS | DEV | FILES,
+	ALL = VCPUS | DEV | DISKS | FILES,
 
 	PROGRAM_MAX = 512,
 	X32_FIRST = 0x40000000, /* numbers of another ABI on the same architecture */
@@ -64,7 +65,7 @@ static const struct call calls[] = {
 	{SYS_futex, ALL, ANY},
 	{SYS_sched_yield, ALL, ANY}, /* a guest's spin loop lets the others work */
 	/* Guest code enters the kernel here. */
-	{SYS_ioctl, KVM | FILES, KVM_REQUEST}, /* also: interrupts */
+	{SYS_ioctl, KVM | DISKS | FILES, KVM_REQUEST}, /* also: interrupts */
 	{SYS_ioctl, DEV, DEVICE_REQUEST},
 	/* Doorbells and wake-ups are eventfds; the serial line and the consoles write where they were
 	 * told; a device that a vCPU touches writes to them. */
@@ -74,21 +75,24 @@ static const struct call calls[] = {
 	{SYS_timerfd_settime, ALL, ANY},
 	{SYS_clock_gettime, ALL, ANY},
 	{SYS_clock_nanosleep, ALL, ANY},
-	/* The device thread's loop; a vCPU can move a device's interest. */
-	{SYS_epoll_wait, DEV, ANY},
-	{SYS_epoll_pwait, DEV, ANY},
+	/* The loops; a vCPU can move a device's interest. */
+	{SYS_epoll_wait, DEV | DISKS, ANY},
+	{SYS_epoll_pwait, DEV | DISKS, ANY},
 	{SYS_epoll_ctl, ALL, ANY},
 	/* Disks. */
-	{SYS_preadv, DEV | FILES, ANY},
-	{SYS_pwritev, DEV | FILES, ANY},
-	{SYS_pread64, DEV | FILES, ANY},
-	{SYS_pwrite64, DEV | FILES, ANY},
-	{SYS_fdatasync, DEV | FILES, ANY},
-	{SYS_fsync, DEV | FILES, ANY},
-	{SYS_fallocate, DEV | FILES, ANY},
-	{SYS_ftruncate, DEV | FILES, ANY},
-	{SYS_lseek, DEV | FILES, ANY}, /* also: what of the memory is to be saved */
-	{SYS_fstat, DEV | FILES, ANY}, /* a disk that comes over the control socket */
+	{SYS_preadv, DEV | DISKS | FILES, ANY},
+	{SYS_pwritev, DEV | DISKS | FILES, ANY},
+	{SYS_pread64, DEV | DISKS | FILES, ANY},
+	{SYS_pwrite64, DEV | DISKS | FILES, ANY},
+	{SYS_fdatasync, DEV | DISKS | FILES, ANY},
+	{SYS_fsync, DEV | DISKS | FILES, ANY},
+	{SYS_fallocate, DEV | DISKS | FILES, ANY},
+	{SYS_ftruncate, DEV | DISKS | FILES, ANY},
+	{SYS_lseek, DEV | DISKS | FILES, ANY}, /* also: what of the memory is to be saved */
+	{SYS_fstat, DEV | DISKS | FILES, ANY}, /* a disk that comes over the control socket */
+	/* A ring takes nothing but reads and flushes (disk/uring.c). The device thread waits for what is under
+	 * way when the machine ends. */
+	{SYS_io_uring_enter, DEV | DISKS, ANY},
 	{SYS_newfstatat, DEV | FILES,
 	 ANY}, /* the same by the C library; there is no file to name */
 	{SYS_fcntl, DEV, FLAGS_ONLY},

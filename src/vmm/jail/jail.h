@@ -47,6 +47,7 @@ enum jail_thread {
 	JAIL_VCPU,     /* runs guest code with the software CPU */
 	JAIL_VCPU_KVM, /* with KVM */
 	JAIL_DEVICES,  /* the device thread: queues, timers, the control socket */
+	JAIL_DISKS,    /* serves the disks */
 	JAIL_FILES, /* serves a directory: the only kind that may open files, of which there are none
 			* but the directory's, and that keeps rights over them */
 };

@@ -224,7 +224,7 @@ static int create_disk(struct machine *machine, unsigned int i, struct error *er
 			    : disk_open(config->path, config->format, config->flags, &disk, err);
 	if (rc < 0)
 		return rc;
-	rc = virtio_blk_create(&machine->board, i, disk, &virtio);
+	rc = virtio_blk_create(&machine->board, i, disk, machine->config.cpus, &virtio);
 	if (rc == 0) {
 		(void)take(disk);
 		machine->disks[i] = virtio;

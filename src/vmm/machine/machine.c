@@ -320,6 +320,8 @@ static int open_board(struct machine *machine, struct error *err)
 
 	if (rc == 0)
 		rc = loop_create(&board->loop);
+	if (rc == 0)
+		rc = machine_disks_create(machine);
 	if (rc < 0)
 		return fail(err, rc, "create the device thread's loop");
 	machine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -399,7 +401,7 @@ int machine_create(const struct machine_config *config, struct machine **ret, st
 	machine = mem_new(sizeof(*machine));
 	machine->config = *config;
 	machine->kernel_fd = machine->modules_fd = machine->initrd_fd = -1;
-	machine->wake_fd = -1;
+	machine->wake_fd = machine->disk_thread.end_fd = -1;
 	machine->users_fd = -1;
 	machine->board.timers.fd = -1;
 	machine->board.ops = &board_ops;
@@ -487,6 +489,8 @@ int machine_run(struct machine *machine, struct error *err)
 		rc = machine_cpus_start(machine, err);
 	if (rc == 0)
 		rc = machine_devices_start(machine, err);
+	if (rc == 0)
+		rc = machine_disks_start(machine, err);
 	if (rc == 0 && machine->from)
 		rc = snapshot_load(machine, err);
 	if (rc == 0 && machine->config.jail)
@@ -500,6 +504,7 @@ int machine_run(struct machine *machine, struct error *err)
 			refuse(err, rc, "the virtual machine cannot go on");
 	}
 	machine_cpus_stop(machine);
+	machine_disks_stop(machine);
 	return rc;
 }
 
@@ -512,6 +517,7 @@ void machine_destroy(struct machine *machine)
 	if (machine->vm)
 		machine->accel->close(machine->vm);
 	loop_destroy(machine->board.loop);
+	machine_disks_destroy(machine);
 	if (machine->board.timers.fd >= 0)
 		timer_queue_release(&machine->board.timers);
 	bus_release(&machine->board.ports);

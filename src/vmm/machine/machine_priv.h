@@ -1,7 +1,8 @@
 /*
  * machine_priv: what the files of the machine share.
  *
- * Threads: the device thread (the caller of machine_run) runs the loop; each vCPU has one. `lock` guards
+ * Threads: the device thread (the caller of machine_run) runs the loop; each vCPU has one, the disks have
+ * one, each shared directory two. `lock` guards
  * mode, power, exit_code, and the vCPUs' `parked`, `must_reset` and jobs; it is taken with device locks held, and nothing
  * but an accelerator's request() is called under it.
  *
@@ -53,6 +54,16 @@ struct machine_cpu {
 	struct cpu_state power_on;
 };
 
+/* The thread of board.disk_loop; all of it, but for `ready`, `rc` and `err` before it is ready, is the device
+ * thread's. */
+struct machine_disks {
+	pthread_t thread;
+	bool started, ready;
+	int end_fd;
+	int rc; /* why it could not begin */
+	struct error err;
+};
+
 struct machine {
 	struct board board;
 	struct machine_config config;
@@ -80,6 +91,7 @@ struct machine {
 	enum machine_mode mode;
 	enum board_power power;
 	int exit_code;
+	struct machine_disks disk_thread;
 	int wake_fd; /* an eventfd: tells the device thread that `power` has changed */
 	struct machine_cpu cpus[CPU_VCPUS_MAX];
 
@@ -125,6 +137,13 @@ void machine_cpus_stop(struct machine *machine);
 void machine_power(struct board *board, enum board_power what, int exit_code);
 /* The end by whoever owns the machine, also if the guest has just asked to start anew. Any thread. */
 void machine_end(struct machine *machine, int exit_code);
+
+/* machine_disks.c: the thread of the disks, if there are any. What is under way when it is stopped is
+ * waited for by the disks' destruction. */
+int machine_disks_create(struct machine *machine) must_check;
+int machine_disks_start(struct machine *machine, struct error *err) must_check;
+void machine_disks_stop(struct machine *machine);
+void machine_disks_destroy(struct machine *machine);
 
 /* machine_devices.c */
 bool machine_has_console(const struct machine_config *config);

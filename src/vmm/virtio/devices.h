@@ -10,9 +10,10 @@
 /* Entropy. */
 int virtio_rng_create(struct board *board, struct virtio **ret) must_check;
 
-/* A disk, which it takes unless it fails. */
+/* A disk, which it takes unless it fails, with a queue for each of `queues` vCPUs, up to the limit. */
+enum { BLK_QUEUES_MAX = 16 };
 int virtio_blk_create(struct board *board, unsigned int instance, struct disk *disk,
-		      struct virtio **ret) must_check;
+		      unsigned int queues, struct virtio **ret) must_check;
 
 /* What the guest wrote is on the medium, and the image complete, on return. */
 int virtio_blk_flush(struct virtio *virtio) must_check;

@@ -26,6 +26,7 @@ enum {
 	CAP_WINDOW = 5,
 	ISR_QUEUE = 1,
 	ISR_CONFIG = 2,
+	WARNINGS_MAX = 5,
 	ROUNDS_MAX = 4, /* that one doorbell is served before others are */
 };
 
@@ -87,8 +88,12 @@ void virtio_fail(struct virtio *v, const char *why)
 {
 	if (v->status & STATUS_NEEDS_RESET)
 		return;
-	log_warn("%s %u: the guest's driver broke the rules: %s; it has to reset the device",
-		 v->device.ops->name, v->device.instance, why);
+	/* One that does it again and again does not fill the log. */
+	if (v->warnings < WARNINGS_MAX && ++v->warnings)
+		log_warn("%s %u: the guest's driver broke the rules: %s; it has to reset the "
+			 "device%s",
+			 v->device.ops->name, v->device.instance, why,
+			 v->warnings == WARNINGS_MAX ? " (this is reported no more)" : "");
 	v->status |= STATUS_NEEDS_RESET;
 	send(v, v->config_vector, ISR_CONFIG);
 }
@@ -169,6 +174,9 @@ static void on_doorbell(struct loop *loop, struct loop_source *source, int fd, u
 	(void)events;
 	if (read(fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
 		return;
+	/* The disks' thread works only while the machine runs. */
+	if (v->ops->is_disk)
+		gate_enter(&v->board->gate);
 	device_lock(&v->device);
 	if (v->activate_pending) {
 		v->activate_pending = false;
@@ -178,6 +186,8 @@ static void on_doorbell(struct loop *loop, struct loop_source *source, int fd, u
 	if (virtio_is_active(v) && v->queues[bell->queue].ready)
 		service(v, bell->queue);
 	device_unlock(&v->device);
+	if (v->ops->is_disk)
+		gate_leave(&v->board->gate);
 }
 
 /* Everything that may wait in a queue is looked at once when the driver gets ready, or comes back from
@@ -241,7 +251,7 @@ void virtio_device_write(struct device *device, unsigned int region, uint64_t of
 			 unsigned int size, uint64_t value)
 {
 	struct virtio *v = virtio_of(device);
-	uint32_t offset = (uint32_t)offset64, queue;
+	uint32_t offset = (uint32_t)offset64;
 
 	(void)region;
 	switch (offset & ~0xfffu) {
@@ -258,12 +268,23 @@ void virtio_device_write(struct device *device, unsigned int region, uint64_t of
 		if (offset < WINDOW_PENDING)
 			pci_msix_write(&v->pci, offset - WINDOW_MSIX, size, value);
 		break;
-	case WINDOW_NOTIFY:
-		queue = (offset - WINDOW_NOTIFY) / NOTIFY_STEP;
-		if (queue < v->queue_count)
-			virtio_ring(v, queue);
+	default:
+		virtio_device_ring(device, offset64);
 		break;
 	}
+}
+
+/* What it touches is there as long as the device. */
+bool virtio_device_ring(struct device *device, uint64_t offset)
+{
+	struct virtio *v = virtio_of(device);
+	uint64_t queue = (offset - WINDOW_NOTIFY) / NOTIFY_STEP;
+
+	if (offset < WINDOW_NOTIFY)
+		return false;
+	if (queue < v->queue_count)
+		virtio_ring(v, (unsigned int)queue);
+	return true;
 }
 
 /* 4.1.4.9: a window into the window, for those who can only reach configuration space. */
@@ -369,6 +390,11 @@ static void describe(struct virtio *v)
 	memset(v->pci.writable + v->window_capability + 8, 0xff, 12);
 }
 
+struct loop *virtio_loop(const struct virtio *v)
+{
+	return v->ops->is_disk && v->board->disk_loop ? v->board->disk_loop : v->board->loop;
+}
+
 static int open_doorbell(struct virtio *v, unsigned int i)
 {
 	struct virtio_doorbell *bell = &v->doorbells[i];
@@ -378,7 +404,7 @@ static int open_doorbell(struct virtio *v, unsigned int i)
 	bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (bell->fd < 0)
 		return -errno;
-	return loop_add_io(v->board->loop, bell->fd, EPOLLIN, on_doorbell, bell, &bell->source);
+	return loop_add_io(virtio_loop(v), bell->fd, EPOLLIN, on_doorbell, bell, &bell->source);
 }
 
 int virtio_init(struct virtio *v, const struct virtio_ops *ops, struct board *board,

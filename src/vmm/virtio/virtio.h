@@ -3,7 +3,8 @@
  * negotiation, the device's status, its queues and their doorbells.
  *
  * A device embeds struct virtio and fills in an ops table. All hooks are called with the device locked;
- * `notify` and `activate` on the device thread, the others on a vCPU's.
+ * `notify` and `activate` on the device thread (or that of the disks), the others on a vCPU's. `notify` may
+ * unlock it meanwhile.
  */
 #pragma once
 
@@ -27,6 +28,7 @@ struct virtio_ops {
 	uint16_t type;            /* the device id of chapter 5 */
 	uint32_t pci_class;       /* class, subclass, interface: bits 31-8 */
 	uint32_t config_size;
+	bool is_disk; /* served by the thread of the disks */
 	/* Reads and writes of the device's own configuration; `offset` + `size` is within config_size.
 	 * NULL: there is nothing to write. */
 	void (*read_config)(struct virtio *virtio, uint32_t offset, void *ret, unsigned int size);
@@ -71,6 +73,7 @@ struct virtio {
 	struct virtio_doorbell doorbells[VIRTIO_QUEUES_MAX];
 	struct queue_chain chain; /* room for the one that is being worked on */
 	bool config_news; /* set by load: the driver finds another configuration than it knew */
+	unsigned int warnings;                  /* of a driver that broke the rules */
 	uint64_t requests, bytes_out, bytes_in; /* chains answered, and what was in them */
 };
 
@@ -78,11 +81,15 @@ struct virtio {
 bool virtio_is(const struct device *device);
 struct virtio *virtio_of_device(struct device *device);
 
+/* The loop of the thread that serves the device. */
+struct loop *virtio_loop(const struct virtio *virtio);
+
 /* The device_ops of every virtio device, but for its name. */
 uint64_t virtio_device_read(struct device *device, unsigned int region, uint64_t offset,
 			    unsigned int size);
 void virtio_device_write(struct device *device, unsigned int region, uint64_t offset,
 			 unsigned int size, uint64_t value);
+bool virtio_device_ring(struct device *device, uint64_t offset);
 void virtio_device_reset(struct device *device);
 void virtio_device_save(struct device *device, struct state_writer *out);
 int virtio_device_load(struct device *device, struct state_reader *in) must_check;
@@ -90,8 +97,9 @@ void virtio_device_destroy(struct device *device);
 #define VIRTIO_DEVICE_OPS(device_name)                                                             \
 	{                                                                                          \
 		.name = device_name, .read = virtio_device_read, .write = virtio_device_write,     \
-		.reset = virtio_device_reset, .save = virtio_device_save,                          \
-		.load = virtio_device_load, .destroy = virtio_device_destroy                       \
+		.ring = virtio_device_ring, .reset = virtio_device_reset,                          \
+		.save = virtio_device_save, .load = virtio_device_load,                            \
+		.destroy = virtio_device_destroy                                                   \
 	}
 
 /* Sets up an embedded virtio with `queues` queues of up to `size` entries and the device's own feature
