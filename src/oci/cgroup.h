@@ -44,6 +44,7 @@ struct cgroup {
 	char *relative; /* the path below the hierarchies' root, for /proc/PID/cgroup and systemd */
 	char *unit;     /* systemd: the scope, else NULL */
 	char *slice;
+	struct oci_device_filter *device_filter; /* of who keeps one, or NULL */
 	pid_t anchor; /* systemd: a process of ours that holds a new scope; 0: none */
 	struct cgroup_dir dirs[CGROUP_DIRS_MAX];
 	size_t dir_count;

@@ -7,6 +7,7 @@
  * for, one that takes some away matches if it touches any of it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,32 +129,72 @@ static void detach_old(int dir_fd)
 	}
 }
 
-int cgroup_attach_devices(int dir_fd, const struct config_device_rule *rules, size_t count,
-			  struct error *err)
+static int load(const struct program *p, struct error *err)
 {
 	static const char license[] = "Apache-2.0";
-	struct program p = {0};
-	own_fd int fd = -1;
-	union bpf_attr load, attach;
-
-	compile(&p, rules, count);
-	load = (union bpf_attr){
+	union bpf_attr load = {
 		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
-		.insns = (uint64_t)(uintptr_t)p.code,
-		.insn_cnt = (uint32_t)p.count,
+		.insns = (uint64_t)(uintptr_t)p->code,
+		.insn_cnt = (uint32_t)p->count,
 		.license = (uint64_t)(uintptr_t)license,
 	};
+	int fd = -1;
+
 	/* The kernel gives the check of a program up when a signal arrives, and wants to be asked again. */
 	for (int tries = 0; tries < LOAD_TRIES; tries++) {
 		fd = (int)bpf(BPF_PROG_LOAD, &load);
 		if (fd >= 0 || errno != EAGAIN)
 			break;
 	}
-	if (fd < 0)
-		fd = -errno;
+	return fd < 0 ? fail(err, -errno, "linux.resources.devices: load the device filter") : fd;
+}
+
+void oci_device_filter_release(struct oci_device_filter *filter)
+{
+	if (filter->code != NULL)
+		fd_close(&filter->fd);
+	free(filter->code);
+	*filter = (struct oci_device_filter){.fd = -1};
+}
+
+/* What is the same instructions is the same program. */
+static bool is_kept(const struct oci_device_filter *kept, const struct program *p)
+{
+	return kept != NULL && kept->code != NULL &&
+	       kept->size_bytes == p->count * sizeof(*p->code) &&
+	       memcmp(kept->code, p->code, kept->size_bytes) == 0;
+}
+
+/* The descriptor becomes the caller's. */
+static int get_program(struct program *p, struct oci_device_filter *kept, struct error *err)
+{
+	own_fd int fd = is_kept(kept, p) ? fcntl(kept->fd, F_DUPFD_CLOEXEC, 0) : load(p, err);
+	int copy = -1;
+
+	if (fd < 0 || kept == NULL || is_kept(kept, p))
+		return take(fd);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return fail(err, -errno, "linux.resources.devices: keep the device filter");
+	oci_device_filter_release(kept);
+	*kept = (struct oci_device_filter){
+		.code = p->code, .size_bytes = p->count * sizeof(*p->code), .fd = copy};
+	p->code = NULL;
+	return take(fd);
+}
+
+int cgroup_attach_devices(int dir_fd, const struct config_device_rule *rules, size_t count,
+			  struct oci_device_filter *kept, struct error *err)
+{
+	struct program p = {0};
+	own_fd int fd = -1;
+	union bpf_attr attach;
+
+	compile(&p, rules, count);
+	fd = get_program(&p, kept, err);
 	free(p.code);
 	if (fd < 0)
-		return fail(err, fd, "linux.resources.devices: load the device filter");
+		return fd;
 	/* Together with what is attached already, so that there is no moment without a filter. */
 	attach = (union bpf_attr){
 		.target_fd = (uint32_t)dir_fd,

@@ -653,7 +653,8 @@ int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r, s
 
 		if (fd < 0)
 			return fail(err, -errno, "open %s", dir->path);
-		return cgroup_attach_devices(fd, r->devices, r->device_count, err);
+		return cgroup_attach_devices(fd, r->devices, r->device_count, cg->device_filter,
+					     err);
 	}
 	return 0;
 }

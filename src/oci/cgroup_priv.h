@@ -24,6 +24,7 @@ int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r,
 		    struct error *err) must_check;
 int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r,
 		    struct error *err) must_check;
-/* Device rules on v2: an eBPF program attached to the directory, replacing an earlier one. */
+/* Device rules on v2: an eBPF program attached to the directory, replacing an earlier one. With `kept` the
+ * one that is in it, if the rules are the same; else that becomes the one. NULL: it is not kept. */
 int cgroup_attach_devices(int dir_fd, const struct config_device_rule *rules, size_t count,
-			  struct error *err) must_check;
+			  struct oci_device_filter *kept, struct error *err) must_check;

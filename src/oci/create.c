@@ -98,7 +98,7 @@ static int prepare(struct launch *l, struct container *container, const struct o
 	const struct config *c = l->config;
 	int rc;
 
-	if (c->linux_.seccomp.given &&
+	if (c->linux_.seccomp.given && l->program.code == NULL &&
 	    (rc = seccomp_compile(&c->linux_.seccomp, container->root_fd, &l->program, err)) < 0)
 		return rc;
 	if ((rc = connect_listener(l, err)) < 0 || (rc = open_namespaces(l, err)) < 0)
@@ -390,6 +390,9 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	    (rc = cgroup_check_free(cg, err)) < 0 ||
 	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)
 		return rc;
+	cg->device_filter = o->device_filter;
+	if (o->filter != NULL)
+		seccomp_use(o->filter, &c->linux_.seccomp, &l.program);
 	x.container = container;
 	if (notify_wanted(c, o->notify_socket)) {
 		x.child.notify_fd = notify_add(c, container, o->state_root, o->notify_socket, err);

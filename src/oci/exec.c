@@ -312,7 +312,8 @@ static int prepare(struct launch *l, struct container *container, const struct o
 	    (rc = open_cgroup(container, o->cgroups, ret_cgroup, err)) < 0)
 		return rc;
 	l->cgroup = *ret_cgroup;
-	if (s->given && (rc = seccomp_compile(s, container->root_fd, &l->program, err)) < 0)
+	if (s->given && l->program.code == NULL &&
+	    (rc = seccomp_compile(s, container->root_fd, &l->program, err)) < 0)
 		return rc;
 	if (s->given && !str_empty(s->listener_path)) {
 		l->listener_sock = sock_connect(AT_FDCWD, s->listener_path, SOCK_STREAM);
@@ -357,6 +358,8 @@ int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 	    (rc = parse_process(c, o->process, &process, err)) < 0)
 		return rc;
 	bundle = str_copy(json_string_value(json_object_get(container->record, "bundle")));
+	if (o->filter != NULL)
+		seccomp_use(o->filter, &c->linux_.seccomp, &l.program);
 	l.config = c;
 	l.process = &process;
 	memcpy(l.stdio, o->stdio, sizeof(l.stdio));

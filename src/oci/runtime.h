@@ -42,6 +42,25 @@ int oci_self_protect(char *const argv[], struct error *err) must_check;
  * needs no oci_self_protect there. The caller closes it. -errno. */
 int oci_protected_exe_fd(struct error *err) must_check;
 
+/* --- what can be kept ----------------------------------------------------------------------------- */
+
+/* For who makes several containers of one kind: what is worked out once, by us and by the kernel. */
+
+/* A system call filter, ready to be installed: made of an object of the form of linux.seccomp, without a
+ * listener. -EINVAL: a configuration that is none, or -ENOTSUP: that has a listener. */
+struct oci_filter;
+int oci_filter_compile(json_t *seccomp, struct oci_filter **ret, struct error *err) must_check;
+void oci_filter_free(struct oci_filter *filter);
+
+/* The device filter (cgroup v2) that was loaded last: a container with the same rules takes it as it is.
+ * Zeros at first. */
+struct oci_device_filter {
+	void *code;
+	size_t size_bytes;
+	int fd; /* of the program, if there is code */
+};
+void oci_device_filter_release(struct oci_device_filter *filter);
+
 /* --- creating ----------------------------------------------------------------------------------- */
 
 enum oci_cgroup_manager {
@@ -78,6 +97,9 @@ struct oci_create {
 			    * for root.path; its owner stays the caller */
 	enum oci_create_flags flags;
 	enum oci_cgroup_manager cgroup_manager;
+	const struct oci_filter
+		*filter; /* instead of linux.seccomp, which is absent then; or NULL */
+	struct oci_device_filter *device_filter; /* is used and renewed; or NULL */
 };
 #define OCI_CREATE_DEFAULTS                                                                        \
 	{                                                                                          \
@@ -211,6 +233,7 @@ struct oci_exec {
 	 * NULL: none. */
 	char *const *cgroups;
 	enum oci_exec_flags flags;
+	const struct oci_filter *filter; /* the one that the container was made with; or NULL */
 };
 #define OCI_EXEC_DEFAULTS                                                                          \
 	{                                                                                          \

@@ -235,6 +235,58 @@ int seccomp_compile(const struct config_seccomp *s, int state_root_fd, struct se
 	return 0;
 }
 
+struct oci_filter {
+	struct seccomp_program program;
+	uint32_t default_action;
+	unsigned int flags;
+};
+
+int oci_filter_compile(json_t *seccomp, struct oci_filter **ret, struct error *err)
+{
+	own_json json_t *spec =
+		json_pack("{s:s,s:{s:O}}", "ociVersion", "1.2.0", "linux", "seccomp", seccomp);
+	own_config struct config *c = NULL;
+	const struct config_seccomp *s;
+	struct seccomp_program program = {0};
+	struct oci_filter *filter;
+	int rc = config_parse(spec, &c, err);
+
+	if (rc < 0)
+		return rc;
+	s = &c->linux_.seccomp;
+	if (!str_empty(s->listener_path))
+		return refuse(err, -ENOTSUP,
+			      "linux.seccomp.listenerPath: such a filter is not kept");
+	rc = seccomp_compile(s, -1, &program, err);
+	if (rc < 0)
+		return rc;
+	filter = mem_new(sizeof(*filter));
+	*filter = (struct oci_filter){
+		.program = program, .default_action = s->default_action, .flags = s->flags};
+	*ret = filter;
+	return 0;
+}
+
+void oci_filter_free(struct oci_filter *filter)
+{
+	if (filter == NULL)
+		return;
+	seccomp_program_release(&filter->program);
+	free(filter);
+}
+
+void seccomp_use(const struct oci_filter *filter, struct config_seccomp *s,
+		 struct seccomp_program *ret)
+{
+	const size_t count = filter->program.count;
+
+	*s = (struct config_seccomp){
+		.given = true, .default_action = filter->default_action, .flags = filter->flags};
+	ret->code = mem_new_array(count + 1, sizeof(*ret->code));
+	ret->count = count;
+	memcpy(ret->code, filter->program.code, count * sizeof(*ret->code));
+}
+
 int seccomp_install(const struct seccomp_program *program, const struct config_seccomp *s,
 		    struct error *err)
 {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "oci/config.h"
+#include "oci/runtime.h"
 
 #define SECCOMP_CACHE ".seccomp"
 
@@ -25,6 +26,9 @@ void seccomp_program_release(struct seccomp_program *program);
 /* Compiles the filter, or takes it from the cache. `state_root_fd` -1: without cache. */
 int seccomp_compile(const struct config_seccomp *s, int state_root_fd, struct seccomp_program *ret,
 		    struct error *err) must_check;
+/* Gives the configuration, and the program, what a filter has that was compiled before. */
+void seccomp_use(const struct oci_filter *filter, struct config_seccomp *s,
+		 struct seccomp_program *ret);
 /* Installs it for this process. Returns the listener's descriptor with a listener, else 0. */
 int seccomp_install(const struct seccomp_program *program, const struct config_seccomp *s,
 		    struct error *err) must_check;

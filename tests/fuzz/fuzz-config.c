@@ -128,7 +128,7 @@ static void check_device_filter(const struct config_resources *r)
 
 	if (geteuid() != 0 || r->device_count == 0 || r->device_count > DEVICES_MAX)
 		return;
-	rc = cgroup_attach_devices(-1, r->devices, r->device_count, &err);
+	rc = cgroup_attach_devices(-1, r->devices, r->device_count, NULL, &err);
 	if (rc == -EPERM || rc == -ENOSYS)
 		return; /* a host that lets nobody load programs */
 	if (rc != -EBADF || strstr(err.text, "attach") == NULL)

@@ -76,9 +76,40 @@ static void caches_by_content(void **state)
 	assert_int_equal(tree_remove(AT_FDCWD, root, &err), 0);
 }
 
+static void a_filter_that_is_kept_is_the_configuration_s(void **state)
+{
+	own_json json_t *spec = json_loads(text, 0, NULL);
+	json_t *seccomp = json_object_get(json_object_get(spec, "linux"), "seccomp");
+	own_config struct config *c = NULL;
+	own_seccomp_program struct seccomp_program compiled = {0}, kept = {0};
+	struct config_seccomp used = {.listener_path = "/left/from/before"};
+	struct oci_filter *filter = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(config_parse(spec, &c, &err), 0);
+	assert_int_equal(seccomp_compile(&c->linux_.seccomp, -1, &compiled, &err), 0);
+	assert_int_equal(oci_filter_compile(seccomp, &filter, &err), 0);
+	seccomp_use(filter, &used, &kept);
+	assert_true(used.given);
+	assert_null(used.listener_path);
+	assert_int_equal(used.default_action, c->linux_.seccomp.default_action);
+	assert_int_equal(kept.count, compiled.count);
+	assert_memory_equal(kept.code, compiled.code, kept.count * sizeof(*kept.code));
+	oci_filter_free(filter);
+	/* Each of its processes would need a listener of its own. */
+	json_object_set_new(seccomp, "listenerPath", json_string("/run/listener"));
+	assert_int_equal(oci_filter_compile(seccomp, &filter, &err), -ENOTSUP);
+	json_object_set_new(seccomp, "defaultAction", json_string("SCMP_ACT_NONE"));
+	assert_int_equal(oci_filter_compile(seccomp, &filter, &err), -EINVAL);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(caches_by_content)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(caches_by_content),
+		cmocka_unit_test(a_filter_that_is_kept_is_the_configuration_s),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
