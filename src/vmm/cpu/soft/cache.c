@@ -29,26 +29,58 @@ enum {
 };
 #define ARENA_SIZE (24u << 20)
 #define CODE_SIZE (16u << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* The tables and the arena are one piece of memory, in huge pages while a machine is busy: it fills
+ * megabytes of them in its first moments, and walks through them in no order. */
+struct tables {
+	struct block *blocks[HASH_SIZE];
+	struct block *pages[PAGES_SIZE]; /* chains through next_page, by page number */
+	uint8_t arena[ARENA_SIZE];
+};
 
 struct cache {
 	struct code code;
-	uint8_t *arena;
 	size_t used;
-	struct block *blocks[HASH_SIZE];
-	struct block *pages[PAGES_SIZE]; /* chains through next_page, by page number */
+	bool huge;
+	struct tables *tables;
 };
+
+static struct tables *map_tables(void)
+{
+	const size_t size = (sizeof(struct tables) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	uint8_t *all = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+		*at;
+
+	if (all == MAP_FAILED)
+		return NULL;
+	at = all + (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
+	if (at > all)
+		munmap(all, (size_t)(at - all));
+	munmap(at + sizeof(struct tables),
+	       (size_t)(all + size + HUGE_PAGE - at) - sizeof(struct tables));
+	return (struct tables *)(void *)at;
+}
+
+/* Where the kernel has none it is a matter of speed alone. */
+static void use_huge_pages(struct cache *cache, bool use)
+{
+	cache->huge = use;
+	(void)madvise(cache->tables, sizeof(*cache->tables), use ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
 
 int cache_create(struct cache **ret, struct error *err)
 {
-	void *arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct tables *tables = map_tables();
 	struct cache *cache;
 	int rc;
 
-	if (arena == MAP_FAILED)
+	if (!tables)
 		return fail(err, -errno, "map memory for decoded instructions");
 	cache = mem_new(sizeof(*cache));
-	cache->arena = arena;
+	cache->tables = tables;
+	use_huge_pages(cache, true);
 	rc = code_open(&cache->code, CODE_SIZE, err);
 	if (rc < 0) {
 		cache_destroy(cache);
@@ -63,7 +95,7 @@ void cache_destroy(struct cache *cache)
 	if (!cache)
 		return;
 	code_close(&cache->code);
-	munmap(cache->arena, ARENA_SIZE);
+	munmap(cache->tables, sizeof(*cache->tables));
 	free(cache);
 }
 
@@ -80,7 +112,7 @@ static unsigned int hash_of(gpa_t gpa, uint32_t mode)
 
 static struct block **page_list(struct cache *cache, gpa_t gpa)
 {
-	return &cache->pages[gpa >> SOFT_PAGE_BITS & (PAGES_SIZE - 1)];
+	return &cache->tables->pages[gpa >> SOFT_PAGE_BITS & (PAGES_SIZE - 1)];
 }
 
 /* Which of its two page links a block uses in the list of this page; -1: not of this page. */
@@ -100,9 +132,11 @@ static size_t block_size(unsigned int count)
 
 const struct block *cache_next(const struct cache *cache, const struct block *b)
 {
-	const uint8_t *at = b ? (const uint8_t *)b + block_size(b->count + 1u) : cache->arena;
+	const uint8_t *at =
+		b ? (const uint8_t *)b + block_size(b->count + 1u) : cache->tables->arena;
 
-	return at < cache->arena + cache->used ? (const struct block *)(const void *)at : NULL;
+	return at < cache->tables->arena + cache->used ? (const struct block *)(const void *)at
+						       : NULL;
 }
 
 struct block *cache_allocate(struct cache *cache, unsigned int count)
@@ -112,38 +146,49 @@ struct block *cache_allocate(struct cache *cache, unsigned int count)
 
 	if (ARENA_SIZE - cache->used < size)
 		return NULL;
-	b = (struct block *)(void *)(cache->arena + cache->used);
+	if (!cache->huge && cache->used > TRIM_MIN)
+		use_huge_pages(cache, true);
+	b = (struct block *)(void *)(cache->tables->arena + cache->used);
 	cache->used += size;
 	return b;
 }
 
-void cache_flush(struct soft *c)
+static void forget(struct soft *c)
 {
-	struct cache *cache = c->cache;
-
-	memset(cache->blocks, 0, sizeof(cache->blocks));
-	memset(cache->pages, 0, sizeof(cache->pages));
 	memset(c->jump, 0, sizeof(c->jump));
-	cache->used = 0;
-	code_reset(&cache->code);
+	c->cache->used = 0;
+	code_reset(&c->cache->code);
 	c->block = NULL;
 	c->op = NULL;
 }
 
+void cache_flush(struct soft *c)
+{
+	struct tables *t = c->cache->tables;
+
+	memset(t->blocks, 0, sizeof(t->blocks));
+	memset(t->pages, 0, sizeof(t->pages));
+	forget(c);
+}
+
+/* What an idle machine needs of the tables from then on are a few pages in many places. */
 void cache_trim(struct soft *c)
 {
 	struct cache *cache = c->cache;
 
 	if (cache->used < TRIM_MIN)
 		return;
-	cache_flush(c);
-	/* If it cannot be given back it stays, and is used again. */
-	(void)madvise(cache->arena, ARENA_SIZE, MADV_DONTNEED);
+	if (madvise(cache->tables, sizeof(*cache->tables), MADV_DONTNEED) < 0) {
+		cache_flush(c);
+		return;
+	}
+	use_huge_pages(cache, false);
+	forget(c);
 }
 
 static void unhash(struct cache *cache, struct block *b)
 {
-	struct block **p = &cache->blocks[hash_of(b->gpa, b->mode)];
+	struct block **p = &cache->tables->blocks[hash_of(b->gpa, b->mode)];
 
 	while (*p && *p != b)
 		p = &(*p)->next_hash;
@@ -278,7 +323,7 @@ static void mark_coded(struct soft *c, gpa_t gpa)
 
 static void enter(struct cache *cache, struct block *b)
 {
-	struct block **p = &cache->blocks[hash_of(b->gpa, b->mode)];
+	struct block **p = &cache->tables->blocks[hash_of(b->gpa, b->mode)];
 
 	b->next_hash = *p;
 	*p = b;
@@ -329,7 +374,7 @@ struct block *cache_find(struct soft *c, uint32_t mode)
 	b = find_again(c, mode, gpa);
 	if (b)
 		return b;
-	for (b = c->cache->blocks[hash_of(gpa, mode)]; b; b = b->next_hash) {
+	for (b = c->cache->tables->blocks[hash_of(gpa, mode)]; b; b = b->next_hash) {
 		if (b->gpa != gpa || b->mode != mode)
 			continue;
 		if (b->gpa_next_page == SOFT_NO_PAGE ||
