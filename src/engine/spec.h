@@ -30,6 +30,10 @@ void spec_set_size(json_t *process, unsigned int rows, unsigned int columns);
 /* The parts; each in a file of its own. */
 int spec_process(const struct workload *workload, const struct image_config *image, int root_fd,
 		 json_t **ret, struct error *err) must_check;
+/* Of the mounts: the file systems of the kernel; and one of the files in /etc, from `source`. */
+void spec_mounts_kernel(const struct workload_config *config, json_t *mounts);
+void spec_mounts_file(const struct workload_config *config, const char *name, const char *source,
+		      json_t *mounts);
 int spec_mounts(struct engine *engine, const struct workload *workload, json_t **ret,
 		struct error *err) must_check;
 int spec_linux(const struct workload *workload, const json_t *capabilities, json_t **ret,

@@ -88,6 +88,12 @@ static void add_shm(const struct workload_config *config, json_t *mounts)
 	json_array_append_new(mounts, o);
 }
 
+void spec_mounts_kernel(const struct workload_config *config, json_t *mounts)
+{
+	add_defaults(config, mounts);
+	add_shm(config, mounts);
+}
+
 /* --- hosts, hostname, resolv.conf -------------------------------------------------------------------- */
 
 /* A file of the host as text, empty if it cannot be read. */
@@ -137,6 +143,20 @@ static void make_resolv_conf(const struct workload_config *config, struct buf *b
 	}
 }
 
+void spec_mounts_file(const struct workload_config *config, const char *name, const char *source,
+		      json_t *mounts)
+{
+	own_mem char *target = str_format("/etc/%s", name);
+	own_strv char **options = strv_split("bind,rprivate", ',');
+	json_t *o;
+
+	if (replaced(config, target))
+		return;
+	o = mount_json(target, "bind", source);
+	json_set_strv(o, "options", options);
+	json_array_append_new(mounts, o);
+}
+
 /* Writes one of the files, unless a former start did, and binds it. A workload may change it. */
 static int add_file(struct engine *engine, const struct workload *workload, const char *name,
 		    const struct buf *content, json_t *mounts, struct error *err)
@@ -144,20 +164,15 @@ static int add_file(struct engine *engine, const struct workload *workload, cons
 	own_mem char *path = str_format("%s/%s", workload_dir(workload->id).path, name);
 	own_mem char *source = str_format("%s/%s", engine->root, path);
 	own_mem char *target = str_format("/etc/%s", name);
-	own_strv char **options = strv_split("bind,rprivate", ',');
-	json_t *o;
 	int rc;
 
 	if (replaced(&workload->config, target))
 		return 0;
 	rc = file_write(engine->root_fd, path, content->data ? content->data : "", content->len,
 			0644, FILE_WRITE_PLAIN, err);
-	if (rc < 0)
-		return rc;
-	o = mount_json(target, "bind", source);
-	json_set_strv(o, "options", options);
-	json_array_append_new(mounts, o);
-	return 0;
+	if (rc == 0)
+		spec_mounts_file(&workload->config, name, source, mounts);
+	return rc;
 }
 
 static int add_files(struct engine *engine, const struct workload *workload, json_t *mounts,
@@ -243,8 +258,7 @@ int spec_mounts(struct engine *engine, const struct workload *workload, json_t *
 	own_json json_t *mounts = json_array();
 	int rc;
 
-	add_defaults(config, mounts);
-	add_shm(config, mounts);
+	spec_mounts_kernel(config, mounts);
 	rc = add_files(engine, workload, mounts, err);
 	for (size_t i = 0; rc == 0 && i < config->mounts_count; i++) {
 		if (config->mounts[i].type == WORKLOAD_MOUNT_TMPFS)

@@ -312,30 +312,6 @@ static int add_disk(struct work *w, struct error *err)
 
 /* --- the configuration ----------------------------------------------------------------------------------- */
 
-/* The machine's network is the workload's: it needs no namespace of it, and its settings are the
- * machine's. */
-static void take_network(json_t *spec, json_t *prepare)
-{
-	json_t *part = json_object_get(spec, "linux"), *sysctls = json_object(), *value;
-	json_t *namespaces = json_object_get(part, "namespaces");
-	json_t *all = json_object_get(part, "sysctl");
-	const char *key;
-	void *next;
-
-	for (size_t i = json_array_size(namespaces); i-- > 0;)
-		if (str_eq(json_string_value(
-				   json_object_get(json_array_get(namespaces, i), "type")),
-			   "network"))
-			json_array_remove(namespaces, i);
-	json_object_foreach_safe(all, next, key, value) if (str_after(key, "net.") != NULL)
-	{
-		json_object_set(sysctls, key, value);
-		json_object_del(all, key);
-	}
-	json_object_set_new(prepare, "sysctls", sysctls);
-	json_object_set_new(prepare, "network", json_array());
-}
-
 /* The three files in /etc that say who the workload is are written in the machine. */
 static int take_files(struct engine *engine, const struct workload *workload, json_t *spec,
 		      json_t *prepare, struct error *err)
@@ -482,20 +458,6 @@ static json_t *limits_json(void)
 	return limits;
 }
 
-/* The agent knows the usual filter from before its template was saved: hundreds of names that it need not
- * read again. */
-static int share_filter(const struct work *w, json_t *spec, struct error *err)
-{
-	json_t *ours = json_object_get(spec, "linux");
-	own_json json_t *usual = NULL;
-	int rc = w->boots ? 0 : vm_train_spec(&usual, err);
-
-	if (usual != NULL && json_equal(json_object_get(json_object_get(usual, "linux"), "seccomp"),
-					json_object_get(ours, "seccomp")))
-		json_set_string(ours, "seccomp", AGENT_SAME_FILTER);
-	return rc;
-}
-
 static int make_requests(struct work *w, const struct image_config *image, json_t **ret_prepare,
 			 json_t **ret_run, struct error *err)
 {
@@ -509,12 +471,10 @@ static int make_requests(struct work *w, const struct image_config *image, json_
 	json_set_string(prepare, "hostname", c->hostname);
 	json_object_set_new(prepare, "root", root_json(w));
 	json_object_set_new(prepare, "limits", limits_json());
-	take_network(spec, prepare);
+	vm_take_network(spec, prepare);
 	rc = take_files(w->engine, w->workload, spec, prepare, err);
 	if (rc == 0)
 		rc = take_shares(w, spec, prepare, err);
-	if (rc == 0)
-		rc = share_filter(w, spec, err);
 	if (rc < 0)
 		return rc;
 	json_set_string(json_object_get(spec, "root"), "path", "root");
@@ -524,6 +484,10 @@ static int make_requests(struct work *w, const struct image_config *image, json_
 		json_object_set_new(json_object_get(spec, "process"), "oomScoreAdj",
 				    json_integer(0));
 	vm_devices_take(c, spec, run);
+	if (!w->boots)
+		rc = vm_train_leave_out(spec, run, err);
+	if (rc < 0)
+		return rc;
 	json_set_string(run, "do", "run");
 	json_object_set(run, "spec", spec);
 	json_object_set_new(run, "user", user_json(c, image));

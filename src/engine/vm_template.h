@@ -25,7 +25,7 @@ enum { VM_SHARES_MAX = 24 };
 unsigned int vm_template_shares(unsigned int count);
 
 #define VM_COMMAND_LINE                                                                            \
-	"console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on cgroup_no_v1=all mitigations=off"
+	"console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on percpu_alloc=page cgroup_no_v1=all mitigations=off"
 
 /* The directory of the template, which is built if there is none (which takes as long as the kernel
  * takes to boot). The caller frees *ret_dir. */

@@ -24,32 +24,34 @@ enum { CONTROL_MS = 60000 };
 
 /* --- a container as most are -------------------------------------------------------------------------- */
 
-static void add_mount(json_t *mounts, const char *target, const char *type, const char *source,
-		      const char *option)
+/* The machine's network is the workload's: it needs no namespace of it, and its settings are the
+ * machine's. */
+void vm_take_network(json_t *spec, json_t *prepare)
 {
-	json_t *o = json_object(), *options = json_array();
+	json_t *part = json_object_get(spec, "linux"), *sysctls = json_object(), *value;
+	json_t *namespaces = json_object_get(part, "namespaces");
+	json_t *all = json_object_get(part, "sysctl");
+	const char *key;
+	void *next;
 
-	json_set_string(o, "destination", target);
-	json_set_string(o, "type", type);
-	json_set_string(o, "source", source);
-	json_array_append_new(options, json_string(option));
-	json_object_set_new(o, "options", options);
-	json_array_append_new(mounts, o);
+	for (size_t i = json_array_size(namespaces); i-- > 0;)
+		if (str_eq(json_string_value(
+				   json_object_get(json_array_get(namespaces, i), "type")),
+			   "network"))
+			json_array_remove(namespaces, i);
+	json_object_foreach_safe(all, next, key, value) if (str_after(key, "net.") != NULL)
+	{
+		json_object_set(sysctls, key, value);
+		json_object_del(all, key);
+	}
+	json_object_set_new(prepare, "sysctls", sysctls);
+	json_object_set_new(prepare, "network", json_array());
 }
 
-static void add_mounts(json_t *mounts)
-{
-	add_mount(mounts, "/proc", "proc", "proc", "nosuid");
-	add_mount(mounts, "/dev", "tmpfs", "tmpfs", "mode=755");
-	add_mount(mounts, "/dev/pts", "devpts", "devpts", "newinstance");
-	add_mount(mounts, "/sys", "sysfs", "sysfs", "ro");
-	add_mount(mounts, "/sys/fs/cgroup", "cgroup", "cgroup", "ro");
-	add_mount(mounts, "/dev/mqueue", "mqueue", "mqueue", "nosuid");
-	add_mount(mounts, "/dev/shm", "tmpfs", "shm", "mode=1777");
-}
+static const char *const file_names[] = {"resolv.conf", "hostname", "hosts"};
 
-/* The root file system has the program /true. */
-int vm_train_spec(json_t **ret, struct error *err)
+/* What a workload has for which nothing was asked for. `prepare` gets what is the machine's of it. */
+static int usual_spec(json_t *prepare, json_t **ret, struct error *err)
 {
 	static char program[] = "/true", *argv[] = {program, NULL}, nowhere[] = "/", root[] = "0:0";
 	own_json json_t *spec = json_object(), *process = NULL, *part = NULL;
@@ -61,9 +63,15 @@ int vm_train_spec(json_t **ret, struct error *err)
 	workload_config_init(&w.config);
 	w.config.isolation = WORKLOAD_VM;
 	json_set_string(spec, "ociVersion", "1.2.0");
-	json_object_set_new(spec, "root", json_pack("{s:s}", "path", "root"));
+	json_object_set_new(spec, "root", json_pack("{s:s,s:b}", "path", "root", "readonly", 0));
+	json_set_string(spec, "hostname", "trial");
 	json_object_set_new(spec, "mounts", mounts);
-	add_mounts(mounts);
+	spec_mounts_kernel(&w.config, mounts);
+	for (size_t i = 0; i < array_size(file_names); i++) {
+		own_mem char *source = str_format(AGENT_DIRECTORY "/files/%s", file_names[i]);
+
+		spec_mounts_file(&w.config, file_names[i], source, mounts);
+	}
 	rc = spec_process(&w, &image, -1, &process, err);
 	if (rc == 0)
 		rc = spec_linux(
@@ -72,22 +80,70 @@ int vm_train_spec(json_t **ret, struct error *err)
 	if (rc < 0)
 		return rc;
 	json_object_del(process, "apparmorProfile");
+	json_object_set_new(process, "oomScoreAdj", json_integer(0));
 	json_set_string(part, "cgroupsPath", "/workload");
 	json_object_set(spec, "process", process);
 	json_object_set(spec, "linux", part);
+	vm_take_network(spec, prepare);
 	*ret = json_incref(spec);
+	return 0;
+}
+
+static json_t *make_files(void)
+{
+	json_t *files = json_array();
+
+	for (size_t i = 0; i < array_size(file_names); i++)
+		json_array_append_new(
+			files, json_pack("{s:s,s:s}", "name", file_names[i], "content", "trial\n"));
+	return files;
+}
+
+static void leave_out(json_t *ours, const json_t *usual, const char *above, json_t *same)
+{
+	const char *key;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(ours, next, key, value)
+	{
+		if (!json_equal(value, json_object_get(usual, key)))
+			continue;
+		json_array_append_new(same, above ? json_pack("[s,s]", above, key)
+						  : json_pack("[s]", key));
+		json_object_del(ours, key);
+	}
+}
+
+int vm_train_leave_out(json_t *spec, json_t *run, struct error *err)
+{
+	static const char *const parts[] = {"process", "linux"};
+	own_json json_t *usual = NULL, *prepare = json_object();
+	json_t *same = json_array();
+	int rc = usual_spec(prepare, &usual, err);
+
+	json_object_set_new(run, "same", same);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < array_size(parts); i++)
+		leave_out(json_object_get(spec, parts[i]), json_object_get(usual, parts[i]),
+			  parts[i], same);
+	for (size_t i = 0; i < array_size(parts); i++)
+		json_object_del(usual, parts[i]);
+	leave_out(spec, usual, NULL, same);
 	return 0;
 }
 
 int vm_train_warm(struct attendant *a, struct error *err)
 {
 	own_json json_t *request = json_object(), *spec = NULL;
-	int rc = vm_train_spec(&spec, err);
+	int rc = usual_spec(request, &spec, err);
 
 	if (rc < 0)
 		return rc;
 	json_set_string(request, "do", "warm");
 	json_object_set(request, "spec", spec);
+	json_object_set_new(request, "files", make_files());
 	return attendant_ask(a, request, VM_ANSWER_MS, err);
 }
 
@@ -141,25 +197,29 @@ static json_t *root_json(int64_t layer_bytes)
 			 "upper", "disk", "options", VM_DISK_OPTIONS_REMOVED, "volatile", 1);
 }
 
-static json_t *make_requests(json_t *spec, int64_t layer_bytes)
+/* As vm_plan.c makes them, the disk and the files being those of a workload. */
+static int make_requests(int64_t layer_bytes, json_t **ret, struct error *err)
 {
-	static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
-	json_t *files = json_array(), *mounts = json_object_get(spec, "mounts"), *plan;
+	own_json json_t *spec = NULL, *plan = NULL, *prepare = json_object();
+	json_t *run;
+	int rc = usual_spec(prepare, &spec, err);
 
-	for (size_t i = 0; i < array_size(names); i++) {
-		own_mem char *target = str_format("/etc/%s", names[i]);
-		own_mem char *source = str_format(AGENT_DIRECTORY "/files/%s", names[i]);
-
-		add_mount(mounts, target, "bind", source, "bind");
-		json_array_append_new(files,
-				      json_pack("{s:s,s:s}", "name", names[i], "content", "trial"));
-	}
-	plan = json_pack("{s:{s:s,s:s,s:o,s:o,s:{},s:[],s:[]},s:{s:s,s:O,s:{s:s,s:[]},s:b,s:b}}",
-			 "prepare", "do", "prepare", "hostname", "trial", "root",
-			 root_json(layer_bytes), "files", files, "sysctls", "network", "shares",
-			 "run", "do", "run", "spec", spec, "user", "name", "0:0", "groups",
-			 "reaper", 0, "terminal", 0);
-	return plan;
+	if (rc < 0)
+		return rc;
+	json_set_string(prepare, "do", "prepare");
+	json_set_string(prepare, "hostname", "trial");
+	json_object_set_new(prepare, "root", root_json(layer_bytes));
+	json_object_set_new(prepare, "files", make_files());
+	json_object_set_new(prepare, "shares", json_array());
+	run = json_pack("{s:s,s:O,s:{s:s,s:[]},s:b,s:b}", "do", "run", "spec", spec, "user", "name",
+			"0:0", "groups", "reaper", 0, "terminal", 0);
+	plan = json_pack("{s:O,s:o}", "prepare", prepare, "run", run);
+	rc = vm_train_leave_out(spec, run, err);
+	/* It is not the usual one that it would be left out for. */
+	json_set_string(spec, "hostname", "trial");
+	if (rc == 0)
+		*ret = json_incref(plan);
+	return rc;
 }
 
 static json_t *make_command(const char *dir, const struct digest *layer)
@@ -229,7 +289,7 @@ int vm_train(struct engine *engine, int templates, const char *name, const char 
 	own_mem char *socket = str_format("%s/vsock", name),
 		     *control = str_format("%s/control", name);
 	struct attendant *a;
-	own_json json_t *spec = NULL, *plan = NULL;
+	own_json json_t *plan = NULL;
 	own_fd int layers = dir_open(templates, layers_path, 0700, err);
 	struct layer_info info = {0};
 	struct digest layer;
@@ -239,14 +299,12 @@ int vm_train(struct engine *engine, int templates, const char *name, const char 
 		rc = vm_disk_copy(engine, templates, disk, (int64_t)VM_DISK_DEFAULT_GIB << 30,
 				  false, err);
 	if (rc == 0)
-		rc = vm_train_spec(&spec, err);
+		rc = make_requests((int64_t)info.size_bytes, &plan, err);
 	if (rc < 0)
 		return rc;
 	/* Those of the machine that the template was made of. */
 	unlinkat(templates, socket, 0);
 	unlinkat(templates, control, 0);
-	json_set_string(json_object_get(spec, "linux"), "seccomp", AGENT_SAME_FILTER);
-	plan = make_requests(spec, (int64_t)info.size_bytes);
 	json_object_set_new(plan, "command", make_command(dir, &layer));
 	a = attendant_new(name);
 	rc = run_trial(templates, name, plan, a, dir, err);

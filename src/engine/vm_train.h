@@ -12,9 +12,15 @@
 
 #define VM_CODE_NAME "code" /* in the template's directory */
 
-/* The configuration of that container, whose system call filter the agent remembers. */
-int vm_train_spec(json_t **ret, struct error *err) must_check;
+/* Has the agent do so. It remembers the configuration, which is that of a workload for which nothing was
+ * asked for. */
 int vm_train_warm(struct attendant *a, struct error *err) must_check;
+/* For a machine from a template: takes out of the configuration `spec` what is the same in that container's,
+ * and lists it in the request "run" (guest/protocol.h). */
+int vm_train_leave_out(json_t *spec, json_t *run, struct error *err) must_check;
+/* Takes what the machine has instead of the workload's container out of `spec`: its network, to be set up
+ * by the request "prepare". */
+void vm_take_network(json_t *spec, json_t *prepare);
 /* The template that is being made is `dir`/snapshot; `name` is `dir` below the directory `templates`. */
 int vm_train(struct engine *engine, int templates, const char *name, const char *dir,
 	     struct error *err) must_check;

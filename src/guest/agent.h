@@ -31,6 +31,7 @@
 #include "base/loop.h"
 #include "base/pump.h"
 #include "guest/frame.h"
+#include "oci/runtime.h"
 
 struct agent;
 struct connection;
@@ -49,7 +50,11 @@ struct agent {
 	int next_process;
 	struct connection *connections, *dead;
 	struct process *processes;
-	json_t *filter; /* linux.seccomp of the warm container; NULL: there was none */
+	json_t *usual;             /* the warm container's configuration; NULL: there was none */
+	struct oci_filter *filter; /* and its system call filter */
+	char *cgroup;              /* the workload's, below the root of all */
+	bool filtered;             /* the workload has that filter */
+	struct oci_device_filter device_filter;
 	struct worker *workers;
 };
 #define WORKLOAD_ID "workload" /* the name of the only container here */
@@ -77,8 +82,8 @@ void agent_request(struct agent *agent, struct connection *from, json_t *request
 
 int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
 		int *ret_number, struct error *err) must_check;
-/* Runs a container of the request's "spec" whose root file system has only the program /true, and
- * removes it: what every start needs is in memory then, and the system call filter is compiled. */
+/* Runs a container of the request's "spec", whose root file system has only the program /true, and
+ * removes it: what every start needs is in memory then, and filters are compiled. */
 int process_warm(struct agent *agent, const struct json_at *request, struct error *err) must_check;
 int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,
 		 int *ret_number, struct error *err) must_check;
@@ -129,6 +134,9 @@ int setup_machine(struct error *err) must_check;
 /* Clock, random pool, host name, machine id, files, as the request says. */
 int setup_identity(struct agent *agent, const struct json_at *request,
 		   struct error *err) must_check;
+
+/* The files alone. */
+int setup_files(struct agent *agent, const struct json_at *request, struct error *err) must_check;
 
 /* --- network.c ------------------------------------------------------------------------------------- */
 

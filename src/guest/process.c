@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -17,6 +18,8 @@
 #include "guest/protocol.h"
 #include "oci/runtime.h"
 #include "oci/user.h"
+
+enum { EVENTS_MAX = 4096, SETTLE_MS = 600 };
 
 struct process {
 	struct process *next;
@@ -148,13 +151,32 @@ static void output_done(struct pump *pump, void *data)
 	loop_set_timer(p->agent->look, 0);
 }
 
-/* Everything of the workload goes with its first process. */
+/* A count of memory.events. */
+static uint64_t count_oom_kills(const char *cgroup)
+{
+	own_mem char *path = str_format("/sys/fs/cgroup%s/memory.events", cgroup);
+	own_mem char *text = NULL;
+	const char *line;
+	size_t len;
+
+	if (file_read(AT_FDCWD, path, EVENTS_MAX, &text, &len, NULL) < 0)
+		return 0;
+	line = strstr(text, "\noom_kill ");
+	return line ? strtoull(line + strlen("\noom_kill "), NULL, 10) : 0;
+}
+
+/* Everything of the workload goes with its first process. In a machine that is the kernel's doing, as the
+ * process was the first of a pid namespace; and what it leaves behind goes with the machine. */
 static void end_workload(struct process *first)
 {
 	own_mem char *root = agent_runtime_root(first->agent);
 	struct oci_stats stats;
 	struct error why = {0};
 
+	if (first->agent->is_machine) {
+		first->oom_kills = count_oom_kills(first->agent->cgroup);
+		return;
+	}
 	if (oci_get_stats(root, WORKLOAD_ID, &stats, NULL) == 0)
 		first->oom_kills = stats.oom_kills;
 	if (oci_delete(root, WORKLOAD_ID, OCI_DELETE_FORCE, &why) < 0)
@@ -357,13 +379,48 @@ static int set_user(struct agent *agent, const struct json_at *request, json_t *
 	return 0;
 }
 
-static void set_filter(const struct agent *agent, json_t *spec)
+/* {"same":[["mounts"],["linux","seccomp"],...]}: members of "spec" that are those of the warm container. */
+static int set_same(struct agent *agent, const struct json_at *request, json_t *spec,
+		    struct error *err)
+{
+	struct json_at all, path;
+	int rc = json_array_at(request, "same", JSON_OPTIONAL, &all, err);
+
+	for (size_t i = 0; rc > 0 && json_element(&all, i, &path); i++) {
+		const char *first = json_string_value(json_array_get(path.value, 0));
+		const char *second = json_string_value(json_array_get(path.value, 1));
+		json_t *from = agent->usual, *to = spec;
+
+		if (first != NULL && second != NULL) {
+			from = json_object_get(from, first);
+			to = json_object_get(to, first);
+			first = second;
+		}
+		if (first == NULL || json_object_get(from, first) == NULL ||
+		    json_object_set(to, first, json_object_get(from, first)) < 0)
+			return json_refuse(err, &path, "there is no such member");
+	}
+	return rc < 0 ? rc : 0;
+}
+
+/* A filter that is compiled already is not read again. */
+static void take_filter(struct agent *agent, json_t *spec)
 {
 	json_t *part = json_object_get(spec, "linux");
+	const json_t *usual = json_object_get(json_object_get(agent->usual, "linux"), "seccomp");
 
-	if (agent->filter != NULL &&
-	    str_eq(json_string_value(json_object_get(part, "seccomp")), AGENT_SAME_FILTER))
-		json_object_set(part, "seccomp", agent->filter);
+	agent->filtered = agent->filter != NULL && usual == json_object_get(part, "seccomp");
+	if (agent->filtered)
+		json_object_del(part, "seccomp");
+}
+
+static void note_cgroup(struct agent *agent, const json_t *spec)
+{
+	const char *path =
+		json_string_value(json_object_get(json_object_get(spec, "linux"), "cgroupsPath"));
+
+	free(agent->cgroup);
+	agent->cgroup = str_copy(path ? path : "");
 }
 
 int process_run(struct agent *agent, struct connection *owner, const struct json_at *request,
@@ -382,6 +439,8 @@ int process_run(struct agent *agent, struct connection *owner, const struct json
 	if (rc >= 0 && agent->next_process > 0)
 		rc = refuse(err, -EALREADY, "the workload has been started already");
 	if (rc >= 0)
+		rc = set_same(agent, request, spec.value, err);
+	if (rc >= 0)
 		rc = devices_add(request, spec.value, err);
 	if (rc >= 0)
 		rc = set_user(agent, request, json_object_get(spec.value, "process"), err);
@@ -389,7 +448,10 @@ int process_run(struct agent *agent, struct connection *owner, const struct json
 		rc = stdio_open(agent, request, &io, err);
 	if (rc < 0)
 		return rc;
-	set_filter(agent, spec.value);
+	take_filter(agent, spec.value);
+	note_cgroup(agent, spec.value);
+	options.filter = agent->filtered ? agent->filter : NULL;
+	options.device_filter = &agent->device_filter;
 	options.state_root = root;
 	options.id = WORKLOAD_ID;
 	options.bundle = agent->directory;
@@ -418,9 +480,10 @@ static int make_warm_root(const char *root, struct error *err)
 }
 
 /* One container from its beginning to its end; with `is_kept` its control group stays. */
-static int run_warm(const char *state, const char *id, const char *bundle, json_t *spec,
+static int run_warm(struct agent *agent, const char *id, const char *bundle, json_t *spec,
 		    bool is_kept, struct error *err)
 {
+	own_mem char *state = agent_runtime_root(agent);
 	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
 	own_fd int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct oci_create options = OCI_CREATE_DEFAULTS;
@@ -432,6 +495,8 @@ static int run_warm(const char *state, const char *id, const char *bundle, json_
 	options.id = id;
 	options.bundle = bundle;
 	options.spec = spec;
+	options.filter = agent->filter;
+	options.device_filter = &agent->device_filter;
 	options.stdio[0] = options.stdio[1] = options.stdio[2] = nowhere;
 	options.flags = OCI_CREATE_RUN;
 	rc = oci_create(&options, &child, err);
@@ -440,26 +505,51 @@ static int run_warm(const char *state, const char *id, const char *bundle, json_
 	return rc < 0 || is_kept ? rc : oci_delete(state, id, OCI_DELETE_FORCE, err);
 }
 
+/* What the containers have left to the kernel to do later is done in the template, not at each start. */
+static void settle_down(void)
+{
+	const struct timespec pause = {.tv_nsec = SETTLE_MS * 1000000L};
+
+	sync();
+	nanosleep(&pause, NULL);
+}
+
+static int compile_filter(struct agent *agent, json_t *spec, struct error *err)
+{
+	json_t *seccomp = json_object_get(json_object_get(spec, "linux"), "seccomp");
+	int rc = seccomp ? oci_filter_compile(seccomp, &agent->filter, err) : 0;
+
+	if (rc == 0 && seccomp)
+		json_object_del(json_object_get(spec, "linux"), "seccomp");
+	return rc;
+}
+
 /* The kernel changes its own code when the first control group of a kind comes (static keys: memory,
  * device programs) and when the last one goes, which costs each start milliseconds: one stays. */
 int process_warm(struct agent *agent, const struct json_at *request, struct error *err)
 {
-	own_mem char *state = agent_runtime_root(agent);
 	own_mem char *bundle = str_format("%s/warm", agent->directory);
 	own_mem char *root = str_format("%s/root", bundle);
+	own_json json_t *warm = NULL;
 	struct json_at spec;
 	int rc = json_object_at(request, "spec", JSON_REQUIRED, &spec, err);
 
 	if (rc >= 0)
 		rc = make_warm_root(root, err);
+	if (rc < 0)
+		return rc;
+	agent->usual = json_incref(spec.value);
+	warm = json_deep_copy(spec.value);
+	rc = compile_filter(agent, warm, err);
 	if (rc >= 0)
-		agent->filter = json_incref(
-			json_object_get(json_object_get(spec.value, "linux"), "seccomp"));
+		rc = run_warm(agent, "kept", bundle, warm, true, err);
 	if (rc >= 0)
-		rc = run_warm(state, "kept", bundle, spec.value, true, err);
+		rc = run_warm(agent, "warm", bundle, warm, false, err);
 	if (rc >= 0)
-		rc = run_warm(state, "warm", bundle, spec.value, false, err);
-	return rc < 0 ? rc : tree_remove(AT_FDCWD, bundle, err);
+		rc = tree_remove(AT_FDCWD, bundle, err);
+	if (rc >= 0 && agent->is_machine)
+		settle_down();
+	return rc;
 }
 
 int process_exec(struct agent *agent, struct connection *owner, const struct json_at *request,
@@ -485,6 +575,7 @@ int process_exec(struct agent *agent, struct connection *owner, const struct jso
 	options.process = spec.value;
 	memcpy(options.stdio, io.theirs, sizeof(options.stdio));
 	options.flags = OCI_EXEC_KEEP_TERMINAL;
+	options.filter = agent->filtered ? agent->filter : NULL;
 	rc = oci_exec(&options, &child, err);
 	return rc < 0 ? rc : settle(agent, owner, &io, &child, ret_number, err);
 }

@@ -18,7 +18,8 @@
  *     {"id":1,"do":"prepare", "time":ns, "seed":hex, "hostname":..., "root":{...}, "files":[...],
  *      "limits":[[resource,soft,hard],...], "sysctls":{...}, "shares":[tags],
  *      "network":[...]}                         once; then
- *     {"id":0,"do":"warm","spec":{config.json}}   before a template is made of the machine
+ *     {"id":0,"do":"warm","spec":{config.json}, "files":[...], "network":[]}
+ *                                              before a template is made of the machine
  *     {"id":2,"do":"run", "spec":{config.json}, "user":{...}, "streams":[in,out,err],
  *      "terminal":stream, "reaper":bool, "disks":[...], "allDevices":bool}   -> {"process":0}
  *     {"id":3,"do":"exec", "spec":{process}, ...the same}     -> {"process":n}
@@ -27,7 +28,8 @@
  *     {"id":6,"do":"pause"} {"do":"resume"} {"do":"stats"} {"do":"top"} {"do":"sync"}
  *     {"id":7,"do":"finish"}                    instead of "run": unmount the file systems
  *
- * In the "spec" of "run" linux.seccomp may be AGENT_SAME_FILTER: the one that "warm" had.
+ * "run" may have "same":[["mounts"],["linux","seccomp"],...]: members of "spec", of its own or one below, that
+ * are absent as they are those that "warm" had.
  *
  *     answer   {"id":n, ...} or {"id":n,"error":{"code":-errno,"status":exit status or 0,
  *              "text":..., "hint":...}}
@@ -55,8 +57,6 @@
 /* Where the agent keeps its things in the machine: the workload's root file system is at "root" below
  * it, the files of "prepare" are in "files". */
 #define AGENT_DIRECTORY "/run/berth"
-
-#define AGENT_SAME_FILTER "warm"
 
 enum {
 	AGENT_VERSION = 1,

@@ -57,7 +57,11 @@ static int do_run(struct request *r, struct error *err)
 
 static int do_warm(struct request *r, struct error *err)
 {
-	return process_warm(r->agent, &r->at, err);
+	int rc = r->agent->is_machine ? network_set_up(&r->at, err) : 0;
+
+	if (rc >= 0)
+		rc = setup_files(r->agent, &r->at, err);
+	return rc < 0 ? rc : process_warm(r->agent, &r->at, err);
 }
 
 static int do_exec(struct request *r, struct error *err)

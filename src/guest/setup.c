@@ -146,7 +146,7 @@ static int set_clock(int64_t ns, struct error *err)
 	return clock_settime(CLOCK_REALTIME, &now) < 0 ? fail(err, -errno, "set the clock") : 0;
 }
 
-static int write_files(struct agent *agent, const struct json_at *request, struct error *err)
+int setup_files(struct agent *agent, const struct json_at *request, struct error *err)
 {
 	own_mem char *place = str_format("%s/files", agent->directory);
 	struct json_at files, file;
@@ -265,5 +265,5 @@ int setup_identity(struct agent *agent, const struct json_at *request, struct er
 		rc = set_limits(request, err);
 	if (rc >= 0 && agent->is_machine)
 		rc = mount_shares(agent, request, err);
-	return rc < 0 ? rc : write_files(agent, request, err);
+	return rc < 0 ? rc : setup_files(agent, request, err);
 }
