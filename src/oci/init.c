@@ -131,9 +131,10 @@ static int set_up_namespaces(struct launch *l, struct error *err)
 
 /* --- kernel settings ---------------------------------------------------------------------------- */
 
-/* Written through the host's /proc, as long as it is in sight: the files show the settings of the
- * namespaces of who opens them, and the container has no say in what is there. */
-static int set_sysctls(const struct config_linux *l, struct error *err)
+/* Opens the host's /proc/sys, before a mount namespace is joined in which somebody else decides about what
+ * is there. The files show the settings of the namespaces of who opens them. -1 if there is nothing to
+ * set. */
+static int open_sysctls(const struct config_linux *l, int *ret, struct error *err)
 {
 	own_fd int dir = l->sysctl_count ? open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	struct statfs fs;
@@ -144,6 +145,12 @@ static int set_sysctls(const struct config_linux *l, struct error *err)
 		return fail(err, -errno, "open /proc/sys");
 	if (fs.f_type != PROC_SUPER_MAGIC)
 		return refuse(err, -ENODEV, "/proc/sys is not a procfs");
+	*ret = take(dir);
+	return 0;
+}
+
+static int set_sysctls(const struct config_linux *l, int dir, struct error *err)
+{
 	for (size_t i = 0; i < l->sysctl_count; i++) {
 		const struct config_sysctl *s = &l->sysctls[i];
 		own_mem char *path = str_copy(s->name);
@@ -219,7 +226,7 @@ static int hooks_before_pivot(struct launch *l, struct error *err)
 }
 
 /* Nothing is to be mounted, and there is no mount namespace: only the root directory changes. */
-static int enter_plain(struct launch *l, struct error *err)
+static int enter_plain(struct launch *l, int sysctl_dir, struct error *err)
 {
 	const struct config *c = l->config;
 	own_mem char *path = NULL;
@@ -229,7 +236,7 @@ static int enter_plain(struct launch *l, struct error *err)
 		return refuse(err, -EINVAL, "root: needs a mount namespace");
 	rc = hooks_before_pivot(l, err);
 	if (rc == 0)
-		rc = set_sysctls(&c->linux_, err);
+		rc = set_sysctls(&c->linux_, sysctl_dir, err);
 	if (rc < 0)
 		return rc;
 	path = c->root_path[0] == '/' ? str_copy(c->root_path)
@@ -256,7 +263,7 @@ static void make_cwd(int root_fd, const struct config_process *p)
 		fd = beneath_make_dir(root_fd, p->cwd, 0755);
 }
 
-static int enter_mounts(struct launch *l, int *ret_terminal, struct error *err)
+static int enter_mounts(struct launch *l, int sysctl_dir, int *ret_terminal, struct error *err)
 {
 	own_fd int terminal = -1;
 	int rc;
@@ -266,7 +273,7 @@ static int enter_mounts(struct launch *l, int *ret_terminal, struct error *err)
 		return fail(err, -errno, "join the mount namespace");
 	if ((rc = rootfs_enter(&l->rootfs, err)) < 0 ||
 	    (rc = rootfs_mount_all(&l->rootfs, err)) < 0 || (rc = hooks_before_pivot(l, err)) < 0 ||
-	    (rc = set_sysctls(&l->config->linux_, err)) < 0)
+	    (rc = set_sysctls(&l->config->linux_, sysctl_dir, err)) < 0)
 		return rc;
 	if (l->terminal) {
 		terminal = launch_open_terminal(l, l->rootfs.root_fd, err);
@@ -285,10 +292,13 @@ static int enter_mounts(struct launch *l, int *ret_terminal, struct error *err)
 
 static int enter_files(struct launch *l, struct error *err)
 {
-	own_fd int terminal = -1;
-	int rc;
+	own_fd int terminal = -1, sysctl_dir = -1;
+	int rc = open_sysctls(&l->config->linux_, &sysctl_dir, err);
 
-	rc = is_plain(l->config) ? enter_plain(l, err) : enter_mounts(l, &terminal, err);
+	if (rc < 0)
+		return rc;
+	rc = is_plain(l->config) ? enter_plain(l, sysctl_dir, err)
+				 : enter_mounts(l, sysctl_dir, &terminal, err);
 	if (rc < 0)
 		return rc;
 	if (l->terminal && terminal < 0) {

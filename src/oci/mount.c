@@ -81,19 +81,27 @@ static int classic_set_attr(int fd, bool recursive, uint64_t set, uint64_t clear
 	return 0;
 }
 
-/* A mount covers the descriptor it was made on; this opens what is on top of it now. A target that
- * somebody swapped in between is another mount than the one we made. */
-static int reopen(const struct mount_target *target)
+/* A mount covers the descriptor it was made on; this opens what is on top of it now. Somebody may have put
+ * something else there in between: not a mount, or another one, which shows another file than `source_fd`
+ * (-1: of a new file system). */
+static int reopen(const struct mount_target *target, int source_fd)
 {
 	own_fd int fd = beneath_open(target->root_fd, target->path, O_PATH, 0);
 	struct statx below, above;
+	struct stat source, seen;
 
 	if (fd < 0)
 		return fd;
 	if (statx(target->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &below) < 0 ||
 	    statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &above) < 0)
 		return -errno;
-	return below.stx_mnt_id == above.stx_mnt_id ? -EXDEV : take(fd);
+	if (below.stx_mnt_id == above.stx_mnt_id)
+		return -EXDEV;
+	if (source_fd >= 0 && (fstat(source_fd, &source) < 0 || fstat(fd, &seen) < 0))
+		return -errno;
+	return source_fd >= 0 && (source.st_dev != seen.st_dev || source.st_ino != seen.st_ino)
+		       ? -EXDEV
+		       : take(fd);
 }
 
 static int classic_new(const struct mount_fs *fs, const struct mount_target *target,
@@ -109,7 +117,7 @@ static int classic_new(const struct mount_fs *fs, const struct mount_target *tar
 	if (mount(fs->source ? fs->source : fs->type, fd_path(target->fd).text, fs->type,
 		  classic_flags(fs->attr) | fs->super_flags, data.len ? data.data : NULL) < 0)
 		return fail(err, -errno, "mount %s", fs->type);
-	fd = reopen(target);
+	fd = reopen(target, -1);
 	return fd < 0 ? fail(err, fd, "mount %s", fs->type) : fd;
 }
 
@@ -124,7 +132,7 @@ static int classic_show(const struct mount_bind *b, const struct mount_target *t
 	if (mount(b->source_path ? b->source_path : fd_path(b->source_fd).text,
 		  fd_path(target->fd).text, NULL, MS_BIND | (b->recursive ? MS_REC : 0), NULL) < 0)
 		return fail(err, -errno, "bind");
-	fd = reopen(target);
+	fd = reopen(target, b->source_path ? -1 : b->source_fd);
 	if (fd >= 0 && (b->attr_set != 0 || b->attr_clear != 0))
 		rc = classic_set_attr(fd, false, b->attr_set, b->attr_clear);
 	if (fd < 0 || rc < 0)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -202,6 +203,19 @@ static int show_device(const struct rootfs *r, const struct config_device *d, st
 	return fd < 0 ? fd : 0;
 }
 
+/* Not by a path of /proc where it can be helped (Linux 6.6): in a mount namespace that was joined somebody else
+ * decides about what is there. */
+static int set_mode(int fd, mode_t mode)
+{
+	enum { SYS_FCHMODAT2 = 452 };
+
+	if (syscall(SYS_FCHMODAT2, fd, "", mode, AT_EMPTY_PATH) == 0)
+		return 0;
+	if (errno != ENOSYS && errno != EPERM)
+		return -errno;
+	return chmod(fd_path(fd).text, mode) < 0 ? -errno : 0;
+}
+
 /* Owner and mode through the descriptor of what was made, which is checked to be just that. */
 static int dress(int parent, const char *name, const struct config_device *d)
 {
@@ -215,9 +229,7 @@ static int dress(int parent, const char *name, const struct config_device *d)
 	if ((st.st_uid != d->uid || st.st_gid != d->gid) &&
 	    fchownat(fd, "", d->uid, d->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if ((st.st_mode & 07777) != d->mode && chmod(fd_path(fd).text, d->mode) < 0)
-		return -errno;
-	return 0;
+	return (st.st_mode & 07777) != d->mode ? set_mode(fd, d->mode) : 0;
 }
 
 /* Makes it by its name in the directory `parent`. */
