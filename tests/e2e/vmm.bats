@@ -10,6 +10,11 @@ setup_file() {
 		gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
 			-o "$guests/$(basename "$source" .S)" "$source"
 	done
+	gcc -m64 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -no-pie -fno-stack-protector \
+		-fcf-protection=none -mno-red-zone -mgeneral-regs-only -nostdlib -static \
+		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/smp64" "$BATS_TEST_DIRNAME"/../guest/smp/{start.S,smp.c}
+	objcopy -O elf32-i386 "$guests/smp64" "$guests/smp"
 }
 
 vm() {
@@ -49,6 +54,42 @@ vm() {
 @test "locked instructions of two CPUs lose nothing, wherever the operand lies" {
 	run vm --accel soft --cpus 2 --kernel "$guests/locks"
 	[ "$status" -eq 1 ]
+}
+
+# smp CPUS ACCELERATOR TEST=ROUNDS...: what CPUs have to agree on (tests/guest/smp/smp.c).
+smp() {
+	local cpus=$1 accel=$2
+	shift 2
+	run vm --accel "$accel" --cpus "$cpus" --kernel "$guests/smp" --append "$*"
+	[ "$status" -eq 1 ]
+	[ "$output" = "$(printf '%s passed\n' "${@%=*}")" ]
+}
+
+@test "CPUs agree on order, pairs, translations, code and interrupts" {
+	smp 2 soft order=20000 message=100000 lock=100000 pair=200000 code=2000 shootdown=2000 wake=2000 nmi=500
+	smp 4 soft pair=20000 code=200 shootdown=500 wake=500
+}
+
+@test "the guest programs have the same results on kvm" {
+	[ -w /dev/kvm ] || skip "no /dev/kvm here: the accelerator kvm is NOT tested"
+	run vm --accel kvm --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
+	[ "$status" -eq 1 ]
+	[ "$output" = "testdev one two 3 8" ]
+	run vm --accel kvm --kernel "$guests/reset"
+	[ "$status" -eq 3 ]
+	[ "$output" = "first
+second" ]
+	smp 2 kvm order=50 message=500 lock=100 code=10 shootdown=16 wake=10 nmi=5
+	run vm --debug --kernel "$guests/hello"
+	if [[ "$output" == *"accelerator soft: "* ]]; then
+		skip "this /dev/kvm only emulates: exceptions, locks and CMPXCHG16B are NOT tested on it"
+	fi
+	run vm --accel kvm --kernel "$guests/exceptions"
+	[ "$status" -eq 1 ]
+	[ "$output" = "dxsp" ]
+	run vm --accel kvm --cpus 2 --kernel "$guests/locks"
+	[ "$status" -eq 1 ]
+	smp 4 kvm pair=20000 code=200 shootdown=500 wake=500
 }
 
 @test "the console's size is the terminal's, and follows it" {
