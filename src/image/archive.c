@@ -19,6 +19,7 @@
 #include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "tar/tar.h"
 
 enum { BLOCK = 512, READ_SIZE = 256 << 10, PAX_MAX = 1 << 20 };
 
@@ -224,6 +225,13 @@ static int add_member(struct archive *a, const unsigned char *h, uint64_t offset
 	return 0;
 }
 
+static int not_a_tar(const unsigned char *begin, size_t len, struct error *err)
+{
+	int rc = tar_refuse(begin, len, err);
+
+	return rc == -ENOTSUP ? hint(err, rc, "unpack it first: xz -dc FILE | berth load") : rc;
+}
+
 /* Walks over all headers. */
 static int index_members(struct archive *a, uint64_t offset, struct error *err)
 {
@@ -243,8 +251,10 @@ static int index_members(struct archive *a, uint64_t offset, struct error *err)
 			return fail(err, (int)n, "read the archive");
 		if (n == 0 || (n == BLOCK && all_zero(h)))
 			return a->count > 0 ? 0 : bad(err, "it is empty");
+		if ((n < BLOCK || !checksum_right(h)) && a->count == 0)
+			return not_a_tar(h, (size_t)n, err);
 		if (n < BLOCK || !checksum_right(h) || parse_number(h + 124, 12, &size) < 0)
-			return bad(err, a->count ? "a header is malformed" : "it is no tar");
+			return bad(err, "a header is malformed");
 		offset += BLOCK;
 		extended = h[156] == 'x' || h[156] == 'L' || h[156] == 'K' || h[156] == 'g';
 		if (!extended && pending.has_size)

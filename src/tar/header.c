@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 static int base256(const unsigned char *field, size_t len, int64_t *ret)
 {
 	/* The second bit of the first byte is the sign, extended over the marker bit. */
@@ -82,6 +84,30 @@ int tar_check_header(const struct tar_header *h, struct error *err)
 		return refuse(err, -EBADMSG,
 			      "a header's checksum is wrong: not a tar archive, or damaged");
 	return 0;
+}
+
+/* What people take for a tar, since a tar is in it. */
+static const struct {
+	const char *magic;
+	unsigned char len;
+	const char *name;
+} wrappings[] = {
+	{"\xfd\x37zXZ", 6, "xz"},
+	{"BZh", 3, "bzip2"},
+	{"LZIP", 4, "lzip"},
+	{"\x5d\0\0", 3, "lzma"},
+	{"\x04\x22\x4d\x18", 4, "lz4"},
+};
+
+int tar_refuse(const void *data, size_t len, struct error *err)
+{
+	for (size_t i = 0; i < array_size(wrappings); i++)
+		if (len >= wrappings[i].len &&
+		    memcmp(data, wrappings[i].magic, wrappings[i].len) == 0)
+			return refuse(err, -ENOTSUP,
+				      "it is compressed with %s, and only gzip and zstd are read",
+				      wrappings[i].name);
+	return refuse(err, -EBADMSG, "it is no tar archive, or its beginning is damaged");
 }
 
 enum tar_dialect tar_dialect(const struct tar_header *h)

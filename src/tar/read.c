@@ -25,6 +25,7 @@ struct tar_reader {
 	unsigned char block[TAR_BLOCK]; /* what has come of a header or an extension */
 	size_t have;
 	bool zero_block; /* the last block was zeros: another one ends the archive */
+	bool begun;      /* a header has come: it is a tar */
 
 	uint64_t left;    /* bytes of contents still to come */
 	uint32_t padding; /* filling behind them */
@@ -389,6 +390,9 @@ static int take_header(struct tar_reader *r, struct error *err)
 	}
 	if (r->zero_block)
 		return refuse(err, -EBADMSG, "an entry behind a block of zeros");
+	if (!r->begun && tar_check_header(h, NULL) < 0)
+		return tar_refuse(r->block, TAR_BLOCK, err);
+	r->begun = true;
 	rc = tar_check_header(h, err);
 	if (rc >= 0)
 		rc = take_size(r, h, err);
@@ -521,6 +525,8 @@ int tar_reader_finish(struct tar_reader *r, struct error *err)
 	/* Archives without the zeros at their end, or with half of them, are in circulation. */
 	if (r->state == END || (r->state == HEADER && r->have == 0))
 		return 0;
+	if (r->state == HEADER && !r->begun)
+		return tar_refuse(r->block, r->have, err);
 	if (r->state == HEADER || r->state == SKIP)
 		return refuse(err, -EBADMSG, "the archive ends within a block");
 	return refuse(err, -EBADMSG, "the archive ends within %s",

@@ -93,3 +93,7 @@ int tar_reader_add(struct tar_reader *r, const void *data, size_t len,
 		   struct error *err) must_check;
 /* Says that there are no more bytes. -EBADMSG if something is missing. */
 int tar_reader_finish(struct tar_reader *r, struct error *err) must_check;
+
+/* Says of a file that begins with these bytes, and is no tar, what it is instead, as far as one can tell.
+ * Returns -ENOTSUP (it is compressed in a way that is not read) or -EBADMSG. */
+int tar_refuse(const void *data, size_t len, struct error *err);

@@ -219,6 +219,29 @@ static void make_garbage(struct buf *b)
 		buf_add_char(b, (char)(i * 7));
 }
 
+static void make_xz(struct buf *b)
+{
+	buf_add(b, "\xfd\x37zXZ\0\0\4", 8);
+	make_garbage(b);
+}
+
+static void make_bzip2(struct buf *b)
+{
+	buf_add_str(b, "BZh91AY&SY");
+}
+
+static void make_name_of_bzip2(struct buf *b)
+{
+	one(b, &(struct ball_entry){.name = "BZh91AY"});
+}
+
+static void make_late_garbage(struct buf *b)
+{
+	one(b, &(struct ball_entry){.name = "a"});
+	b->len = TAR_BLOCK;
+	make_garbage(b);
+}
+
 static void make_bad_size(struct buf *b)
 {
 	one(b, &(struct ball_entry){.name = "a", .size_field = "9999999999x"});
@@ -321,7 +344,11 @@ static const struct {
 	{"reads_sparse_0_1", make_sparse_0_1, "0 real 644 0:0 0.000000000 20 @3:ab @10:c\n", 0},
 	{"reads_sparse_1_0", make_sparse_1_0,
 	 "0 real 644 0:0 0.000000000 20 @3:ab @10:c\n0 next 644 0:0 0.000000000 0\n", 0},
-	{"refuses_garbage", make_garbage, "checksum", -EBADMSG},
+	{"refuses_garbage", make_garbage, "no tar", -EBADMSG},
+	{"refuses_xz", make_xz, "compressed with xz", -ENOTSUP},
+	{"refuses_a_few_bytes_of_bzip2", make_bzip2, "compressed with bzip2", -ENOTSUP},
+	{"reads_a_name_like_bzip2", make_name_of_bzip2, "0 BZh91AY 644 0:0 0.000000000 0\n", 0},
+	{"refuses_garbage_behind_an_entry", make_late_garbage, "checksum", -EBADMSG},
 	{"refuses_a_size_that_is_no_number", make_bad_size, "size is not a number", -EBADMSG},
 	{"refuses_an_absurd_size", make_huge_size, "absurd", -EBADMSG},
 	{"refuses_an_absurd_header", make_huge_header, "extended header of", -EFBIG},
@@ -386,7 +413,8 @@ static void refuses_every_truncation(void **state)
 	whole = ball.len;
 	for (size_t len = 1; len < whole; len++) {
 		ball.len = len;
-		check("truncated", &ball, whole, "archive ends within", -EBADMSG);
+		check("truncated", &ball, whole, len < TAR_BLOCK ? "no tar" : "archive ends within",
+		      -EBADMSG);
 	}
 }
 
