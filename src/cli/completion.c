@@ -158,7 +158,7 @@ static int add_objects(const struct args *args, enum complete_kind kind, struct 
 		       struct error *err)
 {
 	const struct workload_filter all = {.all = true};
-	const struct image_filter named = {0};
+	const struct image_filter named = {.dangling = -1};
 	own_engine struct engine *engine = NULL;
 	struct image_store *store;
 	int rc = open_images(args, &engine, &store, err);

@@ -113,7 +113,8 @@ static int read_filters(const struct args *args, struct filters *filters, struct
 	}
 
 static const struct option_spec images_options[] = {
-	{"all", 'a', OPTION_FLAG, 0, "", "", "Those without a name, too"},
+	{"all", 'a', OPTION_FLAG, 0, "", "",
+	 "The same (no images are hidden: none is a part of another)"},
 	{"digests", 0, OPTION_FLAG, 0, "", "", "Show the digests they were pulled by"},
 	FILTER_OPTION,
 	LISTING_OPTION_FORMAT,
@@ -188,7 +189,6 @@ static int run_images(const struct args *args, struct error *err)
 
 	if (rc >= 0)
 		rc = read_filters(args, &filters, err);
-	filters.filter.all = args_flag(args, "all");
 	if (args_at(args, 0) != NULL)
 		filters.filter.reference = args_at(args, 0);
 	if (rc >= 0)

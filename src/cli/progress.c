@@ -96,6 +96,9 @@ void progress_format(const struct progress_line *line, int64_t now_ms, size_t co
 	case IMAGE_STEP_EXISTS:
 		buf_add_str(out, "  already here");
 		break;
+	case IMAGE_STEP_THERE:
+		buf_add_str(out, "  already there");
+		break;
 	case IMAGE_STEP_DONE:
 		str_from_size(line->total_bytes ? line->total_bytes : line->done_bytes, 3, size);
 		buf_format(out, "  done, %s in %.1fs", size,
@@ -123,7 +126,8 @@ static void emit(struct buf *out)
 
 static bool is_over(const struct progress_line *line)
 {
-	return line->step == IMAGE_STEP_DONE || line->step == IMAGE_STEP_EXISTS;
+	return line->step == IMAGE_STEP_DONE || line->step == IMAGE_STEP_EXISTS ||
+	       line->step == IMAGE_STEP_THERE;
 }
 
 /* Redraws all lines; if there are more than the terminal has rows, only those on their way. */
@@ -238,6 +242,7 @@ void progress_report(const struct image_progress *event, void *data)
 	case IMAGE_STEP_WAIT:
 	case IMAGE_STEP_RUN:
 	case IMAGE_STEP_EXISTS:
+	case IMAGE_STEP_THERE:
 	case IMAGE_STEP_DONE:
 		report_layer(progress, event);
 		break;

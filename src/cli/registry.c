@@ -254,13 +254,17 @@ const struct command referrers_command = {
 
 /* --- delete -------------------------------------------------------------------------------------- */
 
+static const struct option_spec delete_options[] = {
+	{"blob", 0, OPTION_FLAG, 0, "", "", "The digest is a layer's or a configuration's"},
+};
+
 static int run_delete(const struct args *args, struct error *err)
 {
 	const struct image_remote remote = transfer_remote(args, NULL);
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < args_count(args); i++) {
-		rc = image_delete_remote(args_at(args, i), &remote, err);
+		rc = image_delete_remote(args_at(args, i), args_flag(args, "blob"), &remote, err);
 		if (rc < 0)
 			return refuse(err, rc, "cannot delete \"%s\"", args_at(args, i));
 		printf("%s\n", args_at(args, i));
@@ -273,7 +277,8 @@ const struct command image_delete_command = {
 	.summary = "Delete images from their registry",
 	.description =
 		"With a tag only the tag goes; with a digest (NAME@sha256:...) the image itself with all "
-		"of its tags. What is here stays. Registries can forbid either.",
-	.options = {TRANSFER_OPTIONS},
+		"of its tags, and with --blob one of the parts of images that are gone. What is here "
+		"stays. Registries can forbid either.",
+	.options = {OPTION_SET(delete_options), TRANSFER_OPTIONS},
 	.run = run_delete,
 };

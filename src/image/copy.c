@@ -289,7 +289,8 @@ static int copy_blob(size_t i, struct image_job_meter *meter, void *result, void
 	if (rc == 0)
 		rc = depot_has_blob(c->to, &blob->digest, err);
 	if (rc == 0 && depot_take_blob(c->to, c->from, &blob->digest, NULL) > 0)
-		return 0;
+		rc = 1;
+	meter->was_there = rc > 0;
 	if (rc == 0)
 		rc = copy_bytes(c, blob, meter, err);
 	return rc < 0 ? refuse(err, rc, "copy %s", blob->digest.text) : 0;

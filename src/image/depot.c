@@ -20,10 +20,13 @@
 #include "image/referrers.h"
 #include "image/registries.h"
 
-enum { INDEX_MAX = 16 << 20 };
+enum { INDEX_MAX = 16 << 20, SHOWN_NAMES = 5 };
 
 static const char layout_text[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 static const char ref_name[] = "org.opencontainers.image.ref.name";
+/* What such a name is made of, by the OCI image specification ("Pre-Defined Annotation Keys"). */
+static const char tag_characters[] =
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:@/+";
 
 struct depot {
 	/* A registry's. */
@@ -69,22 +72,37 @@ void depot_close(struct depot *d)
 	free(d);
 }
 
+/* What the first colon is between, as others read it too: the tag may be a whole name, with colons of its
+ * own, as "save" writes them. */
+static int split_directory(struct depot *d, const char *text, struct error *err)
+{
+	const char *colon = strchr(text, ':');
+	const char *tag = colon ? colon + 1 : NULL;
+
+	d->dir = str_copy_n(text, strcspn(text, ":"));
+	if (tag == NULL)
+		return 0;
+	if (*tag == '\0' || strlen(tag) >= REFERENCE_TEXT_MAX ||
+	    strspn(tag, tag_characters) < strlen(tag))
+		return hint(
+			err,
+			refuse(err, -EINVAL, "\"%.100s\" cannot be a tag in an OCI layout", tag),
+			"oci:DIR[:TAG]; the directory's name may have no colon");
+	d->which = str_copy(tag);
+	return 0;
+}
+
 /* "oci:DIR[:TAG]" without "oci:". */
 static int open_directory(struct depot *d, const char *text, enum registry_access access,
 			  struct error *err)
 {
-	const char *colon = strrchr(text, ':');
 	own_mem char *layout = NULL;
 	own_fd int blobs = -1;
 	size_t len;
-	int rc;
+	int rc = split_directory(d, text, err);
 
-	if (colon != NULL && strchr(colon, '/') == NULL && reference_tag_valid(colon + 1)) {
-		d->dir = str_copy_n(text, (size_t)(colon - text));
-		d->which = str_copy(colon + 1);
-	} else {
-		d->dir = str_copy(text);
-	}
+	if (rc < 0)
+		return rc;
 	if (access == REGISTRY_PULL) {
 		d->dir_fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (d->dir_fd < 0)
@@ -129,6 +147,23 @@ static int open_registry(struct depot *d, const char *text, enum registry_access
 			     access, remote, &d->registry, err);
 }
 
+/* Other places where images are, by the names that skopeo and podman have for them. */
+static int refuse_others(const char *text, struct error *err)
+{
+	static const char *const others[] = {
+		"docker-archive:",     "oci-archive:", "docker-daemon:",
+		"containers-storage:", "dir:/",        "dir:."};
+
+	for (size_t i = 0; i < array_size(others); i++)
+		if (str_after(text, others[i]) != NULL)
+			return hint(err,
+				    refuse(err, -ENOTSUP,
+					   "it is neither at a registry nor an OCI layout "
+					   "directory (oci:DIR[:TAG])"),
+				    "archives are for: berth load, berth save");
+	return 0;
+}
+
 int depot_open(const char *text, enum registry_access access, const struct image_remote *remote,
 	       struct depot **ret, struct error *err)
 {
@@ -137,8 +172,10 @@ int depot_open(const char *text, enum registry_access access, const struct image
 	int rc;
 
 	d->dir_fd = -1;
-	rc = dir ? open_directory(d, dir, access, err)
-		 : open_registry(d, name ? name : text, access, remote, err);
+	rc = refuse_others(text, err);
+	if (rc == 0)
+		rc = dir ? open_directory(d, dir, access, err)
+			 : open_registry(d, name ? name : text, access, remote, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(d);
@@ -187,10 +224,26 @@ static const char *name_of(const json_t *descriptor)
 		json_object_get(json_object_get(descriptor, "annotations"), ref_name));
 }
 
+/* Whether what was asked for means the same image as the name in the layout: app:1 is written out as
+ * docker.io/library/app:1 there. */
+static bool same_name(const char *name, const char *which)
+{
+	struct reference a, b;
+	char whole_a[REFERENCE_TEXT_MAX], whole_b[REFERENCE_TEXT_MAX];
+
+	if (name == NULL || strpbrk(which, ":/") == NULL || reference_parse(name, &a, NULL) < 0 ||
+	    reference_parse(which, &b, NULL) < 0)
+		return false;
+	reference_format(&a, whole_a);
+	reference_format(&b, whole_b);
+	return str_eq(whole_a, whole_b);
+}
+
 /* The digest that a tag stands for. */
 static int find_tag(const struct depot *d, const char *which, struct digest *ret, struct error *err)
 {
 	own_json json_t *list = NULL;
+	own_strv char **names = NULL;
 	const char *found = NULL;
 	int rc = read_index(d, &list, err);
 
@@ -206,10 +259,18 @@ static int find_tag(const struct depot *d, const char *which, struct digest *ret
 
 		if (which == NULL || str_eq(name_of(entry), which))
 			found = json_string_value(json_object_get(entry, "digest"));
+		else if (found == NULL && same_name(name_of(entry), which))
+			found = json_string_value(json_object_get(entry, "digest"));
+		if (name_of(entry) != NULL && strv_len(names) < SHOWN_NAMES)
+			strv_push(&names, name_of(entry));
 	}
-	if (found == NULL)
-		return refuse(err, -ENOENT, "%s holds no image%s%s", d->dir, which ? " " : "",
-			      which ? which : "");
+	if (found == NULL) {
+		own_mem char *held = strv_join(names, ", ");
+
+		rc = refuse(err, -ENOENT, "%s holds no image%s%s", d->dir, which ? " " : "",
+			    which ? which : "");
+		return str_empty(held) ? rc : hint(err, rc, "it holds: %s", held);
+	}
 	return digest_parse(found, ret, err);
 }
 

@@ -115,13 +115,19 @@ int image_referrers(const char *name, const char *artifact_type, const struct im
 	return rc < 0 ? rc : registry_referrers(registry, &subject, artifact_type, ret, err);
 }
 
-int image_delete_remote(const char *name, const struct image_remote *remote, struct error *err)
+int image_delete_remote(const char *name, bool blob, const struct image_remote *remote,
+			struct error *err)
 {
 	own_registry struct registry *registry = NULL;
 	struct reference reference;
 	int rc = reference_parse(name, &reference, err);
 
+	if (rc == 0 && blob && !reference_has_digest(&reference))
+		return refuse(err, -EINVAL, "a blob has no name but its digest: NAME@sha256:...");
 	if (rc == 0)
 		rc = trust_open_registry(&reference, REGISTRY_DELETE, remote, &registry, err);
-	return rc < 0 ? rc : registry_delete(registry, trust_which(&reference), err);
+	if (rc < 0)
+		return rc;
+	return blob ? registry_delete_blob(registry, &reference.digest, err)
+		    : registry_delete(registry, trust_which(&reference), err);
 }

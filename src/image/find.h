@@ -22,8 +22,9 @@ typedef int image_tag_fn(const char *name, const char *tag, void *data, struct e
 int image_list_tags(const char *name, size_t limit, const struct image_remote *remote,
 		    image_tag_fn *fn, void *data, struct error *err) must_check;
 
-/* Deletes what a name stands for from its registry: a tag, or with a digest the manifest. */
-int image_delete_remote(const char *name, const struct image_remote *remote,
+/* Deletes what a name stands for from its registry: a tag, or with a digest the manifest; with `blob` the
+ * blob of that digest. */
+int image_delete_remote(const char *name, bool blob, const struct image_remote *remote,
 			struct error *err) must_check;
 /* The descriptors of what refers to an image, an array; of one artifact type only, or of all (NULL). */
 int image_referrers(const char *name, const char *artifact_type, const struct image_remote *remote,

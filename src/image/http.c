@@ -334,6 +334,9 @@ static int map_error(struct http *http, CURLcode code, const char *url, struct e
 		break;
 	case CURLE_SSL_CONNECT_ERROR:
 		rc = -EPROTONOSUPPORT;
+		/* OpenSSL's words for what is no TLS record. */
+		if (strstr(why, "wrong version number") != NULL)
+			why = "what answers there does not speak TLS";
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:

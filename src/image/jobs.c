@@ -122,7 +122,8 @@ static int take_record(struct crew *crew, struct error *err)
 	}
 	rc = jobs->done(record.index, record.result, jobs->context, err);
 	if (rc == 0)
-		tell(crew, record.index, IMAGE_STEP_DONE);
+		tell(crew, record.index,
+		     crew->meters[record.index].was_there ? IMAGE_STEP_THERE : IMAGE_STEP_DONE);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +20,7 @@ enum { IMAGE_JOBS_AT_ONCE_MAX = 6, IMAGE_JOB_RESULT_MAX = 2048 };
 /* What a job tells while it runs; in memory that it shares with its parent. */
 struct image_job_meter {
 	uint64_t done_bytes, total_bytes; /* written by the job only */
-	uint32_t state;                   /* enum image_step */
+	bool was_there;                   /* nothing had to be done: IMAGE_STEP_THERE */
 };
 
 struct image_jobs {

@@ -121,7 +121,7 @@ static int wanted(const struct image_filter *filter, const struct limits *limits
 {
 	bool dangling = row->name == NULL;
 
-	if (filter->dangling > 0 ? !dangling : dangling && (filter->dangling < 0 || !filter->all))
+	if (filter->dangling != 0 && dangling != (filter->dangling > 0))
 		return 0;
 	if (row->created_ns <= limits->after_ns || row->created_ns >= limits->before_ns)
 		return 0;

@@ -9,6 +9,7 @@ enum image_step {
 	IMAGE_STEP_WAIT,    /* a layer that has not begun */
 	IMAGE_STEP_RUN,     /* a layer on its way */
 	IMAGE_STEP_EXISTS,  /* a layer that was here already */
+	IMAGE_STEP_THERE,   /* a blob that its destination has already, or takes from itself */
 	IMAGE_STEP_DONE,    /* a layer that is complete */
 	IMAGE_STEP_FINISH,  /* the image is complete; `what` is the manifest's digest */
 	IMAGE_STEP_RETRY,   /* a try failed, another follows; `what` says why */

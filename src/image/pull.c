@@ -160,6 +160,28 @@ static int check_trust(struct pull *pull, const struct reference *reference, str
 			   err);
 }
 
+/* An index was chosen from by the platform; an image that is none says itself what it is made for. Without
+ * a wish it may be for another machine, as with other engines. */
+static int check_platform(const struct pull *pull, struct error *err)
+{
+	const struct documents *d = &pull->documents;
+	own_image_document struct image_document document = {0};
+	char text[3 * PLATFORM_PART_MAX];
+	int rc = 0;
+
+	if (pull->remote->platform == NULL || d->index_text != NULL)
+		return 0;
+	rc = image_document_parse(d->config_text, d->config_len, &document, err);
+	if (rc < 0 || platform_match(&pull->platform, document.os, document.architecture,
+				     document.variant) > 0)
+		return rc;
+	platform_format(&pull->platform, text);
+	return hint(err, refuse(err, -ENOENT, "the image is not made for %s", text),
+		    "it is made for %.30s/%.30s; without --platform it comes all the same",
+		    document.os ? document.os : "?",
+		    document.architecture ? document.architecture : "?");
+}
+
 /* All but the layers, from the first place that has them. */
 static int fetch_documents(struct pull *pull, const struct registry_candidate *candidate,
 			   struct error *err)
@@ -180,6 +202,8 @@ static int fetch_documents(struct pull *pull, const struct registry_candidate *c
 			rc = check_trust(pull, &candidate->reference, err);
 		if (rc == 0)
 			rc = fetch_config(pull, err);
+		if (rc == 0)
+			rc = check_platform(pull, err);
 		/* A mirror that does not serve is passed over, whatever its trouble is. */
 		if (rc == 0 || rc == -EINTR)
 			return rc;

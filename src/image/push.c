@@ -83,12 +83,14 @@ static int send_blob(size_t i, struct image_job_meter *meter, void *result, void
 
 	if (rc == 0)
 		rc = is_there(push, &push->blobs[i], err);
+	meter->was_there = rc > 0;
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rc = open_packed(push, &push->blobs[i], &packed, err);
 	/* What it has become was perhaps sent before. */
 	if (rc == 0 && packed.changed)
 		rc = is_there(push, &packed.digest, err);
+	meter->was_there = rc > 0;
 	meter->total_bytes = packed.size_bytes;
 	if (rc == 0)
 		rc = registry_upload(push->registry, &packed.digest, packed.fd, packed.size_bytes,

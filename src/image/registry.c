@@ -1,6 +1,7 @@
 /* registry: see registry.h. Authorization is in registry_auth.c, sending in registry_push.c. */
 #include "image/registry.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,11 @@ static bool is_local(const char *host)
 	own_mem char *name = host[0] == '[' ? str_copy_n(host, strcspn(host, "]") + 1)
 					    : str_copy_n(host, strcspn(host, ":"));
 
-	return str_eq(name, "localhost") || str_eq(name, "[::1]") || str_after(name, "127.");
+	struct in_addr address;
+
+	/* 127.example.org is no address. */
+	return str_eq(name, "localhost") || str_eq(name, "[::1]") ||
+	       (str_after(name, "127.") != NULL && inet_pton(AF_INET, name, &address) == 1);
 }
 
 void registry_close(struct registry *r)
@@ -146,12 +151,26 @@ static char *error_message(const char *body)
 	return text;
 }
 
+/* Whether a 401 means the name and password that were sent. With a token they have been accepted: then it
+ * is the repository that is not for everybody, or not there. */
+static bool login_refused(const struct registry *r)
+{
+	return (r->credentials.secret != NULL || r->credentials.identity_token != NULL) &&
+	       (r->authorization == NULL || str_after(r->authorization, "Basic ") != NULL);
+}
+
 int registry_status(struct registry *r, const struct http_response *response, const char *what,
 		    struct error *err)
 {
 	own_mem char *message = error_message(response->error_body);
 	const char *separator = message[0] ? ": " : "";
 
+	if (response->status == 401 && login_refused(r))
+		return hint(err,
+			    refuse(err, -EACCES, "%s does not accept the name and the password%s%s",
+				   r->host, separator, message),
+			    "check them (berth login %s), and that the account may use %s", r->host,
+			    what);
 	switch (response->status) {
 	case 401:
 	case 403:
@@ -198,6 +217,44 @@ static int send_once(struct registry *r, struct http_request *q, const char *url
 	return rc;
 }
 
+/* What can be done about a request that has not come through. */
+static int advise(const struct registry *r, int rc, struct error *err)
+{
+	const char *why = err ? err->text : "";
+
+	switch (rc) {
+	case -EKEYREJECTED:
+		if (strstr(why, "expired") != NULL || strstr(why, "not yet valid") != NULL)
+			return hint(err, rc,
+				    "the registry needs a new certificate, or this machine's clock "
+				    "is wrong");
+		if (strstr(why, "subject name") != NULL)
+			return hint(err, rc,
+				    "the certificate is for another name: use that one, or "
+				    "--tls-verify=false");
+		return hint(err, rc,
+			    "put its authority's certificate into "
+			    "/etc/containers/certs.d/%s/ca.crt, or use --tls-verify=false",
+			    r->host);
+	case -EPROTONOSUPPORT:
+		if (strstr(why, "does not speak TLS") == NULL)
+			return rc;
+		return hint(
+			err, rc,
+			"if that is plain HTTP: --tls-verify=false, or insecure = true for it in "
+			"registries.conf");
+	case -EHOSTUNREACH:
+		return hint(err, rc,
+			    "check the name and this machine's network; proxies are named by "
+			    "HTTPS_PROXY");
+	case -ECONNREFUSED:
+		return hint(err, rc,
+			    "check the address and the port, and that a registry runs there");
+	default:
+		return rc;
+	}
+}
+
 int registry_send(struct registry *r, struct http_request *q, const char *url, const char *path,
 		  struct http_response *response, struct error *err)
 {
@@ -224,20 +281,13 @@ int registry_send(struct registry *r, struct http_request *q, const char *url, c
 			authenticated = true;
 			continue;
 		}
-		if (rc == -EKEYREJECTED && err != NULL) {
-			*err = why;
-			return hint(err, rc,
-				    "put its authority's certificate into "
-				    "/etc/containers/certs.d/%s/ca.crt, or use --tls-verify=false",
-				    r->host);
-		}
 		/* What has taken bytes from the caller or given it some is the caller's to repeat. */
 		if ((rc == 0 && response->status != 429 && response->status < 500) ||
 		    (rc < 0 && !registry_may_retry(rc)) || ++tries >= r->tries ||
 		    response->body_bytes > 0 || q->read != NULL || q->once) {
 			if (rc < 0 && err != NULL)
 				*err = why;
-			return rc;
+			return rc < 0 ? advise(r, rc, err) : 0;
 		}
 		registry_wait(tries - 1, response->retry_after_s);
 	}
@@ -291,6 +341,9 @@ int registry_manifest(struct registry *r, const char *which, char **ret_text, si
 	rc = registry_send(r, &q, NULL, path, &response, err);
 	if (rc == 0 && response.status != 200)
 		rc = registry_status(r, &response, what, err);
+	if (rc == -ENOENT && strchr(which, ':') == NULL)
+		hint(err, rc, "the tags that there are: berth search --list-tags %s/%s", r->host,
+		     r->repository);
 	if (rc == 0) {
 		is = digest_of(sink.text.data, sink.text.len);
 		rc = check_manifest(which, &response, &is, err);

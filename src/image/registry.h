@@ -85,6 +85,10 @@ int registry_put_manifest(struct registry *registry, const char *which, const ch
 /* Deletes a tag, or by its digest a manifest with all of its tags (and, where we keep it, its place in the
  * list of what refers to its subject). -ENOENT; -ENOTSUP: this registry does not do that. */
 int registry_delete(struct registry *registry, const char *which, struct error *err) must_check;
+/* Deletes a blob, which no manifest may need any more: that is not asked (OCI distribution specification 1.1,
+ * "Deleting Blobs"). -ENOENT; -ENOTSUP: this registry does not do that. */
+int registry_delete_blob(struct registry *registry, const struct digest *digest,
+			 struct error *err) must_check;
 /* The same for a manifest that has a subject: one by whose digest the other is found (referrers API). With
  * registries that do not know that, the index under the subject's tag says it. `descriptor` is the
  * manifest's, with its artifactType and annotations. Borrowed. */

@@ -138,6 +138,8 @@ static int ask_token(struct registry *r, const char *challenge, const char *real
 		q.url = realm;
 		q.body = form;
 		q.body_size = strlen(form);
+		/* The token is in the body, which would go wherever the answer says. */
+		q.no_redirects = true;
 		return http_perform(r->http, &q, response, err);
 	}
 	url = str_format("%s%sservice=%s%s", realm, strchr(realm, '?') ? "&" : "?", escaped_service,

@@ -188,6 +188,25 @@ int registry_put_referrer(struct registry *r, const struct digest *subject, cons
 	return registry_note_referrer(r, subject, descriptor, err);
 }
 
+static bool was_deleted(const struct http_response *response)
+{
+	return response->status == 202 || response->status == 200 || response->status == 204;
+}
+
+int registry_delete_blob(struct registry *r, const struct digest *digest, struct error *err)
+{
+	own_mem char *path = str_format("%s/blobs/%s", r->repository, digest->text);
+	own_http_response struct http_response response = {0};
+	struct http_request q = {.method = "DELETE"};
+	int rc = registry_send(r, &q, NULL, path, &response, err);
+
+	if (rc < 0 || was_deleted(&response))
+		return rc;
+	if (response.status == 405)
+		return refuse(err, -ENOTSUP, "%s does not delete blobs", r->host);
+	return registry_status(r, &response, path, err);
+}
+
 int registry_delete(struct registry *r, const char *which, struct error *err)
 {
 	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
@@ -207,10 +226,10 @@ int registry_delete(struct registry *r, const char *which, struct error *err)
 		return hint(err,
 			    refuse(err, -ENOTSUP, "%s does not delete %s", r->host,
 				   is_tag ? "tags" : "manifests"),
-			    is_tag ? "delete the manifest, which has all of its tags: %s@%s"
-				   : "its owner has to allow it: %s@%s",
-			    r->repository, digest.text);
-	if (response.status != 202 && response.status != 200 && response.status != 204)
+			    is_tag ? "with all of its tags it goes by: berth image delete %s/%s@%s"
+				   : "its owner has to allow it: %s/%s@%s",
+			    r->host, r->repository, digest.text);
+	if (!was_deleted(&response))
 		return registry_status(r, &response, path, err);
 	return is_tag ? 0 : registry_forget_subject(r, text, len, err);
 }

@@ -97,11 +97,14 @@ static int remove_one(struct image_store *store, const char *name, enum image_re
 	own_image struct image *image = NULL;
 	own_strv char **names = NULL, **users = NULL;
 	bool force = flags & IMAGE_REMOVE_FORCE;
-	int rc = image_find(store, name, &image, err);
+	struct error why = {0};
+	int rc = image_find(store, name, &image, &why);
 
-	if (rc == 0)
-		rc = list_texts(store, "SELECT name FROM image_name WHERE image = ? ORDER BY name",
-				image->id.text, &names, err);
+	/* Who wants to be rid of an image is not told how to fetch it. */
+	if (rc < 0)
+		return hint(err, refuse(err, rc, "%s", why.text), "what is here: berth images");
+	rc = list_texts(store, "SELECT name FROM image_name WHERE image = ? ORDER BY name",
+			image->id.text, &names, err);
 	if (rc == 0)
 		rc = list_texts(store, "SELECT user FROM image_use WHERE image = ?", image->id.text,
 				&users, err);
@@ -187,7 +190,6 @@ int image_prune(struct image_store *store, const struct image_filter *filter, bo
 	uint64_t reclaimed = 0;
 	int rc = image_store_recover(store, err);
 
-	wanted.all = true;
 	if (rc == 0)
 		rc = db_begin(store->db, DB_DURABLE, &tx, err);
 	if (rc == 0)

@@ -160,8 +160,7 @@ struct image_filter {
 	char *const *labels_absent; /* label!= */
 	const char *before, *since; /* images created before or after that one */
 	int64_t until_ns;           /* created before this moment; 0: any */
-	int dangling;               /* 1: only without a name; -1: only with one; 0: see below */
-	bool all;                   /* with dangling == 0: those without a name too */
+	int dangling;               /* 1: only without a name; -1: only with one; 0: both */
 };
 /* A line of `berth images`: one per name, or one for an image without. */
 struct image_row {

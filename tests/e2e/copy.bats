@@ -110,6 +110,22 @@ make_index() {
 	run_split berth copy "oci:$TEST_DIR/layout" "$REGISTRY/d:1"
 	expect "$status" 125
 	expect_in "$stderr" "holds 2 images"
+	run_split berth copy "oci:$TEST_DIR/layout:three" "$REGISTRY/d:1"
+	expect "$status" 125
+	expect_in "$stderr" "hint: it holds: one, two"
+	# Names with colons, as others write them; and as "save" does, also in short.
+	skopeo copy -q "oci:$TEST_DIR/theirs:x" "oci:$TEST_DIR/named:some.where:5000/app:2"
+	berth copy -q "oci:$TEST_DIR/named:some.where:5000/app:2" "oci:$TEST_DIR/ours:app:3"
+	skopeo inspect "oci:$TEST_DIR/ours:app:3" >/dev/null
+	berth save --format oci-dir -o "$TEST_DIR/saved" busybox
+	for name in busybox:latest docker.io/library/busybox:latest; do
+		berth copy -q "oci:$TEST_DIR/saved:$name" "$REGISTRY/e:1"
+	done
+	for other in "docker-archive:$TEST_DIR/x.tar" oci-archive:x.tar containers-storage:x "dir:$TEST_DIR/x"; do
+		run_split berth copy "$REGISTRY/a:1" "$other"
+		expect "$status" 125
+		expect_in "$stderr" "nor an OCI layout directory"
+	done
 	blob=$(find "$TEST_DIR/theirs/blobs" -type f -size +100k)
 	printf x | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
 	berth copy "oci:$TEST_DIR/theirs" "oci:$TEST_DIR/no" 2>"$TEST_DIR/error" && return 1
@@ -230,6 +246,47 @@ attach() {
 	# Again: it is listed once.
 	berth copy -q "$new/a@sha256:$note" "$REGISTRY/b:note" >/dev/null
 	expect "$(berth image referrers "$REGISTRY/b:1" --format '{{.Digest}}')" "sha256:$note"
+}
+
+@test "what is sent and what is there already is told apart" {
+	zot one
+	run_split berth push busybox "$one/a:1"
+	expect "$(grep -c ' done, ' <<<"$stderr") $(grep -c 'already there' <<<"$stderr")" "2 0"
+	run_split berth push busybox "$one/a:2"
+	expect "$(grep -c ' done, ' <<<"$stderr") $(grep -c 'already there' <<<"$stderr")" "0 2"
+	run_split berth copy "$one/a:1" "$one/b:1"
+	expect "$(grep -c ' done, ' <<<"$stderr") $(grep -c 'already there' <<<"$stderr")" "0 2"
+}
+
+@test "delete: blobs" {
+	local layer
+	zot new
+	zot no no-delete
+	registry_begin
+	for registry in "$new" "$REGISTRY"; do
+		berth push -q busybox "$registry/a:1" >/dev/null
+		layer=$(raw "$registry/a:1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["digest"])')
+		expect "$(berth image delete --blob "$registry/a@$layer")" "$registry/a@$layer"
+		run_split berth image delete --blob "$registry/a@$layer"
+		expect "$status" 125
+		expect_in "$stderr" "$registry has no a/blobs/$layer"
+		run_split berth --root "$TEST_DIR/other" pull "$registry/a:1"
+		expect "$status" 125
+		expect_in "$stderr" "$layer"
+		# The image is sent again, with what is missing.
+		run_split berth push busybox "$registry/a:1"
+		expect "$status" 0
+		expect "$(grep -c ' done, ' <<<"$stderr")" 1
+		berth --root "$TEST_DIR/other" pull -q "$registry/a:1"
+		rm -rf "$TEST_DIR/other"
+	done
+	run_split berth image delete --blob "$new/a:1"
+	expect "$status" 125
+	expect_in "$stderr" "NAME@sha256:"
+	berth push -q busybox "$no/a:1" >/dev/null
+	run_split berth image delete --blob "$no/a@$layer"
+	expect "$status" 125
+	expect_in "$stderr" "does not delete blobs"
 }
 
 @test "delete: tags, manifests, and what refers to them" {

@@ -41,7 +41,8 @@ assert all(json.loads(l)["ID"] for l in sys.stdin)'
 @test "tag and rmi: names come and go, the image goes with the last" {
 	id=$(berth images -q --no-trunc busybox)
 	berth tag busybox other:1
-	expect "$(berth rmi other:1)" "Untagged: docker.io/library/other:1" || expect_in "$(berth images -a)" busybox
+	expect "$(berth rmi other:1)" "Untagged: other:1"
+	expect_in "$(berth images)" busybox
 	expect "$(berth images -q other)" ""
 	run_split berth rmi busybox
 	expect "$status" 0
@@ -49,8 +50,21 @@ assert all(json.loads(l)["ID"] for l in sys.stdin)'
 	expect "$(berth images -aq)" ""
 	run_split berth rmi busybox
 	expect "$status" 125
-	expect_in "$stderr" busybox
+	expect_in "$stderr" 'there is no image "busybox" here'
+	expect_in "$stderr" "hint: what is here: berth images"
 	berth rmi -f busybox
+}
+
+@test "an image that has lost its name is listed without one" {
+	local old new
+	old=$(berth images -q busybox)
+	new=$(berth import /dev/null busybox)
+	expect "$(berth images --format '{{.Repository}}:{{.Tag}} {{.ID}}' --no-trunc | sort)" "<none>:<none> $(berth inspect -f '{{.Id}}' "$old")
+busybox:latest $new"
+	expect "$(berth images -a)" "$(berth images)"
+	expect "$(berth images -q --filter dangling=true)" "$old"
+	expect "$(berth images -q --no-trunc --filter dangling=false)" "$new"
+	expect "$(berth images -q --no-trunc busybox)" "$new"
 }
 
 @test "an image in use is not removed" {
@@ -110,6 +124,22 @@ assert all(json.loads(l)["ID"] for l in sys.stdin)'
 	run_split berth load -i "$TEST_DIR/nothere"
 	expect "$status" 125
 	expect_in "$stderr" nothere
+	for program in xz bzip2; do
+		run_split berth load < <($program -c "$TEST_DIR/good.tar")
+		expect "$status" 125
+		expect_in "$stderr" "it is compressed with $program"
+		expect_in "$stderr" "berth load"
+		run_split berth import - x < <($program -c "$TEST_DIR/good.tar")
+		expect "$status" 125
+		expect_in "$stderr" "it is compressed with $program"
+		expect_in "$stderr" "berth import - NAME"
+	done
+	run_split berth import "$BATS_TEST_FILENAME" x
+	expect_in "$stderr" "it is no tar archive"
+	run_split berth import http://localhost/rootfs.tar x
+	expect "$status" 125
+	expect_in "$stderr" "hint: fetch it first: curl -L http://localhost/rootfs.tar | berth import"
+	expect "$(berth images -q)" ""
 }
 
 @test "import makes an image from a tar" {

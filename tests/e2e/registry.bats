@@ -73,6 +73,7 @@ id_at_registry() {
 	run_split berth pull "$REGISTRY/no/such:thing"
 	expect "$status" 125
 	expect_in "$stderr" "manifest"
+	expect_in "$stderr" "berth search --list-tags $REGISTRY/no/such"
 	expect "$(echo "$stderr" | grep -c '^berth: ')" 1
 	expect "$(berth images -q "$REGISTRY/no/such")" ""
 }
@@ -97,6 +98,80 @@ id_at_registry() {
 	berth pull -q --tls-verify=false "$REGISTRY/s:1"
 }
 
+# tls_fails WORDS HINT: a pull from the registry, with the authority known, fails with these.
+tls_fails() {
+	run_split berth pull --cert-dir "$TEST_DIR/certs" "$REGISTRY/s:1"
+	expect "$status" 125
+	expect "$(grep -c '^berth: ' <<<"$stderr")" 1
+	expect_in "$stderr" "$1"
+	expect_in "$stderr" "hint: $2"
+}
+
+@test "certificates that are no good, and none where one is asked for" {
+	make_certificates
+	mkdir "$TEST_DIR/certs"
+	cp "$TEST_DIR/ca.crt" "$TEST_DIR/certs/"
+	# Another host's.
+	openssl x509 -req -in "$TEST_DIR/server.csr" -CA "$TEST_DIR/ca.crt" -CAkey "$TEST_DIR/ca.key" -CAcreateserial -days 2 \
+		-extfile <(echo subjectAltName=DNS:other.example) -out "$TEST_DIR/other.crt" 2>/dev/null
+	registry_begin "  tls: {certificate: $TEST_DIR/other.crt, key: $TEST_DIR/server.key}"
+	tls_fails "subject name" "the certificate is for another name"
+	registries_end
+	# One of the year before last.
+	touch "$TEST_DIR/index"
+	echo 77 >"$TEST_DIR/serial"
+	cat >"$TEST_DIR/ca.conf" <<-END
+		[ca]
+		default_ca = a
+		[a]
+		new_certs_dir = $TEST_DIR
+		database = $TEST_DIR/index
+		serial = $TEST_DIR/serial
+		default_md = sha256
+		policy = p
+		x509_extensions = e
+		[p]
+		commonName = supplied
+		[e]
+		subjectAltName = DNS:localhost
+	END
+	openssl ca -batch -notext -config "$TEST_DIR/ca.conf" -cert "$TEST_DIR/ca.crt" -keyfile "$TEST_DIR/ca.key" \
+		-startdate 20200101000000Z -enddate 20210101000000Z -in "$TEST_DIR/server.csr" -out "$TEST_DIR/old.crt" 2>/dev/null
+	registry_begin "  tls: {certificate: $TEST_DIR/old.crt, key: $TEST_DIR/server.key}"
+	tls_fails "certificate has expired" "the registry needs a new certificate"
+	registries_end
+	# No TLS at all.
+	registry_begin
+	run_split berth pull --tls-verify=true "$REGISTRY/s:1"
+	expect "$status" 125
+	expect_in "$stderr" "does not speak TLS"
+	expect_in "$stderr" "hint: if that is plain HTTP: --tls-verify=false"
+}
+
+@test "a name that only looks like this machine's is not trusted like it" {
+	# Where it leads says this proxy. Plain HTTP is never asked for.
+	python3 "$BATS_TEST_DIRNAME/proxy.py" "$TEST_DIR/proxy.port" "$TEST_DIR/proxy.log" 3>&- &
+	REGISTRY_PID=$!
+	eventually test -s "$TEST_DIR/proxy.port"
+	https_proxy=http://localhost:$(cat "$TEST_DIR/proxy.port") http_proxy=http://localhost:$(cat "$TEST_DIR/proxy.port") \
+		run_split berth pull 127.example.invalid:5000/x:1
+	expect "$status" 125
+	expect_in "$(cat "$TEST_DIR/proxy.log")" "CONNECT 127.example.invalid:5000"
+	expect "$(grep -c 'http://' "$TEST_DIR/proxy.log")" 0
+}
+
+@test "--platform holds for an image that is no index, too" {
+	registry_begin
+	berth push -q busybox "$REGISTRY/one:1"
+	berth rmi busybox
+	case $(uname -m) in x86_64) other=linux/arm64 ;; *) other=linux/amd64 ;; esac
+	run_split berth pull --platform $other "$REGISTRY/one:1"
+	expect "$status" 125
+	expect_in "$stderr" "the image is not made for $other"
+	expect "$(berth images -q)" ""
+	berth pull -q "$REGISTRY/one:1"
+}
+
 @test "a password" {
 	# bcrypt, which is all that the registry takes
 	perl -e 'print "name:", crypt("secret", q($2b$04$abcdefghijklmnopqrstuu)), "\n"' >"$TEST_DIR/htpasswd"
@@ -104,8 +179,12 @@ id_at_registry() {
 	run_split berth push busybox "$REGISTRY/p:1"
 	expect "$status" 125
 	expect_in "$stderr" "berth login $REGISTRY"
-	run_split berth login -u name -p wrong "$REGISTRY"
-	expect "$status" 125
+	for words in "pull --creds name:wrong $REGISTRY/p:1" "login -u name -p wrong $REGISTRY"; do
+		# shellcheck disable=SC2086 # several words
+		run_split berth $words
+		expect "$status" 125
+		expect_in "$stderr" "$REGISTRY does not accept the name and the password"
+	done
 	berth login -u name -p secret "$REGISTRY"
 	berth push busybox "$REGISTRY/p:1"
 	berth logout "$REGISTRY"

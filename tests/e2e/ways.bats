@@ -275,6 +275,18 @@ make_helper() {
 	true
 }
 
+@test "an identity token does not follow a redirect" {
+	zot elsewhere token identity=refresh-me
+	zot tokens token "token-redirect=http://$elsewhere"
+	mkdir -p "$HOME/.docker"
+	echo "{\"auths\": {\"$tokens\": {\"identitytoken\": \"refresh-me\"}}}" >"$HOME/.docker/config.json"
+	run_split berth push -q busybox "$tokens/a/bb:1"
+	expect "$status" 125
+	expect_in "$stderr" "$tokens answered 307"
+	grep -q '^POST /token' "$TEST_DIR/tokens.log"
+	[ ! -s "$TEST_DIR/elsewhere.log" ]
+}
+
 @test "a redirect to another host carries no credentials" {
 	zot store notes
 	zot front notes token "redirect=http://$store"

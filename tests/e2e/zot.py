@@ -7,7 +7,7 @@ never does: the referrers API, a least size of pieces, tokens for each repositor
 Words: referrers, chunk-min=N, break=N (of the requests with PATCH, the first N lose their connection in
 the middle), lose (and forgets that upload), token (bearer tokens, for each repository by itself),
 busy=N (the first N requests get 429), busy-upload=N (the first N that bring bytes of blobs do, with a date), redirect=URL (blobs are to be fetched there), identity=SECRET (tokens
-only with POST, for this refresh token), notes (the log says which requests have an Authorization),
+only with POST, for this refresh token), token-redirect=URL (they are to be had there), notes (the log says which requests have an Authorization),
 warning=TEXT (with every answer), no-delete (of manifests; no-delete=tag: of tags), stall=N (the first time that a blob larger than N bytes is asked for, it stops in the middle).  What it was asked stands in the log, one request a line.
 """
 import base64, email.utils, hashlib, http.server, json, os, re, sys, time, urllib.parse, uuid
@@ -75,6 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.body()
             when = email.utils.formatdate(time.time() + 2, usegmt=True)
             return self.error(429, "TOOMANYREQUESTS", Retry_After=when)
+        if url.path == "/token" and "token-redirect" in options:
+            self.body()
+            return self.answer(307, Location=options["token-redirect"] + self.path)
         if url.path == "/token" and "identity" in options:
             form = dict(urllib.parse.parse_qsl(self.body().decode()))
             if form.get("grant_type") != "refresh_token" or form.get("refresh_token") != options["identity"]:
@@ -102,6 +105,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(307, Location=options["redirect"] + self.path)
         if (repository, digest) not in blobs:
             return self.error(404, "BLOB_UNKNOWN")
+        if self.command == "DELETE":
+            if "no-delete" in options:
+                return self.error(405, "UNSUPPORTED")
+            del blobs[repository, digest]
+            return self.answer(202)
         data = blobs[repository, digest]
         m = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if m:
