@@ -422,9 +422,9 @@ static int run(const struct args *args, struct error *err)
 	if (rc >= 0 || report == NULL)
 		return rc;
 	text = str_format("%s\n%s\n", err->text, err->hint);
-	return file_write(AT_FDCWD, report, text, strlen(text), 0600, FILE_WRITE_PLAIN, NULL) < 0
-		       ? rc
-		       : FAILED;
+	if (file_write(AT_FDCWD, report, text, strlen(text), 0600, FILE_WRITE_PLAIN, NULL) < 0)
+		return rc;
+	return err->exit_status ? err->exit_status : FAILED;
 }
 
 static const struct command vmm_run_command = {

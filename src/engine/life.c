@@ -51,9 +51,17 @@ static uint32_t timeout_ms(const struct workload *w, int timeout_s)
 /* A frozen process takes no signal. */
 static int thaw(struct engine *engine, const struct workload *w, struct error *err)
 {
+	int rc;
+
 	if (w->status != WORKLOAD_PAUSED)
 		return 0;
-	return workload_unpause(engine, w->id, err);
+	rc = workload_unpause(engine, w->id, err);
+	/* Others do so, too; or it has ended. */
+	if (rc == -EBUSY || rc == -ESRCH) {
+		error_clear(err);
+		rc = 0;
+	}
+	return rc;
 }
 
 /* Waits for the end of the connection's purpose: the exit, or an end that needs no words. */
@@ -142,6 +150,11 @@ int workload_unpause(struct engine *engine, const char *ref, struct error *err)
 	if (w.status != WORKLOAD_PAUSED)
 		return refuse(err, -EBUSY, "\"%s\" is not paused", ref);
 	rc = isolation_of(w.config.isolation)->resume(engine, w.id, err);
+	/* Who was to pause it, or to let it go on, has been killed; or a guard (guard.h) was faster. */
+	if (rc == -EALREADY) {
+		error_clear(err);
+		rc = 0;
+	}
 	if (rc == 0)
 		rc = live_set_paused(engine, w.id, false);
 	return rc < 0 ? fail(err, rc, "cannot unpause \"%s\"", ref) : 0;

@@ -100,11 +100,34 @@ static void await_end(struct attendant *a)
 	}
 }
 
+/* The signal that ended the VMM, or its child, for whom it says so; 0 for none. */
+static int killed_by(int status)
+{
+	if (status < 0)
+		return 0;
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status);
+	return WIFEXITED(status) && WEXITSTATUS(status) > 128 ? WEXITSTATUS(status) - 128 : 0;
+}
+
+/* What became of a machine whose kernel did not crash. */
+static const char *what_it_did(int status)
+{
+	switch (status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : FAILED_CODE) {
+	case 0:
+		return "switched itself off";
+	case MACHINE_WAS_RESET:
+		return "was restarted from within, which ends it";
+	default:
+		return "failed";
+	}
+}
+
 /* The machine is gone, and nobody has said why. */
 static void machine_ended(struct attendant *a)
 {
 	const char *line;
-	int status;
+	int status, signal;
 
 	if (a->exited)
 		return;
@@ -117,11 +140,11 @@ static void machine_ended(struct attendant *a)
 	await_end(a);
 	status = attendant_end_machine(a);
 	line = console_reason(&a->console);
-	if (status >= 0 && WIFSIGNALED(status)) {
+	signal = killed_by(status);
+	if (signal != 0) {
 		char text[96];
 
-		snprintf(text, sizeof(text), "its virtual machine was killed by signal %d",
-			 WTERMSIG(status));
+		snprintf(text, sizeof(text), "its virtual machine was killed by signal %d", signal);
 		attendant_note_end(a, text, 0);
 		set_exit(a, KILLED_CODE);
 		return;
@@ -132,10 +155,7 @@ static void machine_ended(struct attendant *a)
 
 		attendant_note_end(a, text, 0);
 	} else {
-		const bool reset = status >= 0 && WEXITSTATUS(status) == MACHINE_WAS_RESET;
-		own_mem char *text = str_format("its virtual machine %s%s%s",
-						reset ? "was restarted from within, which ends it"
-						      : "switched itself off",
+		own_mem char *text = str_format("its virtual machine %s%s%s", what_it_did(status),
 						line ? ": " : "", line ? line : "");
 
 		attendant_note_end(a, text, 0);

@@ -275,7 +275,7 @@ static int set_paused(const char *state_root, const char *id, bool pause, struct
 	if (status == OCI_STOPPED)
 		return not_running(id, err);
 	if (!pause && status != OCI_PAUSED)
-		return refuse(err, -EINVAL, "container %s is not paused", id);
+		return refuse(err, -EALREADY, "container %s is not paused", id);
 	if (pause && status == OCI_PAUSED)
 		return refuse(err, -EINVAL, "container %s is paused already", id);
 	rc = container_cgroup(c, &cg, err);

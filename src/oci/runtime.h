@@ -180,6 +180,7 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 	       struct error *err) must_check;
 
 int oci_pause(const char *state_root, const char *id, struct error *err) must_check;
+/* -EALREADY: it is not paused. */
 int oci_resume(const char *state_root, const char *id, struct error *err) must_check;
 /* Changes limits; `resources` has the form of linux.resources, members that are absent stay. */
 int oci_update(const char *state_root, const char *id, json_t *resources,

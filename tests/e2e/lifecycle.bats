@@ -82,6 +82,21 @@ polite() {
 	expect "$status" 125
 }
 
+# As after a command that was killed between its two steps.
+@test "what is said to be paused, but is not, goes on with unpause, and can be stopped" {
+	only_containers "the machine's runtime is not at hand; tests/e2e/vm-harm.bats kills pause and unpause"
+	polite t
+	for verb in unpause "kill" "rm -f"; do
+		berth start t >/dev/null
+		berth pause t >/dev/null
+		"$BERTH" oci --root "$TEST_DIR/state/oci" resume "$(berth inspect -f '{{.Id}}' t)"
+		expect "$(state_of t)" paused
+		# shellcheck disable=SC2086 # two words
+		expect "$(berth $verb t)" t
+		[ "$verb" != unpause ] || expect "$(state_of t)" running
+	done
+}
+
 @test "rm refuses what runs unless forced" {
 	polite t
 	run_split berth rm t

@@ -40,6 +40,20 @@ chain_of() {
 	expect_in "$(error_of o)" "switched itself off"
 }
 
+@test "whichever process of a machine is killed, it is said" {
+	local id which
+	for which in 1 2; do
+		id=$(berth run -d --name "k$which" busybox sleep 1000)
+		kill -9 "$(awk '{ print $1 }' "$TEST_DIR/state/$id/vmm" | {
+			read -r vmm
+			echo "$vmm"
+			pgrep -P "$vmm"
+		} | sed -n "${which}p")"
+		expect "$(berth wait "k$which")" 137
+		expect "$(error_of "k$which")" "its virtual machine was killed by signal 9"
+	done
+}
+
 @test "a machine that hangs is stopped all the same" {
 	berth run -d --name h busybox sleep 1000
 	# Its process, as if the guest did nothing any more.
@@ -97,33 +111,88 @@ chain_of() {
 	[ ! -e "$dir" ]
 }
 
-@test "whatever is killed, at whatever moment, nothing is left" {
-	local i pids victim
-	RANDOM=${BERTH_SEED:-$(date +%N | sed 's/^0*//')}
-	echo "BERTH_SEED=$RANDOM"
-	for ((i = 0; i < ${BERTH_KILLS:-4}; i++)); do
-		berth run --name k busybox sh -c 'echo x > /x; sleep 0.1; exit 3' >/dev/null 2>&1 &
-		local run=$!
-		sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
-		pids=$run
-		# What there is of it by now.
-		if berth inspect k >/dev/null 2>&1; then
-			pids+=" $(chain_of k 2>/dev/null | tr '\n' ' ')"
-		fi
-		read -ra pids <<< "$pids"
-		victim=${pids[RANDOM % ${#pids[@]}]}
-		kill -9 "$victim" 2>/dev/null || true
-		wait "$run" || true
-		# Whoever has only lost the command that started it goes on, and may still be starting.
-		eventually cleared || { berth ps -a; nothing_left ""; }
-		berth system check
-	done
-	# It still works.
-	expect "$(berth run --rm busybox echo works)" works
+# The processes of this test's berth, and all that are in the control groups of its workloads.
+berth_processes() {
+	local all=(/proc/[0-9]*/cmdline) id
+	{
+		grep -l -a -s -F -e "$TEST_DIR/state" -e "$TEST_DIR/root" "${all[@]}" | cut -d/ -f3
+		while read -r id; do
+			cat "/sys/fs/cgroup/pids/berth-$id/cgroup.procs" "/sys/fs/cgroup/berth-$id/cgroup.procs" \
+				2>/dev/null
+		done <"$TEST_DIR/ids"
+	} | sort -nu
+}
+
+# A random number of milliseconds up to $1.
+nap() { sleep "$(printf '0.%03d' $((RANDOM % ($1 + 1))))"; }
+
+note_ids() { find "$TEST_DIR/state" -maxdepth 1 -regex '.*/[0-9a-f]*' -printf '%f\n' >>"$TEST_DIR/ids"; }
+
+# Kills one of the processes, or the command $1.
+kill_somebody() {
+	local pids
+	note_ids
+	mapfile -t pids < <(berth_processes)
+	pids+=("$1")
+	kill -9 "${pids[RANDOM % ${#pids[@]}]}" 2>/dev/null || true
 }
 
 # shellcheck disable=SC2317 # called by eventually
 cleared() {
-	berth rm -f k
-	nothing_left ""
+	local id
+	for id in $(berth ps -aq); do berth rm -f "$id" || return 1; done
+	nothing_left "$(cat "$TEST_DIR/ids")" && [ -z "$(berth_processes)" ] &&
+		[ -z "$(find "$TEST_DIR/state/layers" -mindepth 1 2>/dev/null)" ]
+}
+
+# The command of a round: one that starts a machine, or one that has to do with one that runs.
+begin() {
+	local -a with=() verbs
+	local works='while :; do echo x; echo y >> /y; sleep 0.1; done'
+	case $((RANDOM % 4)) in
+	0) with=(-v "$TEST_DIR/share:/share") ;;
+	1) with=(--read-only) ;;
+	esac
+	verbs=("run --rm" "run --name k" "run -d --name k" "exec k sleep 1000" "stop -t 1 k" "restart -t 1 k"
+		"kill k" "rm -f k" "cp k:/bin -" "commit -q k c" "pause k" "unpause k" "attach k" "export -o /dev/null k"
+		"stats --no-stream k" "start k")
+	verb=${verbs[$((RANDOM % ${#verbs[@]}))]}
+	case $verb in
+	run*) berth $verb "${with[@]}" busybox sh -c 'echo x > /x; sleep 0.2' & ;;
+	*)
+		berth run -d --name k "${with[@]}" busybox sh -c "$works"
+		case $verb in
+		start*) berth kill k ;;
+		unpause*) berth pause k ;;
+		esac
+		berth $verb &
+		;;
+	esac >/dev/null 2>&1
+	command=$!
+}
+
+@test "whatever is killed, at whatever moment, nothing is left" {
+	local i verb command
+	RANDOM=${BERTH_SEED:-$(date +%N | sed 's/^0*//')}
+	echo "BERTH_SEED=$RANDOM"
+	mkdir "$TEST_DIR/share"
+	for ((i = 0; i < ${BERTH_KILLS:-4}; i++)); do
+		echo no-id-yet >"$TEST_DIR/ids"
+		begin
+		nap 300
+		kill_somebody "$command"
+		if [ $((RANDOM % 2)) = 0 ]; then
+			nap 50
+			kill_somebody "$command"
+		fi
+		nap 200
+		kill -9 "$command" 2>/dev/null || true
+		wait "$command" || true
+		note_ids
+		# Whoever has only lost the command that started it goes on, and may still be starting.
+		eventually cleared || { echo "round $i: $verb"; berth ps -a; cleared; }
+		berth system check
+		# The next one starts.
+		expect "$(berth run --rm busybox echo works)" works
+	done
 }

@@ -166,7 +166,10 @@ static int wait_for_child(int pipe, struct error *err)
 		return refuse(err, -ENOSYS,
 			      "the machine was ended: it made a system call that no machine needs");
 	if (WIFSIGNALED(status))
-		return refuse(err, -EIO, "the machine was ended by signal %d", WTERMSIG(status));
+		return exit_with(
+			err,
+			refuse(err, -EIO, "the machine was ended by signal %d", WTERMSIG(status)),
+			128 + WTERMSIG(status));
 	return WEXITSTATUS(status);
 }
 
