@@ -263,7 +263,8 @@ struct config_seccomp {
 struct config_intel_rdt {
 	bool given;
 	const char *clos_id, *l3_schema, *memory_schema;
-	bool enable_cmt, enable_mbm;
+	char **schemata; /* further lines; NULL: none */
+	bool enable_cmt, enable_mbm, enable_monitoring;
 };
 
 /* Nodes of memory, for set_mempolicy(2). */

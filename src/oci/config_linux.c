@@ -227,8 +227,28 @@ static int parse_personality(struct config_linux *l, const struct json_at *linux
 	return 1;
 }
 
-static int parse_intel_rdt(struct config_linux *l, const struct json_at *linux_, struct error *err)
+/* Each is a line of its own for the kernel. */
+static bool is_line(const char *text)
 {
+	return text == NULL || strchr(text, '\n') == NULL;
+}
+
+static int check_schemata(const struct json_at *at, const struct config_intel_rdt *r,
+			  struct error *err)
+{
+	if (!str_empty(r->memory_schema) &&
+	    (!is_line(r->memory_schema) || str_after(r->memory_schema, "MB:") == NULL))
+		return json_refuse(err, at, "memBwSchema is not a line that begins with \"MB:\"");
+	for (size_t i = 0; r->schemata != NULL && r->schemata[i] != NULL; i++)
+		if (!is_line(r->schemata[i]) || strchr(r->schemata[i], ':') == NULL)
+			return json_refuse(err, at, "schemata[%zu] is not a line like \"L3:0=f\"",
+					   i);
+	return 0;
+}
+
+static int parse_intel_rdt(struct config *c, const struct json_at *linux_, struct error *err)
+{
+	struct config_linux *l = &c->linux_;
 	struct config_intel_rdt *r = &l->intel_rdt;
 	struct json_at at;
 	int rc = json_object_at(linux_, "intelRdt", JSON_OPTIONAL, &at, err);
@@ -239,7 +259,11 @@ static int parse_intel_rdt(struct config_linux *l, const struct json_at *linux_,
 	    (rc = json_get_string(&at, "l3CacheSchema", JSON_OPTIONAL, &r->l3_schema, err)) < 0 ||
 	    (rc = json_get_string(&at, "memBwSchema", JSON_OPTIONAL, &r->memory_schema, err)) < 0 ||
 	    (rc = json_get_bool(&at, "enableCMT", JSON_OPTIONAL, &r->enable_cmt, err)) < 0 ||
-	    (rc = json_get_bool(&at, "enableMBM", JSON_OPTIONAL, &r->enable_mbm, err)) < 0)
+	    (rc = json_get_bool(&at, "enableMBM", JSON_OPTIONAL, &r->enable_mbm, err)) < 0 ||
+	    (rc = json_get_bool(&at, "enableMonitoring", JSON_OPTIONAL, &r->enable_monitoring,
+				err)) < 0 ||
+	    (rc = config_strings(c, &at, "schemata", &r->schemata, err)) < 0 ||
+	    (rc = check_schemata(&at, r, err)) < 0)
 		return rc;
 	if (r->clos_id != NULL && (strchr(r->clos_id, '/') != NULL || r->clos_id[0] == '\0' ||
 				   strcmp(r->clos_id, ".") == 0 || strcmp(r->clos_id, "..") == 0))
@@ -300,7 +324,7 @@ int config_parse_linux(struct config *c, const struct json_at *root, struct erro
 	    (rc = check_paths(&at, "maskedPaths", l->masked_paths, err)) < 0 ||
 	    (rc = check_paths(&at, "readonlyPaths", l->readonly_paths, err)) < 0 ||
 	    (rc = json_get_string(&at, "mountLabel", JSON_OPTIONAL, &l->mount_label, err)) < 0 ||
-	    (rc = parse_personality(l, &at, err)) < 0 || (rc = parse_intel_rdt(l, &at, err)) < 0 ||
+	    (rc = parse_personality(l, &at, err)) < 0 || (rc = parse_intel_rdt(c, &at, err)) < 0 ||
 	    (rc = json_object_at(&at, "resources", JSON_OPTIONAL, &resources, err)) < 0)
 		return rc;
 	if (rc > 0 && (rc = config_parse_resources(c, &resources, &l->resources, err)) < 0)

@@ -34,6 +34,7 @@
 #include "oci/net_device.h"
 #include "oci/notify.h"
 #include "oci/record.h"
+#include "oci/resctrl.h"
 #include "oci/runtime.h"
 #include "oci/sync.h"
 #include "oci/terminal.h"
@@ -142,10 +143,6 @@ static int check_options(const struct oci_create *o, const struct config *c, str
 	if (!terminal && o->console_socket != NULL)
 		return refuse(err, -EINVAL,
 			      "a console socket was given, but process.terminal is not set");
-	if (c->linux_.intel_rdt.given)
-		return refuse(err, -ENOTSUP,
-			      "linux.intelRdt: groups of caches and memory bandwidth (resctrl) are "
-			      "not supported");
 	return 0;
 }
 
@@ -306,6 +303,7 @@ static void undo(struct creation *x, struct cgroup *cg, bool made_cgroup)
 			(void)!proc_wait(x->child.pidfd, NULL);
 	}
 	container_unmount(x->container);
+	resctrl_leave(json_object_get(x->container->record, "resctrl"));
 	/* What cannot be removed here stays named by the record for oci_delete. */
 	if (!made_cgroup || cgroup_remove(cg, NULL) == 0)
 		(void)!container_remove(x->container, NULL);
@@ -344,8 +342,12 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||
 	    (rc = launch_spawn(x->launch, init_main, &x->child.pid, &x->child.pidfd, err)) < 0)
 		return rc;
-	rc = move_net_devices(x, err);
-	return rc < 0 ? rc : converse(x, err);
+	/* The process waits for us still; what it starts is in the group as well. */
+	if ((rc = move_net_devices(x, err)) < 0 ||
+	    (rc = resctrl_assign(&c->linux_.intel_rdt, x->container->id, x->child.pid, false,
+				 err)) < 0)
+		return rc;
+	return converse(x, err);
 }
 
 /* The protocol of service managers: the process is told the count and its own pid. */

@@ -27,6 +27,7 @@
 #include "oci/cgroup_priv.h"
 #include "oci/container.h"
 #include "oci/launch.h"
+#include "oci/resctrl.h"
 #include "oci/runtime.h"
 #include "oci/sync.h"
 #include "oci/terminal.h"
@@ -378,6 +379,8 @@ int oci_exec(const struct oci_exec *o, struct oci_child *ret, struct error *err)
 	rc = spawn_on_initial(&l, &child, err);
 	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 && rc == 0)
 		rc = fail(err, -errno, "allow tracing again");
+	if (rc == 0)
+		rc = resctrl_assign(&c->linux_.intel_rdt, o->id, child.pid, true, err);
 	if (rc == 0)
 		rc = finish(&l, o, &child, err);
 	if (rc < 0) {

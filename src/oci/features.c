@@ -96,7 +96,9 @@ json_t *oci_features(void)
 	json_object_set_new(linux_, "seccomp", seccomp);
 	json_object_set_new(linux_, "apparmor", json_pack("{s:b}", "enabled", 1));
 	json_object_set_new(linux_, "selinux", json_pack("{s:b}", "enabled", 1));
-	json_object_set_new(linux_, "intelRdt", json_pack("{s:b}", "enabled", 0));
+	json_object_set_new(
+		linux_, "intelRdt",
+		json_pack("{s:b, s:b, s:b}", "enabled", 1, "schemata", 1, "monitoring", 1));
 	json_object_set_new(linux_, "netDevices", json_pack("{s:b}", "enabled", 1));
 	json_object_set_new(linux_, "memoryPolicy",
 			    json_pack("{s:o, s:o}", "modes", memory_words(config_memory_modes),

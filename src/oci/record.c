@@ -13,6 +13,7 @@
 #include "oci/config_file.h"
 #include "oci/config_priv.h"
 #include "oci/hooks.h"
+#include "oci/resctrl.h"
 
 int record_read_spec(json_t *spec, const char *bundle, json_t **ret, struct error *err)
 {
@@ -68,6 +69,9 @@ void record_fill(struct container *container, const struct config *c, const char
 		json_object_set_new(record, "hostMounts", json_true());
 	if (c->hooks[HOOK_POSTSTOP].count > 0)
 		json_object_set_new(record, "poststop", json_true());
+	if (c->linux_.intel_rdt.given)
+		json_object_set_new(record, "resctrl",
+				    resctrl_save(&c->linux_.intel_rdt, container->id));
 	json_object_set_new(record, "cgroup", cgroup_save(cg));
 }
 

@@ -31,6 +31,7 @@
 #include "oci/image_priv.h"
 #include "oci/protobuf.h"
 #include "oci/record.h"
+#include "oci/resctrl.h"
 #include "oci/rootfs_priv.h"
 #include "oci/terminal.h"
 #include "oci/userns.h"
@@ -387,12 +388,14 @@ static int make(struct restore *x, struct error *err)
 	x->child.pidfd = proc_open(pid);
 	if (x->child.pidfd < 0)
 		return fail(err, x->child.pidfd, "open the restored process %d", (int)pid);
-	return record_pid_file(o->pid_file, pid, err);
+	rc = resctrl_assign(&x->config->linux_.intel_rdt, x->container->id, pid, false, err);
+	return rc < 0 ? rc : record_pid_file(o->pid_file, pid, err);
 }
 
 /* What could not be removed stays named by the record for oci_delete. */
 static void undo(struct restore *x)
 {
+	resctrl_leave(json_object_get(x->container->record, "resctrl"));
 	if (cgroup_remove(x->cgroup, NULL) == 0)
 		(void)!container_remove(x->container, NULL);
 	if (x->child.pidfd >= 0)

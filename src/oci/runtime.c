@@ -20,6 +20,7 @@
 #include "oci/cgroup_systemd.h"
 #include "oci/container.h"
 #include "oci/hooks.h"
+#include "oci/resctrl.h"
 
 const char *oci_status_name(enum oci_status status)
 {
@@ -256,6 +257,7 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 	if (rc < 0)
 		return fail(err, rc, "delete container %s", id);
 	container_unmount(c);
+	resctrl_leave(json_object_get(c->record, "resctrl"));
 	run_poststop(c);
 	return container_remove(c, err);
 }

@@ -161,9 +161,10 @@ class LinuxFields(RuntimeTest):
 
     @NEW
     def test_intel_rdt_is_refused_by_its_name(self):
-        self.linux["intelRdt"] = {"closID": "group", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"}
-        if not os.path.exists("/sys/fs/resctrl/schemata"):
-            self.refused("intelRdt")
+        for given in ({"closID": "group", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"}, {"enableMonitoring": True}, {}):
+            self.linux["intelRdt"] = given
+            if not os.path.exists("/sys/fs/resctrl/schemata"):
+                self.refused("intelRdt", "resctrl")
 
     @NEW
     def test_other_systems_are_refused(self):
