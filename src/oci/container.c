@@ -218,6 +218,8 @@ int container_remove(struct container *c, struct error *err)
 	/* The usual content first, without reading the directory. */
 	if (unlinkat(c->dir_fd, CONTAINER_STATE, 0) < 0 && errno != ENOENT)
 		return fail(err, -errno, "remove %s of container %s", CONTAINER_STATE, c->id);
+	if (unlinkat(c->dir_fd, CONTAINER_STATUS, 0) < 0 && errno != ENOENT)
+		return fail(err, -errno, "remove %s of container %s", CONTAINER_STATUS, c->id);
 	if (unlinkat(c->root_fd, c->id, AT_REMOVEDIR) == 0 || errno == ENOENT)
 		return 0;
 	return tree_remove(c->root_fd, c->id, err);

@@ -3,6 +3,7 @@
  *
  *     state.json    what is known of it (the record), and the configuration it was created from
  *     start.sock    exists from creation to start: the waiting process listens on it
+ *     status        of a container that was made by `create`: for others, who know it from crun
  *
  * state.json is one JSON object in two lines, written when the container is created:
  *
@@ -29,6 +30,7 @@
 
 #define CONTAINER_STATE "state.json"
 #define CONTAINER_START_SOCKET "start.sock"
+#define CONTAINER_STATUS "status"
 #define OCI_VERSION "1.2.0"
 
 struct container {

@@ -286,11 +286,8 @@ static void run_poststart(const struct config *c, const char *id, const char *bu
 		.pid = pid,
 		.annotations = c->annotations,
 	};
-	struct error err = {0};
 
-	/* The specification: an error here is a warning, the lifecycle continues. */
-	if (hooks_run(c, HOOK_POSTSTART, &state, &err) < 0)
-		log_warn("%s", err.text);
+	hooks_run_late(c, HOOK_POSTSTART, &state);
 }
 
 /* --- creating ----------------------------------------------------------------------------------- */
@@ -345,9 +342,12 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	/* The process waits for us still; what it starts is in the group as well. */
 	if ((rc = move_net_devices(x, err)) < 0 ||
 	    (rc = resctrl_assign(&c->linux_.intel_rdt, x->container->id, x->child.pid, false,
-				 err)) < 0)
+				 err)) < 0 ||
+	    (rc = converse(x, err)) < 0)
 		return rc;
-	return converse(x, err);
+	return x->options->flags & OCI_CREATE_RUN
+		       ? 0
+		       : record_status(x->container, cg, x->options->stdio, err);
 }
 
 /* The protocol of service managers: the process is told the count and its own pid. */
@@ -450,11 +450,12 @@ int oci_start(const char *state_root, const char *id, struct error *err)
 	/* It ends without a message when the program is executed. */
 	rc = sync_receive(sock, NULL, err);
 	unlinkat(container->dir_fd, CONTAINER_START_SOCKET, 0);
-	/* Parsing is for those only that have such hooks. */
+	/* Parsing is for those only that have such hooks. They are told of a process that has started,
+	 * also of one that has ended by now. */
 	if (rc == 0 && json_object_get(container->record, "poststart") != NULL &&
 	    (rc = container_config(container, &c, err)) == 0)
 		run_poststart(c, id,
 			      json_string_value(json_object_get(container->record, "bundle")),
-			      container_pid(container));
+			      (pid_t)json_integer_value(json_object_get(container->record, "pid")));
 	return rc;
 }

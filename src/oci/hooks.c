@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "oci/container.h"
@@ -108,18 +109,37 @@ static int run_one(const struct config_hook *hook, const char *state, struct err
 	return refuse(err, -ECANCELED, "exit status %d%s%s", rc, output[0] ? ": " : "", output);
 }
 
+static int run_nth(const struct config *c, enum config_hook_kind kind, size_t i, const char *state,
+		   struct error *err)
+{
+	const struct config_hook *hook = &c->hooks[kind].items[i];
+	int rc = run_one(hook, state, err);
+
+	return rc < 0 ? fail(err, rc, "hooks.%s[%zu]: error running hook %s",
+			     config_hook_names[kind], i, hook->path)
+		      : 0;
+}
+
 int hooks_run(const struct config *c, enum config_hook_kind kind, const struct hook_state *state,
 	      struct error *err)
 {
-	const struct config_hooks *list = &c->hooks[kind];
-	own_mem char *text = list->count > 0 ? state_text(state) : NULL;
+	own_mem char *text = c->hooks[kind].count > 0 ? state_text(state) : NULL;
+	int rc = 0;
 
-	for (size_t i = 0; i < list->count; i++) {
-		int rc = run_one(&list->items[i], text, err);
+	for (size_t i = 0; rc == 0 && i < c->hooks[kind].count; i++)
+		rc = run_nth(c, kind, i, text, err);
+	return rc;
+}
 
-		if (rc < 0)
-			return fail(err, rc, "hooks.%s[%zu]: error running hook %s",
-				    config_hook_names[kind], i, list->items[i].path);
+void hooks_run_late(const struct config *c, enum config_hook_kind kind,
+		    const struct hook_state *state)
+{
+	own_mem char *text = c->hooks[kind].count > 0 ? state_text(state) : NULL;
+
+	for (size_t i = 0; i < c->hooks[kind].count; i++) {
+		struct error err = {0};
+
+		if (run_nth(c, kind, i, text, &err) < 0)
+			log_warn("%s", err.text);
 	}
-	return 0;
 }

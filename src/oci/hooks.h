@@ -22,3 +22,7 @@ struct hook_state {
  * error has the hook's path, its exit code and the end of its output. */
 int hooks_run(const struct config *c, enum config_hook_kind kind, const struct hook_state *state,
 	      struct error *err) must_check;
+/* The same for poststart and poststop hooks, whose errors the specification makes warnings: the hooks
+ * after one that fails run all the same (config.md, "POSIX-platform Hooks"; runtime.md, "Lifecycle"). */
+void hooks_run_late(const struct config *c, enum config_hook_kind kind,
+		    const struct hook_state *state);

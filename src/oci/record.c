@@ -2,9 +2,11 @@
 #include "oci/record.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -100,4 +102,36 @@ int record_runtime_hooks(const struct config *c, const char *id, const char *bun
 
 	state.status = OCI_CREATING;
 	return rc == 0 ? hooks_run(c, HOOK_CREATE_RUNTIME, &state, err) : rc;
+}
+
+/* What the descriptors are, as the kernel names it. */
+static char *descriptor_names(const int stdio[3])
+{
+	own_json json_t *names = json_array();
+
+	for (int i = 0; i < 3; i++) {
+		char name[PATH_MAX];
+		const ssize_t n = readlink(fd_path(stdio[i]).text, name, sizeof(name) - 1);
+
+		name[n > 0 ? n : 0] = '\0';
+		json_array_append_new(names, json_from_string(name));
+	}
+	return json_text(names);
+}
+
+int record_status(const struct container *container, const struct cgroup *cg, const int stdio[3],
+		  struct error *err)
+{
+	own_mem char *names = descriptor_names(stdio), *text = NULL;
+	const json_t *record = container->record;
+	own_json json_t *status = json_pack(
+		"{s:O?, s:O?, s:O?, s:O?, s:O?, s:s*, s:s}", "pid", json_object_get(record, "pid"),
+		"process-start-time", json_object_get(record, "startTime"), "bundle",
+		json_object_get(record, "bundle"), "rootfs", json_object_get(record, "rootfs"),
+		"created", json_object_get(record, "created"), "cgroup-path", cg->relative,
+		"external_descriptors", names);
+
+	text = json_text(status);
+	return file_write(container->dir_fd, CONTAINER_STATUS, text, strlen(text), 0600,
+			  FILE_WRITE_PLAIN, err);
 }

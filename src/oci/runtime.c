@@ -189,9 +189,10 @@ static void run_poststop(const struct container *c)
 	/* Parsing is for those only that have such hooks. */
 	if (json_object_get(c->record, "poststop") == NULL)
 		return;
-	if (container_config(c, &config, &err) < 0 ||
-	    hooks_run(config, HOOK_POSTSTOP, &state, &err) < 0)
+	if (container_config(c, &config, &err) < 0)
 		log_warn("%s", err.text);
+	else
+		hooks_run_late(config, HOOK_POSTSTOP, &state);
 }
 
 /* Kills the init process and waits until it is gone. */

@@ -141,12 +141,30 @@ class HookFields(RuntimeTest):
                 self.assertLess(time.monotonic() - begin, 30)
 
     def test_late_hooks_that_fail_do_no_harm(self):
-        self.config["hooks"] = {kind: [{"path": "/bin/false"}] for kind in ("poststart", "poststop")}
+        self.config["hooks"] = {kind: [
+            {"path": "/bin/false"},
+            {"path": "/bin/sh", "args": ["sh", "-c", f"cat >{self.work}/{kind}"]},
+        ] for kind in ("poststart", "poststop")}
         self.process["args"] = ["true"]
         name = self.create()
         self.runtime("start", name)
         self.wait_status(name, "stopped")
         self.ok("delete", name)
+        # The hooks after it have run as well.
+        for kind in ("poststart", "poststop"):
+            self.assertEqual(json.loads(read(f"{self.work}/{kind}"))["id"], name)
+
+    def test_poststart_hooks_are_told_of_a_process_that_has_ended(self):
+        self.config["hooks"] = {"poststart": [
+            {"path": "/bin/sh", "args": ["sh", "-c", f"cat >{self.work}/told"]}]}
+        self.process["args"] = ["true"]
+        for _ in range(10):
+            name = self.create()
+            pid = json.loads(self.ok("state", name))["pid"]
+            self.ok("start", name)
+            self.assertEqual(json.loads(read(self.work + "/told")).get("pid"), pid)
+            self.wait_status(name, "stopped")
+            self.ok("delete", name)
 
 
 class LinuxFields(RuntimeTest):

@@ -287,6 +287,20 @@ class Exec(RuntimeTest):
         self.assertIn("sleep\x0077", read(f"/proc/{pid}/cmdline"))
 
 
+class StatusFile(RuntimeTest):
+    def test_created_container_has_one_as_crun_does(self):
+        name = self.create()
+        state = json.loads(self.ok("state", name))
+        status = json.loads(read(os.path.join(self.root, name, "status")))
+        self.assertEqual((status["pid"], status["bundle"]), (state["pid"], state["bundle"]))
+        descriptors = json.loads(status["external_descriptors"])
+        self.assertEqual(len(descriptors), 3)
+        for number, what in enumerate(descriptors):
+            self.assertEqual(what, os.readlink(f"/proc/{state['pid']}/fd/{number}"))
+        self.ok("delete", name)
+        self.assertFalse(os.path.exists(os.path.join(self.root, name)))
+
+
 class Hooks(RuntimeTest):
     def hook(self, kind, script, **more):
         """Adds a hook on the host that runs a shell script with the state on its standard input."""
