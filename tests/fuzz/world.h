@@ -1,0 +1,45 @@
+/*
+ * world: all devices of a machine, without its CPUs, for the fuzzers. On the other side of the devices is a
+ * host that answers: connections of the socket device are made, and what the guest sends on them comes back.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "vmm/chip/chips.h"
+#include "vmm/chip/irqchip.h"
+#include "vmm/virtio/devices.h"
+
+enum { DEVICES_MAX = 16, VIRTIO_MAX = 8, PEERS_MAX = 16 };
+
+/* What a guest does: to a port, to the PCI host's windows, or to its memory (`kind`). */
+struct access {
+	uint8_t kind, size;
+	uint16_t address;
+	uint64_t value;
+};
+
+struct world {
+	struct board board;
+	struct irqchip_host host;
+	unsigned int count;
+	struct device *devices[DEVICES_MAX];
+	struct pci_host *pci;
+	unsigned int virtio_count;
+	struct virtio *virtio[VIRTIO_MAX];
+	pthread_t disk_thread; /* runs board.disk_loop, as a machine's does */
+	int end;               /* tells it to return */
+	int broker;            /* of the socket device */
+	unsigned int next_peer;
+	int peers[PEERS_MAX]; /* the host's ends of its connections */
+};
+
+/* Exits if the devices cannot be made. */
+void world_build(struct world *w);
+/* Without the devices: `*w` may be built anew. */
+void world_release(struct world *w);
+/* Devices and memory as after power on. */
+void world_reset(struct world *w);
+/* One access, after which the virtio devices look at their queues. */
+void world_perform(struct world *w, const struct access *a);
