@@ -76,6 +76,21 @@ static int refuse_resources(const struct workload_config *c, struct error *err)
 				   "--cgroup-parent: the workload's control groups are in the "
 				   "virtual machine"),
 			    "leave it out");
+	if (c->apparmor != NULL && !str_eq(c->apparmor, "unconfined"))
+		return hint(
+			err,
+			refuse(err, -ENOTSUP,
+			       "--security-opt apparmor=%s: profiles are in the host's kernel, not "
+			       "in the virtual machine's",
+			       c->apparmor),
+			"leave it out, or run it as a container");
+	if (c->flags & WORKLOAD_OOM_KILL_DISABLE)
+		return hint(
+			err,
+			refuse(err, -ENOTSUP,
+			       "--oom-kill-disable: the kernel of a virtual machine has control "
+			       "groups of version 2, which cannot do that"),
+			"leave it out");
 	if (c->nano_cpus > (int64_t)CPUS_MAX * NANO)
 		return refuse(err, -EINVAL, "a virtual machine has at most %d CPUs", CPUS_MAX);
 	return 0;

@@ -73,7 +73,8 @@ probe() {
 @test "what a virtual machine cannot have is refused, with a reason and what to do" {
 	local flags
 	for flags in "--pid host" "--ipc host" "--uts host" "--network host" "--device /dev/null" \
-		"--cpuset-cpus 0" "--cgroup-parent x"; do
+		"--cpuset-cpus 0" "--cgroup-parent x" "--oom-kill-disable --memory 64m" \
+		"--security-opt apparmor=some"; do
 		# shellcheck disable=SC2086 # two words
 		run berth run --rm $flags busybox true
 		[ "$status" -eq 125 ]
