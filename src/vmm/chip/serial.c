@@ -2,7 +2,8 @@
  * serial: see chips.h. A 16550A without modem (National Semiconductor PC16550D data sheet).
  *
  * Output is collected and written at a line's end, when a millisecond has passed, or when the buffer is
- * full; a slow reader of it slows the guest down, as a slow line would.
+ * full. Nobody waits for who reads it: while it cannot be written, the transmitter is busy for the guest once
+ * the buffer is full, as on a slow line, and what the guest sends nevertheless is lost.
  */
 #include "vmm/chip/chips.h"
 
@@ -10,7 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
+#include "vmm/output.h"
 
 enum {
 	PORT = 0x3f8,
@@ -44,8 +45,9 @@ enum {
 	MSR_RI = 1 << 6,
 	MSR_DCD = 1 << 7,
 	FIFO_SIZE = 16,
-	OUT_SIZE = 1024,
+	OUT_SIZE = 8192,
 	FLUSH_NS = 1000000,
+	RETRY_NS = 10000000, /* of a reader that does not take what there is */
 };
 
 struct serial {
@@ -53,7 +55,8 @@ struct serial {
 	struct board *board;
 	struct input *input;
 	struct timer flush;
-	int out_fd;
+	struct output output;
+	bool blocked; /* it has not taken all of it; the timer tries again */
 	uint8_t ier, fcr, lcr, mcr, scratch;
 	uint16_t divisor;
 	bool transmit_pending; /* the "transmitter empty" interrupt has not been read yet */
@@ -63,23 +66,24 @@ struct serial {
 	char out[OUT_SIZE];
 };
 
-static void flush(struct serial *self)
+/* Whether the transmitter is ready for what it says it takes at once. */
+static bool has_room(const struct serial *self)
 {
-	if (!self->out_count)
-		return;
-	/* A reader that has gone must not stop the guest. */
-	if (self->out_fd >= 0 && fd_write_full(self->out_fd, self->out, self->out_count) < 0)
-		self->out_fd = -1;
-	self->out_count = 0;
+	return OUT_SIZE - self->out_count >= FIFO_SIZE;
 }
 
-static void flush_timer(struct timer *timer)
+static void flush(struct serial *self)
 {
-	struct serial *self = container_of(timer, struct serial, flush);
+	bool had_room = has_room(self);
+	size_t n = output_write(&self->output, self->out, self->out_count);
 
-	device_lock(&self->device);
-	flush(self);
-	device_unlock(&self->device);
+	self->out_count -= n;
+	memmove(self->out, self->out + n, self->out_count);
+	self->blocked = self->out_count > 0;
+	if (self->blocked)
+		timer_set(&self->board->timers, &self->flush, clock_monotonic_ns() + RETRY_NS);
+	if (!had_room && has_room(self))
+		self->transmit_pending = true;
 }
 
 static uint8_t interrupt_id(const struct serial *self)
@@ -97,20 +101,30 @@ static void update_line(struct serial *self)
 		     interrupt_id(self) != IIR_NONE && (self->mcr & MCR_OUT2));
 }
 
+static void flush_timer(struct timer *timer)
+{
+	struct serial *self = container_of(timer, struct serial, flush);
+
+	device_lock(&self->device);
+	flush(self);
+	update_line(self);
+	device_unlock(&self->device);
+}
+
 static void transmit(struct serial *self, uint8_t value)
 {
 	if (self->mcr & MCR_LOOP) {
 		if (self->fifo_count < FIFO_SIZE)
 			self->fifo[self->fifo_count++] = value;
-	} else {
+	} else if (self->out_count < OUT_SIZE) {
 		if (!self->out_count)
 			timer_set(&self->board->timers, &self->flush,
 				  clock_monotonic_ns() + FLUSH_NS);
 		self->out[self->out_count++] = (char)value;
-		if (value == '\n' || self->out_count == OUT_SIZE)
+		if (!self->blocked && (value == '\n' || !has_room(self)))
 			flush(self);
 	}
-	self->transmit_pending = true;
+	self->transmit_pending = has_room(self);
 }
 
 static uint8_t receive(struct serial *self)
@@ -162,7 +176,7 @@ static uint64_t serial_read(struct device *device, unsigned int region, uint64_t
 		value = self->mcr;
 		break;
 	case REG_LSR:
-		value = LSR_EMPTY | (self->fifo_count ? LSR_DATA : 0);
+		value = (has_room(self) ? LSR_EMPTY : 0) | (self->fifo_count ? LSR_DATA : 0);
 		break;
 	case REG_MSR:
 		value = modem_status(self);
@@ -195,9 +209,9 @@ static void serial_write(struct device *device, unsigned int region, uint64_t of
 			self->divisor = (uint16_t)((self->divisor & 0xff) | value << 8);
 			break;
 		}
-		/* Switching it on raises it at once: the transmitter is always empty. */
+		/* Switching it on raises it at once, if the transmitter is empty. */
 		if ((value & IER_TRANSMIT) && !(self->ier & IER_TRANSMIT))
-			self->transmit_pending = true;
+			self->transmit_pending = has_room(self);
 		self->ier = value & 0xf;
 		break;
 	case REG_IIR_FCR:
@@ -284,8 +298,9 @@ static void serial_destroy(struct device *device)
 {
 	struct serial *self = container_of(device, struct serial, device);
 
-	flush(self);
 	timer_set(&self->board->timers, &self->flush, TIMER_NEVER);
+	output_drain(&self->output, self->out, self->out_count);
+	output_release(&self->output);
 	own_mem_release(&self);
 }
 
@@ -305,7 +320,7 @@ int serial_create(struct board *board, int out_fd, struct input *input, struct s
 
 	self->board = board;
 	self->input = input;
-	self->out_fd = out_fd;
+	output_init(&self->output, out_fd);
 	timer_init(&self->flush, flush_timer);
 	device_init(&self->device, &ops, 0);
 	*ret = self;

@@ -71,6 +71,7 @@ static const struct call calls[] = {
 	 * told; a device that a vCPU touches writes to them. */
 	{SYS_write, ALL, ANY},
 	{SYS_read, ALL, ANY},
+	{SYS_poll, VCPUS | DEV, ANY}, /* whether the reader of a serial line takes more */
 	/* A guest's timers. */
 	{SYS_timerfd_settime, ALL, ANY},
 	{SYS_clock_gettime, ALL, ANY},

@@ -1,9 +1,11 @@
 /*
- * console: the console device (Virtio 1.2, 5.3) with one terminal, and its size.
+ * console: the console device (Virtio 1.2, 5.3) with one terminal, and its size. What its reader does not take
+ * stays in the queue, and the guest waits; nobody else does.
  */
 #include <string.h>
 
-#include "base/file.h"
+#include "base/clock.h"
+#include "vmm/output.h"
 #include "vmm/virtio/devices.h"
 
 enum {
@@ -12,6 +14,7 @@ enum {
 	QUEUE_TRANSMIT = 1,
 	QUEUES = 2,
 	QUEUE_SIZE = 64,
+	RETRY_NS = 10000000, /* of a reader that does not take what there is */
 };
 
 struct __attribute__((packed)) config {
@@ -22,7 +25,9 @@ struct __attribute__((packed)) config {
 struct console {
 	struct virtio virtio;
 	struct input *input;
-	int out_fd;
+	struct output output;
+	struct timer retry;
+	uint32_t written; /* of the chain that is first in the queue */
 	struct config config;
 };
 
@@ -31,20 +36,54 @@ static struct console *console_of(struct virtio *v)
 	return container_of(v, struct console, virtio);
 }
 
+/* What is left of the chain. true: it has all been taken. */
+static bool write_out(struct console *self)
+{
+	const struct queue_chain *chain = &self->virtio.chain;
+	struct iovec parts[QUEUE_SEGMENTS_MAX];
+	unsigned int count =
+		queue_slice(chain, false, self->written, chain->out_bytes - self->written, parts);
+
+	for (unsigned int i = 0; i < count; i++) {
+		size_t n = output_write(&self->output, parts[i].iov_base, parts[i].iov_len);
+
+		self->written += (uint32_t)n;
+		if (n < parts[i].iov_len)
+			return false;
+	}
+	return true;
+}
+
 static void transmit(struct console *self)
 {
 	struct virtio *v = &self->virtio;
 
 	while (virtio_pop(v, QUEUE_TRANSMIT)) {
-		const struct queue_chain *chain = &v->chain;
-
-		/* A reader that has gone must not stop the guest. */
-		for (unsigned int i = 0; i < chain->out_count && self->out_fd >= 0; i++)
-			if (fd_write_full(self->out_fd, chain->segments[i].iov_base,
-					  chain->segments[i].iov_len) < 0)
-				self->out_fd = -1;
+		if (v->chain.out_bytes > UINT32_MAX || self->written > v->chain.out_bytes) {
+			virtio_fail(v, "a text that is longer than memory, or changed");
+			return;
+		}
+		if (!write_out(self)) {
+			queue_unpop(&v->queues[QUEUE_TRANSMIT], &v->chain);
+			timer_set(&v->board->timers, &self->retry, clock_monotonic_ns() + RETRY_NS);
+			return;
+		}
+		self->written = 0;
 		virtio_push(v, QUEUE_TRANSMIT, 0);
 	}
+}
+
+static void on_retry(struct timer *timer)
+{
+	struct console *self = container_of(timer, struct console, retry);
+	struct virtio *v = &self->virtio;
+
+	device_lock(&v->device);
+	if (virtio_is_active(v) && v->queues[QUEUE_TRANSMIT].ready) {
+		transmit(self);
+		virtio_signal(v, QUEUE_TRANSMIT);
+	}
+	device_unlock(&v->device);
 }
 
 static void console_notify(struct virtio *v, unsigned int queue)
@@ -94,10 +133,27 @@ static void console_read_config(struct virtio *v, uint32_t offset, void *ret, un
 	memcpy(ret, (const uint8_t *)&console_of(v)->config + offset, size);
 }
 
+static void console_reset(struct virtio *v)
+{
+	console_of(v)->written = 0;
+}
+
+static void console_save(struct virtio *v, struct state_writer *out)
+{
+	state_put_u32(out, console_of(v)->written);
+}
+
+static void console_load(struct virtio *v, struct state_reader *in)
+{
+	console_of(v)->written = state_get_u32(in);
+}
+
 static void console_destroy(struct virtio *v)
 {
 	struct console *self = console_of(v);
 
+	timer_set(&v->board->timers, &self->retry, TIMER_NEVER);
+	output_release(&self->output);
 	virtio_release(v);
 	own_mem_release(&self);
 }
@@ -109,6 +165,9 @@ static const struct virtio_ops ops = {
 	.config_size = sizeof(struct config),
 	.read_config = console_read_config,
 	.notify = console_notify,
+	.reset = console_reset,
+	.save = console_save,
+	.load = console_load,
 	.destroy = console_destroy,
 };
 
@@ -117,7 +176,8 @@ int virtio_console_create(struct board *board, int out_fd, struct input *input, 
 	struct console *self = mem_new(sizeof(*self));
 	int rc;
 
-	self->out_fd = out_fd;
+	output_init(&self->output, out_fd);
+	timer_init(&self->retry, on_retry);
 	self->input = input;
 	self->config = (struct config){.columns = 80, .rows = 25, .ports_max = 1};
 	rc = virtio_init(&self->virtio, &ops, board, 0, QUEUES, QUEUE_SIZE, VIRTIO_BIT(F_SIZE));
