@@ -322,10 +322,22 @@ static int move_net_devices(const struct creation *x, struct error *err)
 	return net_devices_move(&l->config->linux_, given >= 0 ? given : x->child.pidfd, err);
 }
 
+/* What the record names is what there is: processes that join go there. */
+static int make_cgroup(const struct creation *x, struct cgroup *cg, struct error *err)
+{
+	const struct config *c = x->launch->config;
+	const size_t planned = cg->dir_count;
+	int rc = cgroup_make(cg, c, geteuid() != 0, err);
+
+	if (rc < 0 || cg->dir_count == planned)
+		return rc;
+	json_object_set_new(x->container->record, "cgroup", cgroup_save(cg));
+	return container_save(x->container, c->json, err);
+}
+
 static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, struct error *err)
 {
 	const struct config *c = x->launch->config;
-	const bool rootless = geteuid() != 0;
 	int rc;
 
 	record_fill(x->container, c, x->options->bundle, cg);
@@ -333,7 +345,7 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	if (rc < 0)
 		return rc;
 	*ret_made_cgroup = true;
-	if ((rc = cgroup_make(cg, c, rootless, err)) < 0 ||
+	if ((rc = make_cgroup(x, cg, err)) < 0 ||
 	    (rc = cgroup_apply(cg, &c->linux_.resources, err)) < 0 ||
 	    (rc = cgroup_open_join(cg, err)) < 0 ||
 	    (rc = prepare(x->launch, x->container, x->options, err)) < 0 ||

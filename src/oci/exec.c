@@ -36,7 +36,7 @@
 
 static int join(struct launch *l, struct error *err)
 {
-	const bool user = l->join_flags & CLONE_NEWUSER;
+	const bool user = l->user_first || l->join_flags & CLONE_NEWUSER;
 
 	if (l->join_flags != 0 && setns(l->target_pidfd, (int)l->join_flags) < 0)
 		return fail(err, -errno, "join the container's namespaces");
@@ -127,6 +127,10 @@ static int open_target(struct launch *l, const struct container *container, stru
 		}
 		l->join_flags |= kind->clone_flag;
 	}
+	l->user_first = geteuid() != 0 && !l->sibling && l->join_flags & CLONE_NEWUSER &&
+			l->namespace_fds[NAMESPACE_PID] >= 0;
+	if (l->user_first)
+		l->join_flags &= ~(uint64_t)CLONE_NEWUSER;
 	/* The descriptors were opened by number: the process must still be the same one. */
 	if (container_pid(container) != pid)
 		return refuse(err, -ESRCH, "cannot exec in a container that is not running");

@@ -14,11 +14,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "oci/seccomp_listener.h"
@@ -119,7 +121,7 @@ static int visit(const struct launch *l, int own_fds[static NAMESPACE_KINDS], st
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
 		const struct namespace_kind *kind = &namespace_kinds[i];
 
-		if (!visits(i) || l->namespace_fds[i] < 0)
+		if (!visits(i) || l->namespace_fds[i] < 0 || l->user_first)
 			continue;
 		own_fds[i] = open_own(i);
 		if (own_fds[i] < 0)
@@ -147,20 +149,53 @@ static int return_home(const int own_fds[static NAMESPACE_KINDS], struct error *
 	return 0;
 }
 
-static long clone_process(const struct launch *l, int *ret_pidfd)
+static long clone_process(const struct launch *l, bool sibling, int *ret_pidfd)
 {
 	const int cgroup = l->cgroup ? cgroup_clone_fd(l->cgroup) : -1;
 	struct clone_args args = {
-		.flags = l->new_flags | CLONE_PIDFD | (l->sibling ? CLONE_PARENT : 0) |
+		.flags = l->new_flags | CLONE_PIDFD | (sibling ? CLONE_PARENT : 0) |
 			 (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
 		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
 		/* The kernel takes a sibling's from the caller's own. */
-		.exit_signal = l->sibling ? 0 : SIGCHLD,
+		.exit_signal = sibling ? 0 : SIGCHLD,
 		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
 	};
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
 
 	return pid < 0 ? -errno : pid;
+}
+
+/* The same by a process in between, which enters the target's user namespace, and has there the right to enter
+ * its pid namespace: we could not come back. What it creates is a child of ours. */
+static long clone_inside(const struct launch *l, int *ret_pidfd)
+{
+	int told[2], pidfd = -1;
+	long pid = -ECHILD;
+	pid_t between;
+
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return -errno;
+	between = fork();
+	if (between == 0) {
+		pid = setns(l->target_pidfd, CLONE_NEWUSER) < 0 ||
+				      setns(l->namespace_fds[NAMESPACE_PID], CLONE_NEWPID) < 0
+			      ? -errno
+			      : clone_process(l, true, &pidfd);
+		if (pid == 0)
+			return 0;
+		_exit(write(told[1], &pid, sizeof(pid)) != sizeof(pid));
+	}
+	close(told[1]);
+	if (between < 0)
+		pid = -errno;
+	else if (read(told[0], &pid, sizeof(pid)) != sizeof(pid))
+		pid = -ECHILD;
+	close(told[0]);
+	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (pid > 0)
+		*ret_pidfd = proc_open((pid_t)pid);
+	return pid;
 }
 
 int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *ret_pidfd,
@@ -177,7 +212,9 @@ int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 		own_fds[i] = -1;
 	rc = visit(l, own_fds, err);
-	pid = rc < 0 ? rc : clone_process(l, &pidfd);
+	pid = rc < 0          ? rc
+	      : l->user_first ? clone_inside(l, &pidfd)
+			      : clone_process(l, l->sibling, &pidfd);
 	if (pid == 0) {
 		fd_close(&l->parent_sock);
 		child(l);

@@ -48,6 +48,7 @@ struct launch {
 	/* Exec only. */
 	int target_pidfd;    /* whose namespaces are joined, else -1 */
 	uint64_t join_flags; /* CLONE_NEW*, joined through target_pidfd */
+	bool user_first; /* its user namespace before its pid namespace: we have no rights but there */
 
 	/* Joining and creating namespaces. */
 	uint64_t new_flags;  /* for clone3 */

@@ -108,7 +108,7 @@ static void range(char *calls_text)
 
 int main(int argc, char **argv)
 {
-	int told[2], wait[2], number, status;
+	int told[2], wait[2], number = -1, status;
 	struct pollfd fds[2] = {{.events = POLLIN}, {.events = POLLIN}};
 	pid_t pid;
 
