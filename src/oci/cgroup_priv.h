@@ -20,6 +20,20 @@ int cgroup_read(const struct cgroup *cg, const char *controller, const char *fil
 int cgroup_read_number(const struct cgroup *cg, const char *controller, const char *file,
 		       const char *key, uint64_t *ret) must_check;
 
+/* Writes a number, as cgroup_put() does. */
+int cgroup_put_number(const struct cgroup *cg, const char *controller, const char *file,
+		      int64_t value, const char *field, struct error *err) must_check;
+/* The fields of the four kinds of rates, for errors. */
+extern const char *const cgroup_throttle_fields[THROTTLE_KINDS];
+/* Writes a line for a device, "MAJOR:MINOR VALUE", with the text `key` before the value. */
+int cgroup_put_device_value(const struct cgroup *cg, const char *controller, const char *file,
+			    const struct config_device_value *v, const char *key, uint64_t value,
+			    const char *field, struct error *err) must_check;
+/* linux.resources.rdma and .unified. */
+int cgroup_apply_rdma(const struct cgroup *cg, const struct config_resources *r,
+		      struct error *err) must_check;
+int cgroup_apply_unified(const struct cgroup *cg, const struct config_resources *r,
+			 struct error *err) must_check;
 int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r,
 		    struct error *err) must_check;
 int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r,
