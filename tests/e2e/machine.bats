@@ -6,7 +6,7 @@ load helpers
 
 setup_file() {
 	cd "$BATS_FILE_TMPDIR" || return 1
-	gcc -c -m32 -o echo.o "$BATS_TEST_DIRNAME/../guest/disk/echo.S"
+	gcc -c -m32 -Wa,-I"$BATS_TEST_DIRNAME/../guest/disk" -o echo.o "$BATS_TEST_DIRNAME/../guest/disk/echo.S"
 	ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o echo.raw echo.o
 	truncate -s 1M echo.raw
 }

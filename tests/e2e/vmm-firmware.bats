@@ -5,7 +5,7 @@ BERTH=${BERTH:-berth}
 
 setup_file() {
 	cd "$BATS_FILE_TMPDIR" || return 1
-	gcc -c -m32 -o boot.o "$BATS_TEST_DIRNAME/../guest/disk/boot.S"
+	gcc -c -m32 -Wa,-I"$BATS_TEST_DIRNAME/../guest/disk" -o boot.o "$BATS_TEST_DIRNAME/../guest/disk/boot.S"
 	ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o disk.raw boot.o
 	truncate -s 1M disk.raw
 	"$BERTH" disk convert disk.raw disk.qcow2

@@ -4,12 +4,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "vmm/wake.h"
 
 enum {
 	READ_ARRAY = 0xff,
@@ -29,8 +27,8 @@ struct pflash {
 	struct device device;
 	uint64_t size;
 	uint8_t *data;
-	int fd, wake_fd;
-	struct loop_source *source;
+	int fd;
+	struct wake wake;
 	bool *changed; /* for each block */
 	bool keep;
 	enum mode mode;
@@ -72,30 +70,16 @@ static void store(struct pflash *self)
 	log_warn("the firmware's variables cannot be kept any more: %s", strerror(-rc));
 }
 
-static void on_changed(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
-		       void *data)
+static void on_changed(struct device *device)
 {
-	struct pflash *self = data;
-	uint64_t count;
-
-	(void)loop;
-	(void)source;
-	(void)events;
-	if (read(fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
-		return;
-	device_lock(&self->device);
-	store(self);
-	device_unlock(&self->device);
+	store(self_of(device));
 }
 
 /* A vCPU's thread, which we are called on, may not write files. */
 static void note_change(struct pflash *self, uint64_t offset)
 {
-	const uint64_t one = 1;
-
 	self->changed[offset / PFLASH_BLOCK] = true;
-	if (write(self->wake_fd, &one, sizeof(one)) < 0)
-		return; /* it is awake already */
+	wake_up(&self->wake);
 }
 
 /* A bit can only be cleared; an erased block has them all set. */
@@ -185,8 +169,7 @@ static void pflash_destroy(struct device *device)
 
 	if (self->fd >= 0)
 		store(self);
-	loop_remove(self->source);
-	fd_close(&self->wake_fd);
+	wake_release(&self->wake);
 	fd_close(&self->fd);
 	own_mem_release(&self->data);
 	own_mem_release(&self->changed);
@@ -223,15 +206,11 @@ int pflash_create(struct board *board, gpa_t gpa, uint64_t size, int fd, bool ke
 	self->changed = mem_new_array(size / PFLASH_BLOCK, sizeof(*self->changed));
 	self->keep = keep;
 	self->fd = -1;
-	self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	device_init(&self->device, &ops, 0);
 	n = fd_read_full_at(fd, self->data, size, 0);
 	rc = n < 0 ? (int)n : (uint64_t)n != size ? -EIO : 0;
-	if (rc == 0 && self->wake_fd < 0)
-		rc = -errno;
 	if (rc == 0)
-		rc = loop_add_io(board->loop, self->wake_fd, EPOLLIN, on_changed, self,
-				 &self->source);
+		rc = wake_init(&self->wake, board->loop, &self->device, on_changed);
 	if (rc == 0)
 		rc = bus_add(&board->mmio, gpa, size, &self->device, 0);
 	if (rc < 0) {

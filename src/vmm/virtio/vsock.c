@@ -243,33 +243,22 @@ static void vsock_notify(struct virtio *v, unsigned int queue)
 	vsock_pump(self);
 }
 
-static void on_wake(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
-		    void *data)
+static void on_wake(struct device *device)
 {
-	struct vsock *self = data;
-	uint64_t count;
+	struct vsock *self = container_of(device, struct vsock, virtio.device);
 
-	(void)loop;
-	(void)source;
-	(void)events;
-	if (read(fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
-		return;
-	device_lock(&self->virtio.device);
 	if (self->must_drop)
 		drop_all(self);
-	device_unlock(&self->virtio.device);
 }
 
 /* On a vCPU's thread, where the loop's sources must not be touched. */
 static void vsock_reset(struct virtio *v)
 {
 	struct vsock *self = vsock_of(v);
-	uint64_t one = 1;
 
 	self->must_drop = true;
 	self->transport_lost = false;
-	if (self->wake_fd >= 0 && write(self->wake_fd, &one, sizeof(one)) < 0)
-		return; /* it is awake */
+	wake_up(&self->wake);
 }
 
 /* Is the driver there to take a new connection? */
@@ -378,10 +367,9 @@ static void vsock_destroy(struct virtio *v)
 	drop_all(self);
 	loop_remove(self->listen_source);
 	loop_remove(self->broker_source);
-	loop_remove(self->wake_source);
+	wake_release(&self->wake);
 	fd_close(&self->listen_fd);
 	fd_close(&self->broker_fd);
-	fd_close(&self->wake_fd);
 	virtio_release(v);
 	own_mem_release(&self->path);
 	own_mem_release(&self);
@@ -402,12 +390,8 @@ static const struct virtio_ops ops = {
 
 static int watch(struct vsock *self, struct board *board, const struct vsock_config *config)
 {
-	int rc = 0;
+	int rc = wake_init(&self->wake, board->loop, &self->virtio.device, on_wake);
 
-	self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (self->wake_fd < 0)
-		return -errno;
-	rc = loop_add_io(board->loop, self->wake_fd, EPOLLIN, on_wake, self, &self->wake_source);
 	if (rc == 0 && config->listen_fd >= 0)
 		rc = loop_add_io(board->loop, config->listen_fd, EPOLLIN, on_listen, self,
 				 &self->listen_source);
@@ -429,7 +413,7 @@ int virtio_vsock_create(struct board *board, const struct vsock_config *config, 
 	self->path = config->path ? str_copy(config->path) : NULL;
 	self->next_port = FIRST_PORT;
 	self->ready_end = &self->ready_first;
-	self->listen_fd = self->broker_fd = self->wake_fd = -1;
+	self->listen_fd = self->broker_fd = -1;
 	rc = virtio_init(&self->virtio, &ops, board, 0, QUEUES, QUEUE_SIZE, VIRTIO_BIT(F_STREAM));
 	if (rc < 0)
 		return rc;

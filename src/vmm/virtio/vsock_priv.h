@@ -12,6 +12,7 @@
 #pragma once
 
 #include "vmm/virtio/devices.h"
+#include "vmm/wake.h"
 
 #define VSOCK_CID_HOST 2ull
 
@@ -97,8 +98,9 @@ struct vsock {
 	struct virtio virtio;
 	uint64_t cid;
 	char *path;
-	int listen_fd, broker_fd, wake_fd;
-	struct loop_source *listen_source, *broker_source, *wake_source;
+	int listen_fd, broker_fd;
+	struct wake wake;
+	struct loop_source *listen_source, *broker_source;
 	bool must_drop;      /* the driver has been reset: all connections go */
 	bool transport_lost; /* the driver has to be told that its connections are gone */
 	bool blocked;        /* packets wait in the transmit queue for room in `resets` */

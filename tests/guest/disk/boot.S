@@ -1,14 +1,7 @@
 /* A boot sector: reads the second sector by the BIOS, asks it for the memory map, says what it found on
  * the serial line, and powers the machine off by ACPI's fixed hardware. */
-	.code16
-	.section .text
-	.globl _start
-_start:
-	xor	%ax, %ax
-	mov	%ax, %ds
-	mov	%ax, %es
-	mov	%ax, %ss
-	mov	$0x7c00, %sp
+	.include "sector.inc"
+	begin
 	mov	%dl, drive
 	/* int 0x13, 0x42: the extended read, of one sector to 0x8000 */
 	mov	$packet, %si
@@ -41,24 +34,10 @@ fail:	mov	$failed, %si
 	jmp	off
 found:	mov	$good, %si
 	call	say
-off:	mov	$0x604, %dx
-	mov	$(1 << 13 | 5 << 10), %ax
-	outw	%ax, %dx
-	hlt
-	jmp	off
+off:	power_off
 
-say:	lodsb
-	test	%al, %al
-	jz	1f
-	mov	$0x3f8, %dx
-	outb	%al, %dx
-	jmp	say
-1:	ret
-
-	.align	4
-packet:	.byte	16, 0, 1, 0
-	.word	0x8000, 0
-	.quad	1
+	say_text
+	disk_packet 0x8000, 1
 drive:	.byte	0
 good:	.asciz	" ACPI found\n"
 failed:	.asciz	" failed\n"

@@ -1,15 +1,8 @@
 /* A boot sector that is a whole system: it says "ready" on the serial line, sends back what it is sent, and
  * powers the machine off when the power button is pressed, after "bye". "w" writes the first byte of the
  * second disk's first sector, if there is one, "r" resets the machine, and "d" makes it deaf to the button. */
-	.code16
-	.section .text
-	.globl _start
-_start:
-	xor	%ax, %ax
-	mov	%ax, %ds
-	mov	%ax, %es
-	mov	%ax, %ss
-	mov	$0x7c00, %sp
+	.include "sector.inc"
+	begin
 	mov	$ready, %si
 	call	say
 loop:	/* The BIOS would take what is typed for its keyboard, at every tick of its clock. */
@@ -55,23 +48,10 @@ reset:	mov	$0xfe, %al
 	jmp	reset
 off:	mov	$bye, %si
 	call	say
-	mov	$0x604, %dx
-	mov	$(1 << 13 | 5 << 10), %ax
-	outw	%ax, %dx
-	hlt
+	power_off
 
-say:	lodsb
-	test	%al, %al
-	jz	1f
-	mov	$0x3f8, %dx
-	outb	%al, %dx
-	jmp	say
-1:	ret
-
-	.align	4
-packet:	.byte	16, 0, 1, 0
-	.word	0x7c00, 0
-	.quad	0
+	say_text
+	disk_packet 0x7c00, 0
 deaf:	.byte	0
 ready:	.asciz	"ready\n"
 is_deaf: .asciz	"deaf\n"
