@@ -95,8 +95,6 @@ with_container() {
 @test "commit" { faults with_container commit -q a new:1; }
 @test "sbom" { faults 'berth pull -q "$IMAGE" >/dev/null' sbom "$IMAGE"; }
 
-nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
-
 # kills PREPARE COMMAND...
 kills() {
 	local prepare=$1 i pid start full

@@ -143,6 +143,16 @@ eventually() {
 	return 1
 }
 
+# Whether a command that was killed is gone with all of its children, and they have let go of the store: a
+# process has no command line any more some time before its files are closed, and with them its locks.
+nobody_left() {
+	local file
+	! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline || return 1
+	for file in "$TEST_DIR"/root/ingest/*.lock "$TEST_DIR"/root/layers/tmp.*; do
+		if [ -e "$file" ] && ! flock -n "$file" true; then return 1; fi
+	done
+}
+
 # Fails with a message unless the two are equal.
 expect() {
 	[ "$1" = "$2" ] && return 0

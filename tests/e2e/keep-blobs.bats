@@ -337,7 +337,6 @@ for_tar() {
 	REGISTRY_PIDS+=($!)
 	eventually test -e "$TEST_DIR/registry/port"
 	read -r PORT <"$TEST_DIR/registry/port" || true
-	nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
 	for ((i = 0; i < ${BERTH_PULL_KILLS:-6}; i++)); do
 		"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull -q "localhost:$PORT/test:1" >/dev/null 2>&1 3>&- &
 		pid=$!

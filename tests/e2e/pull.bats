@@ -66,8 +66,6 @@ pull_succeeds() {
 	expect "$(find "$TEST_DIR/root/ingest" "$TEST_DIR/state/fetch" -mindepth 1)" ""
 }
 
-nobody_left() { ! grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline; }
-
 @test "killed at random moments" {
 	local i pid start full
 	RANDOM=${BERTH_SEED:-7}
