@@ -283,13 +283,35 @@ int db_begin(struct db *db, enum db_durability durability, struct db_tx *ret, st
 	return rc;
 }
 
+void db_rollback(struct db_tx *tx)
+{
+	if (tx->db != NULL)
+		sqlite3_exec(tx->db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+	tx->db = NULL;
+}
+
+/* Takes back what a failed commit has left in the log: the next transaction is written over it, so any that
+ * writes will do. (SQLite does not write what has not been different meanwhile.) */
+static void supersede(struct db_tx *tx)
+{
+	struct db *db = tx->db;
+
+	db_rollback(tx);
+	db->in_doubt = exec(db, "BEGIN IMMEDIATE", NULL) < 0 ||
+		       exec(db, "UPDATE schema SET version = version + 1", NULL) < 0 ||
+		       exec(db, "UPDATE schema SET version = version - 1", NULL) < 0 ||
+		       exec(db, "COMMIT", NULL) < 0;
+	/* Nothing, if it was committed. */
+	sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+}
+
 int db_commit(struct db_tx *tx, struct error *err)
 {
 	int rc = exec(tx->db, "COMMIT", err);
 
 	/* A later one that succeeds takes the place of this one in the log, if it writes anything. */
 	if (rc < 0 && rc != -EBUSY)
-		tx->db->in_doubt = true;
+		supersede(tx);
 	else if (rc == 0 && sqlite3_total_changes(tx->db->sqlite) != tx->db->changes)
 		tx->db->in_doubt = false;
 	if (rc == 0)
@@ -300,13 +322,6 @@ int db_commit(struct db_tx *tx, struct error *err)
 bool db_in_doubt(const struct db *db)
 {
 	return db->in_doubt;
-}
-
-void db_rollback(struct db_tx *tx)
-{
-	if (tx->db != NULL)
-		sqlite3_exec(tx->db->sqlite, "ROLLBACK", NULL, NULL, NULL);
-	tx->db = NULL;
 }
 
 /* The number of steps that `name` has run; an error before the very first of any part. */

@@ -14,7 +14,8 @@
  *
  * Invariants
  *   D1  a transaction that is not committed rolls back, also when the process is killed. One whose commit
- *       failed may come back for who opens the file after us: its bytes were written, only not synced.
+ *       failed is written over at once; if that fails, too (db_in_doubt), it may come back for who opens
+ *       the file after us: its bytes were written, only not synced.
  *   D2  a committed transaction survives the process; with DB_DURABLE also a power cut.
  */
 #pragma once
@@ -74,7 +75,7 @@ int db_begin(struct db *db, enum db_durability durability, struct db_tx *ret,
 	     struct error *err) must_check;
 int db_commit(struct db_tx *tx, struct error *err) must_check;
 void db_rollback(struct db_tx *tx); /* nothing if it has ended */
-/* Whether a commit has failed and none has succeeded since (D1): what the database says now may not be what
+/* Whether a commit has failed and nothing could be written since (D1): what the database says now may not be what
  * it says the next time. */
 bool db_in_doubt(const struct db *db);
 

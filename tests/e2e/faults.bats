@@ -156,3 +156,17 @@ kills() {
 		FAULT=fdatasync:EIO:$when AGAIN=no faults 'berth pull -q "$IMAGE" >/dev/null' rmi "$IMAGE"
 	done
 }
+
+@test "a workload whose row could not be kept does not come back" {
+	local when
+	berth pull -q "$IMAGE" >/dev/null
+	for when in 1 1+; do
+		FAULT=fdatasync:EIO:$when inject create --name a "$IMAGE" /x
+		expect "$status" 125
+		expect_in "$stderr" "database"
+		expect "$(berth ps -aq)" ""
+		is_clean
+		berth create --name a "$IMAGE" /x >/dev/null
+		berth rm a >/dev/null
+	done
+}
