@@ -23,6 +23,7 @@
 
 enum {
 	HASH_BITS = 17,
+	IN_PAGE_BITS = 7, /* of them for the place in the page */
 	HASH_SIZE = 1 << HASH_BITS,
 	PAGES_SIZE = 1 << 12,
 	TRIM_MIN = 1 << 20, /* bytes of decoded blocks that are worth it */
@@ -104,10 +105,15 @@ struct code *cache_code(struct cache *cache)
 	return &cache->code;
 }
 
+/* Blocks of a page are near one another: who executes one will execute others. */
 static unsigned int hash_of(gpa_t gpa, uint32_t mode)
 {
-	return (unsigned int)((gpa ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull >>
-			      (64 - HASH_BITS));
+	const uint64_t page =
+		(gpa >> SOFT_PAGE_BITS ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+
+	return (unsigned int)(page >> (64 - HASH_BITS + IN_PAGE_BITS) << IN_PAGE_BITS |
+			      (gpa >> (SOFT_PAGE_BITS - IN_PAGE_BITS) &
+			       ((1u << IN_PAGE_BITS) - 1)));
 }
 
 static struct block **page_list(struct cache *cache, gpa_t gpa)
@@ -160,6 +166,7 @@ static void forget(struct soft *c)
 	code_reset(&c->cache->code);
 	c->block = NULL;
 	c->op = NULL;
+	c->link = NULL;
 }
 
 void cache_flush(struct soft *c)

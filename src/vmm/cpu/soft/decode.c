@@ -34,7 +34,12 @@ enum decoded decode_throw(struct op *op, enum soft_vector vector)
 
 static const struct op *do_end(struct soft *c, const struct op *op)
 {
-	return run_goto(c, op_rip(c, op) & rip_mask(c));
+	return run_follow(c, op, op_rip(c, op) & rip_mask(c));
+}
+
+bool decode_has_link(const struct op *op)
+{
+	return op->fn == do_end || control_has_link(op);
 }
 
 static unsigned int segment_number(ZydisRegister reg)
@@ -238,7 +243,8 @@ static struct block *finish(struct builder *b, gpa_t gpa, const struct fetch *f)
 		.gpa_next_page = f->next_page,
 		.mode = b->mode,
 		.count = (uint16_t)b->count,
-		.bytes = (uint16_t)b->bytes,
+		.bytes = (uint16_t)b->bytes & 0x7fff,
+		.key = NO_KEY,
 	};
 	memcpy(block->ops, b->ops, (b->count + 1) * sizeof(struct op));
 	return block;

@@ -14,6 +14,9 @@ enum { BLOCK_OPS_MAX = 48 };
 struct block *decode_block(struct soft *c, uint32_t mode, uint64_t linear, gpa_t gpa,
 			   void (*mark)(struct soft *c, gpa_t gpa));
 
+/* Whether its `imm` has the block that it led to last (run.h). */
+bool decode_has_link(const struct op *op);
+
 /* decode_system.c etc.: fills in what is particular to an instruction. */
 enum decoded {
 	DECODED_NO,   /* not an instruction of this group */
@@ -23,6 +26,7 @@ enum decoded {
 
 /* The groups, asked in this order. */
 enum decoded decode_control(uint32_t mode, const struct instruction *in, struct op *op);
+bool control_has_link(const struct op *op);
 enum decoded decode_data(uint32_t mode, const struct instruction *in, struct op *op);
 enum decoded decode_system(uint32_t mode, const struct instruction *in, struct op *op);
 enum decoded decode_fpu(uint32_t mode, const struct instruction *in, struct op *op);

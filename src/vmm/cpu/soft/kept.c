@@ -19,6 +19,7 @@
 enum {
 	IDENTITY_MAX = 160,
 	INDEX_BITS = 17,
+	IN_PAGE_BITS = 7, /* of them for the place in the page */
 	PAGE = 4096,
 	UNIT = 8, /* of offsets of blocks */
 };
@@ -64,10 +65,15 @@ static bool fill_identity(char identity[static IDENTITY_MAX])
 	return text != NULL;
 }
 
+/* Blocks of a page are near one another: who executes one will execute others. */
 static unsigned int hash_of(gpa_t gpa, uint32_t mode)
 {
-	return (unsigned int)((gpa ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull >>
-			      (64 - INDEX_BITS));
+	const uint64_t page =
+		(gpa >> SOFT_PAGE_BITS ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+
+	return (unsigned int)(page >> (64 - INDEX_BITS + IN_PAGE_BITS) << IN_PAGE_BITS |
+			      (gpa >> (SOFT_PAGE_BITS - IN_PAGE_BITS) &
+			       ((1u << IN_PAGE_BITS) - 1)));
 }
 
 static size_t block_size(unsigned int count, unsigned int bytes)
@@ -209,7 +215,8 @@ static struct block *copy_block(struct soft *c, const struct kept_block *from)
 		.gpa_next_page = SOFT_NO_PAGE,
 		.mode = from->mode,
 		.count = from->count,
-		.bytes = from->bytes,
+		.bytes = from->bytes & 0x7fff,
+		.key = NO_KEY,
 	};
 	for (unsigned int i = 0; i <= from->count; i++) {
 		b->ops[i] = from->ops[i];
@@ -295,6 +302,9 @@ static void add_block(struct writer *w, size_t code_from, const struct block *b)
 	for (unsigned int i = 0; i <= b->count; i++) {
 		struct op op = b->ops[i];
 
+		/* Blocks are elsewhere in each process. */
+		if (i + 1 >= b->count && decode_has_link(&op))
+			op.imm = 0;
 		op.fn = (op_fn)(uintptr_t)distance_of(w, code_from, op.fn);
 		buf_add(&w->blocks, &op, sizeof(op));
 	}

@@ -17,7 +17,7 @@ static inline uint64_t target(const struct soft *c, const struct op *op)
 
 static const struct op *do_jmp(struct soft *c, const struct op *op)
 {
-	return run_goto(c, target(c, op));
+	return run_follow(c, op, target(c, op));
 }
 
 /* Status bits as they lie in `status`. */
@@ -31,7 +31,9 @@ static const struct op *do_jmp(struct soft *c, const struct op *op)
 #define JCC(name, condition)                                                                       \
 	static const struct op *do_j##name(struct soft *c, const struct op *op)                    \
 	{                                                                                          \
-		return run_goto(c, (condition) ? target(c, op) : op_next_rip(c, op));              \
+		if (condition)                                                                     \
+			return run_follow(c, op, target(c, op));                                   \
+		return run_follow(c, op + 1, op_next_rip(c, op));                                  \
 	}
 JCC(o, S_OF(c))
 JCC(no, !S_OF(c))
@@ -64,20 +66,20 @@ static inline uint64_t checked(struct soft *c, uint64_t to)
 static const struct op *do_jmp_reg(struct soft *c, const struct op *op)
 {
 	c->op = op;
-	return run_goto(c, checked(c, reg_get(c, op->src, op->size)));
+	return run_follow(c, op, checked(c, reg_get(c, op->src, op->size)));
 }
 
 static const struct op *do_jmp_mem(struct soft *c, const struct op *op)
 {
 	c->op = op;
-	return run_goto(c, checked(c, operand_read(c, op, op->size)));
+	return run_follow(c, op, checked(c, operand_read(c, op, op->size)));
 }
 
 static const struct op *do_call(struct soft *c, const struct op *op)
 {
 	c->op = op;
 	soft_push(c, op->size, op_next_rip(c, op));
-	return run_goto(c, target(c, op));
+	return run_follow(c, op, target(c, op));
 }
 
 static const struct op *do_call_reg(struct soft *c, const struct op *op)
@@ -87,7 +89,7 @@ static const struct op *do_call_reg(struct soft *c, const struct op *op)
 	c->op = op;
 	to = checked(c, reg_get(c, op->src, op->size));
 	soft_push(c, op->size, op_next_rip(c, op));
-	return run_goto(c, to);
+	return run_follow(c, op, to);
 }
 
 static const struct op *do_call_mem(struct soft *c, const struct op *op)
@@ -98,7 +100,7 @@ static const struct op *do_call_mem(struct soft *c, const struct op *op)
 	to = checked(c, operand_read(c, op, op->size));
 	stack_check_canonical(c);
 	soft_push(c, op->size, op_next_rip(c, op));
-	return run_goto(c, to);
+	return run_follow(c, op, to);
 }
 
 static const struct op *do_ret(struct soft *c, const struct op *op)
@@ -109,6 +111,15 @@ static const struct op *do_ret(struct soft *c, const struct op *op)
 	to = checked(c, soft_peek(c, 0, op->size));
 	stack_set(c, c->regs[CPU_RSP] + op->size + op->imm);
 	return run_goto(c, to);
+}
+
+bool control_has_link(const struct op *op)
+{
+	for (size_t i = 0; i < sizeof(jcc) / sizeof(jcc[0]); i++)
+		if (op->fn == jcc[i])
+			return true;
+	return op->fn == do_jmp || op->fn == do_jmp_reg || op->fn == do_jmp_mem ||
+	       op->fn == do_call || op->fn == do_call_reg || op->fn == do_call_mem;
 }
 
 static uint64_t counter_mask(const struct op *op)

@@ -150,6 +150,28 @@ static void check_breakpoints(struct soft *c)
 	}
 }
 
+/* Now its way leads to the block, as long as translations do not change. */
+static void set_link(const struct op *from, struct block *b)
+{
+	((struct op *)(uintptr_t)from)->imm = (uint64_t)(uintptr_t)b;
+}
+
+const struct op *run_link(struct soft *c, const struct op *from, uint64_t rip)
+{
+	struct jump_entry *j = run_jump_entry(c, rip);
+
+	if (j->rip == rip && j->key == c->key &&
+	    !atomic_load_explicit(&c->requests, memory_order_relaxed)) {
+		set_link(from, j->block);
+		j->block->rip = rip;
+		j->block->key = c->key;
+		return run_block(c, rip, j->block);
+	}
+	c->rip = rip;
+	c->link = from;
+	return NULL;
+}
+
 /* Whether all address spaces have this block here. */
 static bool is_shared(const struct soft *c, const struct block *b)
 {
@@ -168,6 +190,12 @@ static void run_chain(struct soft *c, uint32_t mode)
 		struct jump_entry *j = run_jump_entry(c, c->rip);
 
 		*j = (struct jump_entry){c->rip, c->key, b};
+		b->rip = c->rip;
+		b->key = c->key;
+		/* If it was something else that led here, the branch will notice. */
+		if (c->link)
+			set_link(c->link, b);
+		c->link = NULL;
 		if (c->cpl != 3 && !is_shared(c, b))
 			c->jumps_local = true;
 	}

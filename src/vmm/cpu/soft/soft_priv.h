@@ -187,16 +187,22 @@ _Static_assert(sizeof(struct op) == 40, "five words");
 
 enum soft_prefix { PREFIX_REP = 1, PREFIX_REPNE = 2, PREFIX_LOCK = 4 };
 
+/* A branch leads from block to block: its operation (or, for a conditional one that is not taken, the one
+ * behind it, which ends every block) has the block that it led to last in `imm`. Where that begins, and under
+ * which translations it was found there, stands in front of its first operation (run.h). */
 struct block {
 	gpa_t gpa;
 	gpa_t gpa_next_page; /* of the page into which the last instruction reaches, or NO_PAGE */
-	uint32_t mode;
-	uint16_t count, bytes;
 	struct block *next_hash;
 	struct block *next_page[2]; /* the blocks of the same page: of the first, of the second */
-	bool dropped;
+	uint32_t mode;
+	uint16_t count;
+	uint16_t bytes : 15, dropped : 1;
+	uint64_t rip, key; /* as of when it was executed last; NO_KEY: never */
 	struct op ops[];
 };
+#define NO_KEY (~0ull)
+_Static_assert(sizeof(struct block) == 64, "a cache line");
 
 #define SOFT_NO_PAGE (~(gpa_t)0)
 
@@ -266,6 +272,8 @@ struct soft {
 	uint64_t instructions;
 	uint64_t rip;
 	struct block *block;
+	const struct op
+		*link; /* the branch that led out of the chain, whose `imm` is to be set; or NULL */
 
 	uint64_t flags; /* all but the status flags */
 	uint8_t cpl;
