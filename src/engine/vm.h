@@ -42,6 +42,7 @@ enum {
 	VM_MEMORY_DEFAULT = 512 << 20,
 	VM_MEMORY_MIN = 128 << 20,
 	VM_MEMORY_RESERVE = 64 << 20, /* for the guest's kernel, on top of the workload's limit */
+	VM_MEMORY_STEPS = 4,          /* sizes from a power of two to the next */
 	VM_DISK_DEFAULT_GIB = 10,
 	VM_ANSWER_MS = 30000, /* so long may a guest take for an answer */
 };
@@ -79,15 +80,26 @@ void vm_devices_take(const struct workload_config *config, json_t *spec, json_t 
 
 /* --- vm_disk.c ------------------------------------------------------------------------------------- */
 
-/* Makes the workload's disk unless it is there: an empty ext4 file system of `size` bytes. */
-int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_journal,
+/* Makes the workload's disk unless it is there: an empty ext4 file system of `size` bytes, or a copy of the
+ * template's. Returns 1 if it is that, else 0. */
+struct vm_disk_wish {
+	int64_t size_bytes;
+	bool with_journal;
+	const char *template; /* the directory of a template, or NULL */
+};
+int vm_disk_make(struct engine *engine, const char *id, const struct vm_disk_wish *wish,
 		 struct error *err) must_check;
+/* Copies a template's disk to a path below `dirfd`. */
+int vm_disk_copy_usual(const char *template, int dirfd, const char *path,
+		       struct error *err) must_check;
 /* The same at a path below `dirfd`, whatever is there. */
 int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t size,
 		 bool with_journal, struct error *err) must_check;
 /* How it is mounted if it goes with its workload. */
 #define VM_DISK_OPTIONS_REMOVED "noinit_itable,nobarrier"
-#define VM_DISK_NAME "disk.ext4" /* in the workload's directory */
+#define VM_DISK_NAME                                                                               \
+	"disk.ext4" /* in the workload's directory, and the template's: as it has it mounted */
+#define VM_DISK_DEFAULT_BYTES ((int64_t)VM_DISK_DEFAULT_GIB << 30)
 
 /* --- vm_cgroup.c ----------------------------------------------------------------------------------- */
 

@@ -45,6 +45,8 @@ enum {
 	 * on, while what was written goes to its disk. */
 	HEAR_KILL_MS = 10000,
 	KILL_MS = 45000,
+	/* The same for one of which nothing is kept: it is only that its last output may come. */
+	KILL_REMOVED_MS = 1000,
 };
 /* What the monitor sends; its value is the signal that is meant. */
 #define PASSED_SIGNAL SIGRTMIN
@@ -213,7 +215,7 @@ static void take_event(struct attendant *a, json_t *message)
 
 	/* Of answers only one matters: that the agent has heard of the end that it is to make. */
 	if (event == NULL && a->deadline != NULL && json_object_get(message, "id") != NULL)
-		loop_set_timer(a->deadline, KILL_MS);
+		loop_set_timer(a->deadline, a->is_removed ? KILL_REMOVED_MS : KILL_MS);
 	if (!str_eq(event, "exit"))
 		return;
 	if (a->is_first && oom > 0)
@@ -285,7 +287,8 @@ static void pass_on(struct attendant *a, int signal)
 	json_object_set_new(o, "all", json_boolean(kill_all));
 	if (kill_all && a->deadline == NULL) {
 		json_object_set_new(o, "id", json_integer(signal));
-		if (loop_add_timer(a->loop, HEAR_KILL_MS, kill_late, a, &a->deadline) < 0) {
+		if (loop_add_timer(a->loop, a->is_removed ? KILL_REMOVED_MS : HEAR_KILL_MS,
+				   kill_late, a, &a->deadline) < 0) {
 			json_decref(o);
 			kill_late(a->loop, NULL, a);
 			return;
@@ -555,6 +558,7 @@ int vm_attend(struct engine *engine, const char *id, json_t *plan, json_t *exec,
 				.state = engine->state,
 				.state_fd = state_fd,
 				.is_first = plan != NULL,
+				.is_removed = json_is_true(json_object_get(plan, "removed")),
 				.terminal = terminal,
 				.stdio = {stdio[0], stdio[1], stdio[2]},
 				.streams = {-1, -1, -1},

@@ -22,7 +22,8 @@ struct attendant {
 	const char *id;
 	const char *root, *state;
 	int state_fd;
-	bool is_first; /* of the machine; else an exec */
+	bool is_first;   /* of the machine; else an exec */
+	bool is_removed; /* nothing of what it writes is kept */
 	bool terminal;
 	int stdio[3];   /* of the process it stands for; a terminal: [0] is the slave */
 	int streams[3]; /* to the agent; -1: none */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -151,20 +152,32 @@ static int open_empty(struct engine *engine, int64_t size, bool with_journal, st
 	return fd < 0 ? fail(err, -errno, "open %s", name) : fd;
 }
 
-int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t size,
-		 bool with_journal, struct error *err)
+static int copy_to(int from, int dirfd, const char *path, struct error *err)
 {
 	own_mem char *unfinished = str_format("%s.new", path);
-	own_fd int empty = -1, to = -1;
-	int rc = empty = open_empty(engine, size, with_journal, err);
+	own_fd int to = openat(dirfd, unfinished, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct stat st;
+	int rc = to < 0 || fstat(from, &st) < 0 ? -errno : copy_sparse(from, to, st.st_size);
 
-	if (rc < 0)
-		return rc;
-	to = openat(dirfd, unfinished, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	rc = to < 0 ? -errno : copy_sparse(empty, to, size);
 	if (rc == 0 && renameat(dirfd, unfinished, dirfd, path) < 0)
 		rc = -errno;
 	return rc < 0 ? fail(err, rc, "make the writable layer's disk") : 0;
+}
+
+int vm_disk_copy(struct engine *engine, int dirfd, const char *path, int64_t size,
+		 bool with_journal, struct error *err)
+{
+	own_fd int empty = open_empty(engine, size, with_journal, err);
+
+	return empty < 0 ? empty : copy_to(empty, dirfd, path, err);
+}
+
+int vm_disk_copy_usual(const char *template, int dirfd, const char *path, struct error *err)
+{
+	own_mem char *from = str_format("%s/" VM_DISK_NAME, template);
+	own_fd int usual = open(from, O_RDONLY | O_CLOEXEC);
+
+	return usual < 0 ? fail(err, -errno, "open %s", from) : copy_to(usual, dirfd, path, err);
 }
 
 /* A machine that was killed may not have let go of its disk yet. Who has it longer than this is told of by
@@ -181,14 +194,20 @@ static void await_free(int dirfd, const char *path)
 	}
 }
 
-int vm_disk_make(struct engine *engine, const char *id, int64_t size, bool with_journal,
+int vm_disk_make(struct engine *engine, const char *id, const struct vm_disk_wish *wish,
 		 struct error *err)
 {
 	own_mem char *path = str_format("%s/" VM_DISK_NAME, workload_dir(id).path);
+	int rc;
 
 	if (faccessat(engine->root_fd, path, F_OK, 0) == 0) {
 		await_free(engine->root_fd, path);
 		return 0;
 	}
-	return vm_disk_copy(engine, engine->root_fd, path, size, with_journal, err);
+	if (wish->template == NULL || wish->with_journal ||
+	    wish->size_bytes != VM_DISK_DEFAULT_BYTES)
+		return vm_disk_copy(engine, engine->root_fd, path, wish->size_bytes,
+				    wish->with_journal, err);
+	rc = vm_disk_copy_usual(wish->template, engine->root_fd, path, err);
+	return rc < 0 ? rc : 1;
 }

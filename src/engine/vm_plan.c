@@ -135,6 +135,8 @@ struct work {
 	unsigned int shares; /* devices for them */
 	bool files_only;     /* nothing of the workload will run */
 	char *placeholder;
+	char *template;  /* its directory; NULL: none */
+	bool usual_disk; /* it is a copy of the template's */
 };
 
 static void work_release(struct work *w)
@@ -143,6 +145,7 @@ static void work_release(struct work *w)
 	json_decref(w->command);
 	json_decref(w->layers);
 	free(w->placeholder);
+	free(w->template);
 	if (w->image)
 		image_free(w->image);
 }
@@ -237,16 +240,19 @@ static unsigned int cpu_count(const struct workload_config *c)
 	return c->nano_cpus > 0 ? (unsigned int)((c->nano_cpus + NANO - 1) / NANO) : 1;
 }
 
-/* Machines come in few sizes, so that few templates serve all: what a workload may use of its machine
- * is limited in it. */
+/* Machines come in few sizes, so that few templates serve all: four between a power of two and the next. So
+ * a machine has nearly what was asked for, and what a workload may use of it is limited in it. A balloon
+ * would be more exact, but the guest takes longer to fill it than to start. */
 static int64_t memory_size(const struct workload_config *c)
 {
-	int64_t bytes =
+	const int64_t bytes =
 		c->memory_bytes > 0 ? c->memory_bytes + VM_MEMORY_RESERVE : VM_MEMORY_DEFAULT;
 	int64_t size = VM_MEMORY_MIN;
 
-	while (size < bytes)
+	while (size * 2 < bytes)
 		size *= 2;
+	for (int64_t step = size / VM_MEMORY_STEPS; size < bytes;)
+		size += step;
 	return size;
 }
 
@@ -266,7 +272,6 @@ static int add_machine(struct work *w, struct error *err)
 {
 	const struct workload_config *c = &w->workload->config;
 	own_kernel struct kernel *kernel = NULL;
-	own_mem char *template = NULL;
 	struct vm_shape shape = {.cpus = cpu_count(c),
 				 .memory_bytes = memory_size(c),
 				 .accel = c->accel ? c->accel : "auto"};
@@ -281,15 +286,15 @@ static int add_machine(struct work *w, struct error *err)
 	w->boots =
 		(c->flags & WORKLOAD_NO_TEMPLATE) != 0 || (c->devices_count > 0 && !w->files_only);
 	if (!w->boots)
-		rc = vm_template_get(w->engine, &shape, &template, err);
+		rc = vm_template_get(w->engine, &shape, &w->template, err);
 	if (rc < 0)
 		return rc;
 	add_argument(w, "vmm", str_copy("run"));
 	if (w->boots)
 		add_boot(w, &shape);
-	if (template) {
-		add_argument(w, "--code", str_format("%s/" VM_CODE_NAME, template));
-		add_argument(w, "--restore", take(template));
+	if (w->template) {
+		add_argument(w, "--code", str_format("%s/" VM_CODE_NAME, w->template));
+		add_argument(w, "--restore", str_copy(w->template));
 	}
 	add_argument(w, "--no-reset", NULL);
 	add_argument(w, "--vsock", str_copy("vsock,cid=3"));
@@ -305,7 +310,11 @@ static bool in_memory(const struct workload_config *c)
 static int add_disk(struct work *w, struct error *err)
 {
 	const struct workload_config *c = &w->workload->config;
-	int64_t size = c->storage_bytes > 0 ? c->storage_bytes : (int64_t)VM_DISK_DEFAULT_GIB << 30;
+	const struct vm_disk_wish wish = {
+		.size_bytes = c->storage_bytes > 0 ? c->storage_bytes : VM_DISK_DEFAULT_BYTES,
+		.with_journal = !(c->flags & WORKLOAD_AUTO_REMOVE),
+		.template = w->template,
+	};
 	int rc;
 
 	if (in_memory(c)) {
@@ -315,14 +324,15 @@ static int add_disk(struct work *w, struct error *err)
 		add_argument(w, "--disk", str_format("%s/%s", w->engine->root, path));
 		return vm_template_make_disk(w->engine->root_fd, path, err);
 	}
-	w->upper_bytes = size;
-	rc = vm_disk_make(w->engine, w->workload->id, size, !(c->flags & WORKLOAD_AUTO_REMOVE),
-			  err);
-	if (rc == 0)
-		add_argument(w, "--disk",
-			     str_format("%s/%s/" VM_DISK_NAME, w->engine->root,
-					workload_dir(w->workload->id).path));
-	return rc;
+	w->upper_bytes = wish.size_bytes;
+	rc = vm_disk_make(w->engine, w->workload->id, &wish, err);
+	if (rc < 0)
+		return rc;
+	w->usual_disk = rc > 0;
+	add_argument(w, "--disk",
+		     str_format("%s/%s/" VM_DISK_NAME, w->engine->root,
+				workload_dir(w->workload->id).path));
+	return 0;
 }
 
 /* --- the configuration ----------------------------------------------------------------------------------- */
@@ -439,6 +449,7 @@ static json_t *root_json(struct work *w)
 	json_set_string(root, "upper", in_memory(&w->workload->config) ? "memory" : "disk");
 	/* The unused parts of the disk are never touched: it stays sparse. */
 	json_set_string(root, "options", removed ? VM_DISK_OPTIONS_REMOVED : "noinit_itable");
+	json_object_set_new(root, "usual", json_boolean(w->usual_disk));
 	json_object_set_new(root, "volatile", json_boolean(removed));
 	return root;
 }
@@ -541,6 +552,9 @@ static int fill(struct work *w, const struct image_config *image, struct error *
 		const struct workload_config *c = &w->workload->config;
 
 		json_object_set_new(plan, "run", run);
+		json_object_set_new(
+			plan, "removed",
+			json_boolean(c->flags & (WORKLOAD_AUTO_REMOVE | WORKLOAD_READ_ONLY)));
 		json_object_set_new(plan, "host",
 				    vm_cgroup_plan(w->workload->id, memory_size(c), cpu_count(c),
 						   c->nano_cpus));

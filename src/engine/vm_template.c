@@ -263,7 +263,9 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 	own_mem char *dir = str_format("%s/templates/%s", engine->root, name);
 	own_mem char *file = str_format("%s/snapshot/about.json", name);
 	own_mem char *snapshot = str_format("%s/snapshot", name);
-	own_mem char *placeholder = NULL, *empty = NULL, *disk = str_format("%s/" DISK, name);
+	own_mem char *disk = str_format("%s/" DISK, name);
+	own_mem char *kept = str_format("%s/" VM_DISK_NAME, snapshot);
+	own_mem char *placeholder = NULL, *empty = NULL;
 	own_json json_t *plan = json_object(), *description = about(shape);
 	struct error why = {0};
 	int rc = vm_template_placeholder(engine, &placeholder, err);
@@ -274,14 +276,16 @@ static int build(struct engine *engine, const struct vm_shape *shape, int templa
 		rc = fail(err, -errno, "create %s", dir);
 	if (rc < 0)
 		return rc;
-	rc = vm_template_make_disk(templates, disk, err);
+	rc = vm_disk_copy(engine, templates, disk, VM_DISK_DEFAULT_BYTES, false, err);
 	if (rc < 0)
 		return rc;
 	json_object_set_new(plan, "command", make_command(shape, placeholder, empty));
 	json_object_set_new(plan, "boots", json_true());
 	rc = boot_and_save(templates, name, dir, plan, err);
+	if (rc == 0 && renameat(templates, disk, templates, kept) < 0)
+		rc = fail(err, -errno, "keep the template's disk");
 	/* What it would have found out is found out by each machine anew then. */
-	if (rc == 0 && vm_train(engine, templates, name, dir, &why) < 0)
+	if (rc == 0 && vm_train(templates, name, dir, &why) < 0)
 		log_debug("train the template: %s", why.text);
 	if (rc == 0)
 		rc = json_write_file(templates, file, description, 0600, err);

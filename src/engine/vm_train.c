@@ -144,6 +144,9 @@ int vm_train_warm(struct attendant *a, struct error *err)
 	json_set_string(request, "do", "warm");
 	json_object_set(request, "spec", spec);
 	json_object_set_new(request, "files", make_files());
+	json_object_set_new(request, "root",
+			    json_pack("{s:I,s:s}", "upperBytes", (json_int_t)VM_DISK_DEFAULT_BYTES,
+				      "options", VM_DISK_OPTIONS_REMOVED));
 	return attendant_ask(a, request, VM_ANSWER_MS, err);
 }
 
@@ -192,9 +195,10 @@ static json_t *root_json(int64_t layer_bytes)
 {
 	const json_int_t disk = (layer_bytes + DISK_STACK_ALIGN - 1) & ~(DISK_STACK_ALIGN - 1);
 
-	return json_pack("{s:[[i,I]],s:I,s:I,s:s,s:s,s:b}", "layers", 0, (json_int_t)layer_bytes,
-			 "bytes", disk, "upperBytes", (json_int_t)VM_DISK_DEFAULT_GIB << 30,
-			 "upper", "disk", "options", VM_DISK_OPTIONS_REMOVED, "volatile", 1);
+	return json_pack("{s:[[i,I]],s:I,s:I,s:s,s:s,s:b,s:b}", "layers", 0,
+			 (json_int_t)layer_bytes, "bytes", disk, "upperBytes",
+			 (json_int_t)VM_DISK_DEFAULT_BYTES, "upper", "disk", "options",
+			 VM_DISK_OPTIONS_REMOVED, "usual", 1, "volatile", 1);
 }
 
 /* As vm_plan.c makes them, the disk and the files being those of a workload. */
@@ -281,11 +285,11 @@ static void end_trial(struct attendant *a)
 	attendant_free(a);
 }
 
-int vm_train(struct engine *engine, int templates, const char *name, const char *dir,
-	     struct error *err)
+int vm_train(int templates, const char *name, const char *dir, struct error *err)
 {
 	own_mem char *layers_path = str_format("%s/layers", name);
 	own_mem char *disk = str_format("%s/" VM_DISK_NAME, name);
+	own_mem char *snapshot = str_format("%s/snapshot", dir);
 	own_mem char *socket = str_format("%s/vsock", name),
 		     *control = str_format("%s/control", name);
 	struct attendant *a;
@@ -296,8 +300,7 @@ int vm_train(struct engine *engine, int templates, const char *name, const char 
 	int rc = layers < 0 ? layers : make_layer(layers, &layer, &info, err);
 
 	if (rc == 0)
-		rc = vm_disk_copy(engine, templates, disk, (int64_t)VM_DISK_DEFAULT_GIB << 30,
-				  false, err);
+		rc = vm_disk_copy_usual(snapshot, templates, disk, err);
 	if (rc == 0)
 		rc = make_requests((int64_t)info.size_bytes, &plan, err);
 	if (rc < 0)

@@ -22,5 +22,4 @@ int vm_train_leave_out(json_t *spec, json_t *run, struct error *err) must_check;
  * by the request "prepare". */
 void vm_take_network(json_t *spec, json_t *prepare);
 /* The template that is being made is `dir`/snapshot; `name` is `dir` below the directory `templates`. */
-int vm_train(struct engine *engine, int templates, const char *name, const char *dir,
-	     struct error *err) must_check;
+int vm_train(int templates, const char *name, const char *dir, struct error *err) must_check;

@@ -45,8 +45,9 @@ struct agent {
 	const char *directory; /* of its own; the state of the runtime is in it */
 	bool is_machine;       /* it is the first process of a machine, not of a test */
 	bool prepared;
-	bool is_volatile; /* what the workload wrote is removed with it */
-	int root_fd;      /* the workload's root file system, -1: none */
+	bool has_usual_disk; /* it is mounted, read-only, in a template */
+	bool is_volatile;    /* what the workload wrote is removed with it */
+	int root_fd;         /* the workload's root file system, -1: none */
 	int next_process;
 	struct connection *connections, *dead;
 	struct process *processes;
@@ -122,8 +123,13 @@ int devices_add(const struct json_at *request, json_t *spec, struct error *err) 
 /* Opens a device that may still be on its way. */
 int device_open(const char *path, int flags, struct error *err) must_check;
 /* Puts the root file system together as the request says: {"layers":[[offset,size],...], "bytes":of
- * that disk, "upper":"disk"|"memory", "upperBytes":n, "options":of ext4, "volatile":bool}; in a test {"directory":path}. Fills agent->root_fd. */
+ * that disk, "upper":"disk"|"memory", "upperBytes":n, "options":of ext4, "usual":bool (the disk
+ * is a copy of the template's), "volatile":bool}; in a test {"directory":path}. Fills agent->root_fd. */
 int root_prepare(struct agent *agent, const struct json_at *root, struct error *err) must_check;
+/* Mounts the disk that most workloads begin with, an empty one, with the directories that stacking needs. The
+ * machines from the template find it mounted: their own copy of it, or another disk. `root` has "upperBytes" and
+ * "options". */
+int root_mount_usual(struct agent *agent, const struct json_at *root, struct error *err) must_check;
 /* Unmounts it, written to disk. What cannot be unmounted is at least written. */
 void root_release(struct agent *agent);
 

@@ -18,7 +18,7 @@
  *     {"id":1,"do":"prepare", "time":ns, "seed":hex, "hostname":..., "root":{...}, "files":[...],
  *      "limits":[[resource,soft,hard],...], "sysctls":{...}, "shares":[tags],
  *      "network":[...]}                         once; then
- *     {"id":0,"do":"warm","spec":{config.json}, "files":[...], "network":[]}
+ *     {"id":0,"do":"warm","spec":{config.json}, "files":[...], "network":[], "root":{...}}
  *                                              before a template is made of the machine
  *     {"id":2,"do":"run", "spec":{config.json}, "user":{...}, "streams":[in,out,err],
  *      "terminal":stream, "reaper":bool, "disks":[...], "allDevices":bool}   -> {"process":0}

@@ -57,8 +57,13 @@ static int do_run(struct request *r, struct error *err)
 
 static int do_warm(struct request *r, struct error *err)
 {
-	int rc = r->agent->is_machine ? network_set_up(&r->at, err) : 0;
+	struct json_at root;
+	int rc = json_object_at(&r->at, "root", JSON_OPTIONAL, &root, err);
 
+	if (rc > 0 && r->agent->is_machine)
+		rc = root_mount_usual(r->agent, &root, err);
+	if (rc >= 0 && r->agent->is_machine)
+		rc = network_set_up(&r->at, err);
 	if (rc >= 0)
 		rc = setup_files(r->agent, &r->at, err);
 	return rc < 0 ? rc : process_warm(r->agent, &r->at, err);

@@ -129,17 +129,54 @@ static int mount_layers(struct agent *agent, const struct json_at *layers, int64
 
 /* --- what is written --------------------------------------------------------------------------------- */
 
+struct upper {
+	const char *kind; /* "disk", "memory" */
+	int64_t bytes;
+	const char *options;
+	bool usual; /* the disk is as root_mount_usual has left it */
+};
+
+static int read_upper(const struct json_at *at, struct upper *ret, struct error *err)
+{
+	int rc = json_get_int(at, "upperBytes", JSON_OPTIONAL, 0, INT64_MAX, &ret->bytes, err);
+
+	if (rc >= 0)
+		rc = json_get_string(at, "upper", JSON_OPTIONAL, &ret->kind, err);
+	if (rc >= 0)
+		rc = json_get_string(at, "options", JSON_OPTIONAL, &ret->options, err);
+	if (rc >= 0)
+		rc = json_get_bool(at, "usual", JSON_OPTIONAL, &ret->usual, err);
+	return rc < 0 ? rc : 0;
+}
+
+/* The usual disk, which is mounted, is there to be written now, or it is not there any more. It has been
+ * read-only, so nothing of it is written to the disk that there is instead. */
+static int take_usual(struct agent *agent, const char *place, const struct upper *upper,
+		      struct error *err)
+{
+	if (upper->usual && !agent->has_usual_disk)
+		return refuse(err, -EINVAL, "there is no usual disk");
+	if (upper->usual && mount(NULL, place, NULL, MS_REMOUNT | MS_NOATIME, upper->options) < 0)
+		return fail(err, -errno, "make the writable layer's disk writable");
+	if (!upper->usual && agent->has_usual_disk && umount2(place, 0) < 0)
+		return fail(err, -errno, "unmount the usual disk");
+	agent->has_usual_disk = false;
+	return upper->usual ? 1 : 0;
+}
+
 /* Mounts the writable layer; its directories are made on the first start. */
-static int mount_upper(struct agent *agent, bool on_disk, int64_t bytes, const char *options,
-		       struct error *err)
+static int mount_upper(struct agent *agent, const struct upper *upper, struct error *err)
 {
 	own_mem char *place = str_format("%s/disk", agent->directory);
+	const int64_t bytes = upper->bytes;
 	own_fd int device = -1;
 	int rc = dir_make(AT_FDCWD, place, 0755, err);
 
-	if (rc < 0)
-		return rc;
-	if (!on_disk)
+	if (rc == 0)
+		rc = take_usual(agent, place, upper, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	if (!str_eq(upper->kind, "disk"))
 		return mount("tmpfs", place, "tmpfs", 0, "mode=0755,size=75%") < 0
 			       ? fail(err, -errno, "mount memory for what is written")
 			       : 0;
@@ -148,7 +185,7 @@ static int mount_upper(struct agent *agent, bool on_disk, int64_t bytes, const c
 	fd_close(&device);
 	if (rc < 0)
 		return rc;
-	if (mount(UPPER_DISK, place, "ext4", MS_NOATIME, options) < 0)
+	if (mount(UPPER_DISK, place, "ext4", MS_NOATIME, upper->options) < 0)
 		return fail(err, -errno, "mount the writable layer's disk");
 	return 0;
 }
@@ -171,39 +208,67 @@ static int stat_image_root(struct agent *agent, size_t layers, struct stat *ret,
 	return 0;
 }
 
-/* The upper directory is the root directory as the workload sees it: when it is made, it gets the owner,
+/* The upper directory is the root directory as the workload sees it: when it is new, it gets the owner,
  * mode and time that the image's has. */
-static int make_directories(struct agent *agent, size_t layers, struct error *err)
+static int set_up_upper(struct agent *agent, const char *upper, size_t layers, struct error *err)
+{
+	struct stat st = {.st_mode = 0755};
+	int rc = stat_image_root(agent, layers, &st, err);
+
+	if (rc < 0)
+		return rc;
+	if (chown(upper, st.st_uid, st.st_gid) < 0 || chmod(upper, st.st_mode & 07777) < 0 ||
+	    (layers > 0 &&
+	     utimensat(AT_FDCWD, upper, (struct timespec[]){st.st_atim, st.st_mtim}, 0) < 0))
+		return fail(err, -errno, "set up the writable layer");
+	return 0;
+}
+
+/* A volatile mount that was cut off leaves a mark that would forbid the next one. */
+static int make_work(const char *work, struct error *err)
+{
+	int rc;
+
+	if (mkdir(work, 0700) == 0)
+		return 0;
+	rc = errno == EEXIST ? tree_remove(AT_FDCWD, work, err)
+			     : fail(err, -errno, "create %s", work);
+	if (rc == 0 && mkdir(work, 0700) < 0)
+		rc = fail(err, -errno, "create %s", work);
+	return rc;
+}
+
+static int make_directories(struct agent *agent, bool usual, size_t layers, struct error *err)
 {
 	own_mem char *upper = str_format("%s/disk/upper", agent->directory);
 	own_mem char *work = str_format("%s/disk/work", agent->directory);
 	own_mem char *root = str_format("%s/root", agent->directory);
-	struct stat st = {.st_mode = 0755};
+	const bool is_new = usual || mkdir(upper, 0755) == 0;
+	int rc = is_new || errno == EEXIST ? 0 : fail(err, -errno, "create the writable layer");
 
-	if (mkdir(upper, 0755) == 0) {
-		int rc = stat_image_root(agent, layers, &st, err);
+	if (rc == 0 && is_new)
+		rc = set_up_upper(agent, upper, layers, err);
+	if (rc == 0 && !usual)
+		rc = make_work(work, err);
+	return rc < 0 ? rc : dir_make(AT_FDCWD, root, 0755, err);
+}
 
-		if (rc < 0)
-			return rc;
-		if (chown(upper, st.st_uid, st.st_gid) < 0 ||
-		    chmod(upper, st.st_mode & 07777) < 0 ||
-		    (layers > 0 && utimensat(AT_FDCWD, upper,
-					     (struct timespec[]){st.st_atim, st.st_mtim}, 0) < 0))
-			return fail(err, -errno, "set up the writable layer");
-	} else if (errno != EEXIST) {
-		return fail(err, -errno, "create the writable layer");
-	}
-	/* A volatile mount that was cut off leaves a mark that would forbid the next one. */
-	if (mkdir(work, 0700) < 0) {
-		int rc = errno == EEXIST ? tree_remove(AT_FDCWD, work, err)
-					 : fail(err, -errno, "create %s", work);
+int root_mount_usual(struct agent *agent, const struct json_at *root, struct error *err)
+{
+	own_mem char *place = str_format("%s/disk", agent->directory);
+	own_mem char *above = str_format("%s/upper", place), *work = str_format("%s/work", place);
+	struct upper upper = {.kind = "disk"};
+	int rc = read_upper(root, &upper, err);
 
-		if (rc == 0 && mkdir(work, 0700) < 0)
-			rc = fail(err, -errno, "create %s", work);
-		if (rc < 0)
-			return rc;
-	}
-	return dir_make(AT_FDCWD, root, 0755, err);
+	if (rc == 0)
+		rc = mount_upper(agent, &upper, err);
+	if (rc < 0)
+		return rc;
+	if (mkdir(above, 0755) < 0 || mkdir(work, 0700) < 0 ||
+	    mount(NULL, place, NULL, MS_REMOUNT | MS_RDONLY | MS_NOATIME, upper.options) < 0)
+		return fail(err, -errno, "set up the usual disk");
+	agent->has_usual_disk = true;
+	return 0;
 }
 
 /* --- together ---------------------------------------------------------------------------------------- */
@@ -239,10 +304,11 @@ static int use_directory(struct agent *agent, const char *path, struct error *er
 int root_prepare(struct agent *agent, const struct json_at *root, struct error *err)
 {
 	own_mem char *empty = str_format("%s/empty", agent->directory);
-	const char *directory = NULL, *upper = "disk", *options = NULL;
+	const char *directory = NULL;
+	struct upper upper = {.kind = "disk"};
 	struct json_at layers;
 	bool is_volatile = false;
-	int64_t bytes = 0, upper_bytes = 0;
+	int64_t bytes = 0;
 	size_t count = 0;
 	int rc = json_get_string(root, "directory", JSON_OPTIONAL, &directory, err);
 
@@ -253,12 +319,7 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 	if (rc >= 0)
 		rc = json_get_int(root, "bytes", JSON_OPTIONAL, 0, INT64_MAX, &bytes, err);
 	if (rc >= 0)
-		rc = json_get_int(root, "upperBytes", JSON_OPTIONAL, 0, INT64_MAX, &upper_bytes,
-				  err);
-	if (rc >= 0)
-		rc = json_get_string(root, "upper", JSON_OPTIONAL, &upper, err);
-	if (rc >= 0)
-		rc = json_get_string(root, "options", JSON_OPTIONAL, &options, err);
+		rc = read_upper(root, &upper, err);
 	if (rc >= 0)
 		rc = json_get_bool(root, "volatile", JSON_OPTIONAL, &is_volatile, err);
 	agent->is_volatile = is_volatile;
@@ -267,9 +328,9 @@ int root_prepare(struct agent *agent, const struct json_at *root, struct error *
 	if (rc >= 0)
 		rc = mount_layers(agent, &layers, bytes, &count, err);
 	if (rc >= 0)
-		rc = mount_upper(agent, !str_eq(upper, "memory"), upper_bytes, options, err);
+		rc = mount_upper(agent, &upper, err);
 	if (rc >= 0)
-		rc = make_directories(agent, count, err);
+		rc = make_directories(agent, upper.usual, count, err);
 	return rc < 0 ? rc : stack(agent, count, is_volatile, err);
 }
 
