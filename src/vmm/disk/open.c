@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -15,7 +16,7 @@
 #include "base/str.h"
 #include "vmm/disk/qcow2_priv.h"
 
-enum { CHAIN_MAX = 16 };
+enum { CHAIN_MAX = 16, LOCK_PAUSE_MS = 10, LOCK_ATTEMPTS = 100 };
 
 static const char *const format_names[] = {
 	[DISK_FORMAT_AUTO] = "auto",
@@ -219,14 +220,19 @@ static int refuse_lock(const struct link *link, struct error *err)
 		    "two machines that share a disk would destroy it");
 }
 
+/* A machine that was killed has its lock for as long as the kernel takes to end it. */
 static int lock_image(const struct link *link, struct error *err)
 {
-	bool read_only = link->flags & DISK_READ_ONLY;
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+	const bool read_only = link->flags & DISK_READ_ONLY;
 
-	if (flock(link->fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK)
-		return fail(err, -errno, "lock it");
+	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
+		if (flock(link->fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return fail(err, -errno, "lock it");
+		nanosleep(&pause, NULL);
+	}
 	return refuse_lock(link, err);
 }
 
