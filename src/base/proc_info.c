@@ -117,7 +117,8 @@ uint64_t proc_own_bytes(pid_t pid)
 
 	if (file_read(AT_FDCWD, path, ROLLUP_MAX, &text, &len, NULL) < 0)
 		return 0;
-	for (const char *at = text; (at = strstr(at, "\nPrivate_")) != NULL; at++)
+	/* What is clean is in a file, too: only while nobody else has the same page of it is it "private". */
+	for (const char *at = text; (at = strstr(at, "\nPrivate_Dirty:")) != NULL; at++)
 		kib += strtoull(at + strcspn(at, " "), NULL, 10);
 	return kib << 10;
 }

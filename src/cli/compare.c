@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -31,6 +32,7 @@ enum {
 	CALLS = 20000, /* reads of one byte, each with a write */
 	DISK_BYTES = 16 << 20,
 	PROCESSES_MAX = 64,
+	IDLE_S = 1,
 };
 
 static const char *const walls[WALLS] = {"container", "vm"};
@@ -193,19 +195,6 @@ static void measure_inside(struct compare *c, int wall)
 
 /* --- memory ------------------------------------------------------------------------------------------ */
 
-static double pss_of(pid_t pid)
-{
-	own_mem char *path = str_format("/proc/%d/smaps_rollup", (int)pid);
-	own_mem char *text = NULL;
-	const char *line;
-	size_t len;
-
-	if (file_read(AT_FDCWD, path, 64 << 10, &text, &len, NULL) < 0)
-		return 0;
-	line = strstr(text, "\nPss:");
-	return line ? strtod(line + strlen("\nPss:"), NULL) * 1024 : 0;
-}
-
 static pid_t parent_of(pid_t pid)
 {
 	struct proc_info info = {0};
@@ -218,12 +207,12 @@ static pid_t parent_of(pid_t pid)
 	return parent;
 }
 
-/* The process and all below it, but for `without` and what is below that. */
-static double pss_below(pid_t top, pid_t without)
+/* What of memory the process and all below it have alone, but for `without` and what is below that. */
+static double own_below(pid_t top, pid_t without)
 {
 	pid_t found[PROCESSES_MAX] = {top};
 	unsigned int count = 1;
-	double sum = pss_of(top);
+	double sum = (double)proc_own_bytes(top);
 	own_dir DIR *dir = opendir("/proc");
 	const struct dirent *entry;
 
@@ -239,14 +228,15 @@ static double pss_below(pid_t top, pid_t without)
 		for (unsigned int i = 0; i < count; i++)
 			if (found[i] == parent && pid != top) {
 				found[count++] = (pid_t)pid;
-				sum += pss_of((pid_t)pid);
+				sum += (double)proc_own_bytes((pid_t)pid);
 				break;
 			}
 	}
 	return sum;
 }
 
-/* What the wall costs: berth's processes, and the machine less what the workload itself has. */
+/* What the wall costs each workload: berth's processes, and the machine less what the workload itself has. Not
+ * what it shares with others or can read from a file again: a template's memory, programs, layers. */
 static int measure_memory(struct compare *c, int wall, struct error *err)
 {
 	own_workload struct workload w = {0};
@@ -259,8 +249,8 @@ static int measure_memory(struct compare *c, int wall, struct error *err)
 		return rc;
 	c->results[wall].memory_bytes =
 		w.config.isolation == WORKLOAD_VM
-			? pss_below(w.monitor_pid, 0) - (double)stats.memory_bytes
-			: pss_below(w.monitor_pid, w.pid);
+			? own_below(w.monitor_pid, 0) - (double)stats.memory_bytes
+			: own_below(w.monitor_pid, w.pid);
 	if (c->results[wall].memory_bytes < 0)
 		c->results[wall].memory_bytes = 0;
 	return 0;
@@ -280,8 +270,12 @@ static int measure_running(struct compare *c, int wall, struct error *err)
 			    "name an image that has sh, sleep and dd, such as busybox");
 	if (rc < 0)
 		return rc;
-	measure_inside(c, wall);
-	return measure_memory(c, wall, err);
+	/* An idle one: what was needed to start has been given back then. */
+	nanosleep(&(struct timespec){.tv_sec = IDLE_S}, NULL);
+	rc = measure_memory(c, wall, err);
+	if (rc == 0)
+		measure_inside(c, wall);
+	return rc;
 }
 
 /* --- telling ------------------------------------------------------------------------------------------ */
