@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/run_priv.h"
+#include "cli/vmm_devices.h"
 
 #define NO_BRIDGE "there are no networks yet; use --network host"
 #define NO_HEALTH "there are no health checks yet"
@@ -12,7 +13,7 @@
 #define NO_BLKIO "disk bandwidth cannot be limited yet"
 
 static const struct option_spec workload_options[] = {
-	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
+	{"accel", 0, OPTION_ENUM, 0, VM_ACCEL, VM_ACCEL_DEFAULT,
 	 "With --vm: what executes the machine's instructions"},
 	{"add-host", 0, OPTION_LIST, 0, "HOST:ADDRESS", "", "Add a line to /etc/hosts"},
 	{"annotation", 0, OPTION_LIST, 0, "NAME=VALUE", "",
@@ -53,7 +54,7 @@ static const struct option_spec workload_options[] = {
 	{"device-read-iops", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"device-write-bps", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"device-write-iops", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
-	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
+	{"disk", 0, OPTION_LIST, 0, VM_DISK, "",
 	 "With --vm: no image; start the system on this disk. May be repeated"},
 	{"dns", 0, OPTION_LIST, 0, "ADDRESS", "", "Use this name server"},
 	{"dns-option", 0, OPTION_LIST, 0, "OPTION", "", "Add an option to resolv.conf"},
@@ -65,7 +66,7 @@ static const struct option_spec workload_options[] = {
 	 "Set an environment variable; without a value, pass ours on"},
 	{"env-file", 0, OPTION_LIST, 0, "FILE", "", "Read environment variables from a file"},
 	{"expose", 0, OPTION_LIST, OPTION_REFUSED, "PORT", "", NO_BRIDGE},
-	{"firmware", 0, OPTION_STRING, 0, "bios|uefi|FILE", "",
+	{"firmware", 0, OPTION_STRING, 0, VM_FIRMWARE, "",
 	 "With --disk: what starts its system (default bios)"},
 	{"gpus", 0, OPTION_STRING, OPTION_REFUSED, "WHICH", "",
 	 "add the GPU's nodes with --device"},

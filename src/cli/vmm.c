@@ -25,7 +25,7 @@
 enum { FAILED = 125 };
 
 static const struct option_spec run_options[] = {
-	{"accel", 0, OPTION_ENUM, 0, "auto|kvm|soft", "auto",
+	{"accel", 0, OPTION_ENUM, 0, VM_ACCEL, VM_ACCEL_DEFAULT,
 	 "What executes the guest's instructions"},
 	{"append", 0, OPTION_STRING, 0, "STRING", "", "The kernel's command line"},
 	{"code", 0, OPTION_STRING, 0, "FILE", "",
@@ -38,9 +38,8 @@ static const struct option_spec run_options[] = {
 	{"cpus", 0, OPTION_INT, 0, "N", "1", "Number of virtual CPUs"},
 	{"debug-exit", 0, OPTION_FLAG, 0, "", "",
 	 "Add the test device at port 0xf4: exit with its value * 2 + 1"},
-	{"disk", 0, OPTION_LIST, 0, "FILE[,ro][,format=raw|qcow2]", "",
-	 "Add a disk from an image or block device"},
-	{"firmware", 0, OPTION_STRING, 0, "bios|uefi|FILE", "",
+	{"disk", 0, OPTION_LIST, 0, VM_DISK, "", "Add a disk from an image or block device"},
+	{"firmware", 0, OPTION_STRING, 0, VM_FIRMWARE, "",
 	 "Start the system on the first disk: with a BIOS, UEFI, or this BIOS"},
 	{"initrd", 0, OPTION_STRING, 0, "FILE", "", "Initial RAM disk"},
 	{"kernel", 0, OPTION_STRING, 0, "FILE|NAME", "",

@@ -5,6 +5,12 @@
 #include "cli/args.h"
 #include "vmm/machine/machine.h"
 
+/* What the options of a machine take, for `berth vmm run` and for run --vm alike. */
+#define VM_ACCEL "auto|kvm|soft"
+#define VM_ACCEL_DEFAULT "auto"
+#define VM_DISK "FILE[,ro][,format=raw|qcow2][,backing=any]"
+#define VM_FIRMWARE "bios|uefi|FILE"
+
 /* What of a port's host side has to be taken away, or to stay open. */
 struct vmm_port_end {
 	char *name, *socket_path;
