@@ -104,7 +104,8 @@ static void map_pages(struct guest *g)
 	put64(g, PD0 + (GUEST_DATA >> 21) * 8, PT_DATA | all);
 	put64(g, PD0 + (GUEST_CODE >> 21) * 8, PT_CODE | all);
 	for (uint64_t i = 0; i < GUEST_DATA_SIZE >> 12; i++)
-		put64(g, PT_DATA + i * 8, (GUEST_DATA_PHYSICAL + (i << 12)) | all);
+		put64(g, PT_DATA + i * 8,
+		      (GUEST_DATA_PHYSICAL + (i << 12)) | all | 1ull << 63 /* no code */);
 	for (uint64_t i = 0; i < GUEST_CODE_SIZE >> 12; i++)
 		put64(g, PT_CODE + i * 8, (GUEST_CODE_PHYSICAL + (i << 12)) | all);
 }

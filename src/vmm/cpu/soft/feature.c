@@ -256,3 +256,10 @@ enum feature_check feature_check(uint32_t mode, const struct instruction *in,
 			       : FEATURE_OTHER;
 	return isa->native ? FEATURE_NATIVE : FEATURE_OTHER;
 }
+
+int feature_set(unsigned int i)
+{
+	if (i >= array_size(sets))
+		return -1;
+	return (feature_host() & sets[i].needs) == sets[i].needs ? (int)sets[i].set : 0;
+}

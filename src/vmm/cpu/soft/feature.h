@@ -41,3 +41,6 @@ enum feature {
 
 /* Finds out once; cheap afterwards. */
 unsigned int feature_host(void);
+/* The `i`-th of the instruction sets that the CPU knows, as far as this host has what it needs; 0: it has not.
+ * -1: there are no more. */
+int feature_set(unsigned int i);

@@ -63,6 +63,14 @@ static inline uint64_t checked(struct soft *c, uint64_t to)
 	return to;
 }
 
+/* A call looks at its stack before that. */
+static inline uint64_t checked_call(struct soft *c, uint64_t to)
+{
+	if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to))
+		soft_probe(c, c->regs[CPU_RSP] - 8, 8, ACCESS_WRITE);
+	return checked(c, to);
+}
+
 static const struct op *do_jmp_reg(struct soft *c, const struct op *op)
 {
 	c->op = op;
@@ -87,7 +95,7 @@ static const struct op *do_call_reg(struct soft *c, const struct op *op)
 	uint64_t to;
 
 	c->op = op;
-	to = checked(c, reg_get(c, op->src, op->size));
+	to = checked_call(c, reg_get(c, op->src, op->size));
 	soft_push(c, op->size, op_next_rip(c, op));
 	return run_follow(c, op, to);
 }
@@ -97,7 +105,7 @@ static const struct op *do_call_mem(struct soft *c, const struct op *op)
 	uint64_t to;
 
 	c->op = op;
-	to = checked(c, operand_read(c, op, op->size));
+	to = checked_call(c, operand_read(c, op, op->size));
 	stack_check_canonical(c);
 	soft_push(c, op->size, op_next_rip(c, op));
 	return run_follow(c, op, to);
