@@ -255,7 +255,7 @@ static int run_create(const struct args *args, struct error *err)
 	int rc = oci_begin(args, err);
 
 	if (rc == 0)
-		rc = make(args, 0, &child, err);
+		rc = make(args, OCI_CREATE_STATUS, &child, err);
 	return oci_end(args, rc, err);
 }
 
@@ -273,7 +273,7 @@ static int run_foreground(const struct args *args, struct error *err)
 	const bool detach = args_flag(args, "detach");
 	const enum oci_create_flags front =
 		OCI_CREATE_KEEP_TERMINAL | (isatty(STDOUT_FILENO) ? 0 : OCI_CREATE_PLAIN_OUTPUT);
-	int rc = make(args, OCI_CREATE_RUN | (detach ? 0 : front), &child, err);
+	int rc = make(args, OCI_CREATE_RUN | (detach ? OCI_CREATE_STATUS : front), &child, err);
 	int code;
 
 	if (rc == 0 && detach && child.notify_fd >= 0)

@@ -3,7 +3,7 @@
  *
  *     state.json    what is known of it (the record), and the configuration it was created from
  *     start.sock    exists from creation to start: the waiting process listens on it
- *     status        of a container that was made by `create`: for others, who know it from crun
+ *     status        of one that outlives the command that made it: for others, who know it from crun
  *
  * state.json is one JSON object in two lines, written when the container is created:
  *

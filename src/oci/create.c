@@ -357,9 +357,9 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 				 err)) < 0 ||
 	    (rc = converse(x, err)) < 0)
 		return rc;
-	return x->options->flags & OCI_CREATE_RUN
-		       ? 0
-		       : record_status(x->container, cg, x->options->stdio, err);
+	return x->options->flags & OCI_CREATE_STATUS
+		       ? record_status(x->container, cg, x->options->stdio, err)
+		       : 0;
 }
 
 /* The protocol of service managers: the process is told the count and its own pid. */

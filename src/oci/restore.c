@@ -389,7 +389,9 @@ static int make(struct restore *x, struct error *err)
 	if (x->child.pidfd < 0)
 		return fail(err, x->child.pidfd, "open the restored process %d", (int)pid);
 	rc = resctrl_assign(&x->config->linux_.intel_rdt, x->container->id, pid, false, err);
-	return rc < 0 ? rc : record_pid_file(o->pid_file, pid, err);
+	if (rc < 0 || (rc = record_pid_file(o->pid_file, pid, err)) < 0)
+		return rc;
+	return record_status(x->container, x->cgroup, o->stdio, err);
 }
 
 /* What could not be removed stays named by the record for oci_delete. */

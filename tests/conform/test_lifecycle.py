@@ -288,8 +288,21 @@ class Exec(RuntimeTest):
 
 
 class StatusFile(RuntimeTest):
-    def test_created_container_has_one_as_crun_does(self):
-        name = self.create()
+    def test_container_has_one_as_crun_does(self):
+        self.process["args"] = ["sleep", "1000"]
+        for make in (self.create, self.start_detached):
+            with self.subTest(make=make.__name__):
+                self.look(make())
+
+    def start_detached(self):
+        self.write_config()
+        name = self.new_id()
+        with open(os.devnull, "r+") as nothing:
+            subprocess.run(self.command("run", "--detach", "--bundle", self.bundle, name), stdin=nothing,
+                           stdout=nothing, stderr=nothing, check=True, timeout=60)
+        return name
+
+    def look(self, name):
         state = json.loads(self.ok("state", name))
         status = json.loads(read(os.path.join(self.root, name, "status")))
         self.assertEqual((status["pid"], status["bundle"]), (state["pid"], state["bundle"]))
@@ -297,7 +310,7 @@ class StatusFile(RuntimeTest):
         self.assertEqual(len(descriptors), 3)
         for number, what in enumerate(descriptors):
             self.assertEqual(what, os.readlink(f"/proc/{state['pid']}/fd/{number}"))
-        self.ok("delete", name)
+        self.ok("delete", "--force", name)
         self.assertFalse(os.path.exists(os.path.join(self.root, name)))
 
 
