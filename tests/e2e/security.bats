@@ -247,9 +247,9 @@ c['hooks'] = {'createRuntime': [{'path': '/bin/sh', 'args': ['sh', '-c', 'cat $T
 		sleep 0.05
 	done
 	run_split timeout 20 "$BERTH" oci --root "$TEST_DIR/state" exec "$ID" true
-	expect "$status" 255
-	expect_in "$stderr" "creating"
 	echo >"$TEST_DIR/wait"
 	wait $!
+	expect "$status" 255
+	expect_in "$stderr" "creating"
 	expect_in "$(oci state "$ID")" '"created"'
 }
