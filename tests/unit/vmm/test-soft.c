@@ -268,11 +268,13 @@ static void call_twice(struct guest *g, uint64_t pte_flags, struct cpu_state *st
 		0x41, 0xff, 0xd4, 0x89, 0xc2, 0xcc};            /* call r12; mov edx, eax; int3 */
 	static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0xc3}, two[] = {0xb8, 2, 0, 0, 0, 0xc3};
 	const uint64_t entry = (GUEST_DATA_PHYSICAL + 4096) | 7 | pte_flags;
+	const uint64_t third = (GUEST_DATA_PHYSICAL + 8192) | 7;
 	struct guest_fault fault;
 
 	memcpy(g->memory + GUEST_DATA_PHYSICAL + 4096, one, sizeof(one));
 	memcpy(g->memory + GUEST_DATA_PHYSICAL + 8192, two, sizeof(two));
 	memcpy(g->memory + 0x5008, &entry, 8);
+	memcpy(g->memory + 0x5010, &third, 8);
 	guest_written(g, GUEST_DATA_PHYSICAL, 3 * 4096);
 	start(g, program, sizeof(program), state);
 	assert_true(guest_run_to_fault(g, state, &fault));
