@@ -66,8 +66,13 @@ static int db_fail(struct db *db, int code, struct error *err, const char *what)
 	default:
 		break;
 	}
-	return refuse(err, rc, "database: %s: %s", what,
-		      db && db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code));
+	refuse(err, rc, "database: %s: %s", what,
+	       db && db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code));
+	if (rc == -EROFS && db && db->sqlite)
+		hint(err, rc,
+		     "%s, or its file system, may only be read by this user: make it writable",
+		     sqlite3_db_filename(db->sqlite, "main"));
+	return rc;
 }
 
 static int exec(struct db *db, const char *sql, struct error *err)

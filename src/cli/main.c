@@ -4,6 +4,7 @@
  * Called as "berth-NAME" through a link, the program is that group of the table alone: berth-oci. The
  * names of the runtimes whose place that takes, runc and crun, call for it too.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,21 @@ static const struct command *choose_root(const char *argv0, const char **name)
 	return &berth_command;
 }
 
+/* What helps against a disk that is full or read-only, wherever it was met. */
+static void advise(struct error *err)
+{
+	const char *read_only = strstr(err->text, strerror(EROFS));
+
+	if (err->code == -ENOSPC)
+		hint(err, 0,
+		     "make room on that file system: \"berth system df\" shows what is berth's, "
+		     "\"berth system prune\" removes what nothing uses");
+	else if (err->code == -EROFS && read_only != NULL)
+		hint(err, 0,
+		     "remount that file system writable, or name directories on another one with "
+		     "--root and --state");
+}
+
 static int run_command_line(int argc, char **argv)
 {
 	own_args struct args *args = NULL;
@@ -107,6 +123,8 @@ static int run_command_line(int argc, char **argv)
 
 	if (rc >= 0)
 		return rc;
+	if (root == &berth_command)
+		advise(&err);
 	/* Without a text the failure has been reported where it was met. */
 	if (err.text[0] != '\0')
 		log_failure(&err);

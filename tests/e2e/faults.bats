@@ -170,3 +170,21 @@ kills() {
 		berth rm a >/dev/null
 	done
 }
+
+@test "a store on a read-only file system is said to be that, and what helps" {
+	berth bootstrap busybox >/dev/null
+	# The mount is this shell's own.
+	unshare -m bash -ec '
+		mount --bind "$1" "$1"
+		mount -o remount,bind,ro "$1"
+		shift
+		for words in "tag busybox other" "rmi busybox" "create busybox" "image prune -f"; do
+			echo "$words"
+			! "$@" $words || exit 1
+		done' - "$TEST_DIR" "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" >"$TEST_DIR/../said.$$" 2>&1
+	said=$(cat "$TEST_DIR/../said.$$")
+	rm "$TEST_DIR/../said.$$"
+	expect_in "$said" "$TEST_DIR/root/berth.db, or its file system, may only be read"
+	expect "$(grep -c "writable" <<<"$said")" 4
+	berth run --rm busybox true
+}
