@@ -395,7 +395,7 @@ static void what_cannot_be_taken_is_told_before_its_end(void **state)
 	expect_answer(fd, NULL);
 	memset(data, 'x', sizeof(data));
 	assert_int_equal(chunk_send(fd, data, sizeof(data)), 0);
-	expect_answer(fd, "header");
+	expect_answer(fd, "no tar archive");
 	close(fd);
 	fd = files("{\"do\":\"files\",\"verb\":\"write\",\"path\":\"2f6e6f\"}");
 	expect_answer(fd, "open the directory /no");
