@@ -108,6 +108,9 @@ PROGRAM(long_amd_configuration, 64, /* HWCR and a performance counter's selector
 PROGRAM(long_no_bounds, 64, /* BNDCU of an address, BNDMK: nothing without MPX */
 	"mov eax, 42; .byte 0xf2, 0x0f, 0x1a, 0xc0, 0xf3, 0x0f, 0x1b, 0x00; int3");
 PROGRAM(long_jump_not_canonical, 64, "mov rax, 0x800000000000; jmp rax");
+PROGRAM(long_pending_before_mask, 64, /* MASKMOVQ raises what an x87 instruction has left pending */
+	"fninit; push 0x37b; fldcw [rsp]; fld1; fldz; fdivp st(1), st; mov edi, 0x10000000\n"
+	"maskmovq mm0, mm1; int3");
 PROGRAM(long_jump_faults_itself,
 	64, /* and has not been done: the handler finds it, and its stack */
 	"mov r8, rsp; lea rbx, [rip + 2f]; mov [0x80d0], bx; shr rbx, 16\n"
@@ -163,6 +166,11 @@ struct program {
 #name, name##_begin, name##_end, mode, vector, error, 0, 0                         \
 	}
 
+#define FAULTS_PRECISELY(name, mode, vector, error)                                                \
+	{                                                                                          \
+#name, name##_begin, name##_end, mode, vector, error, 0, NEED_PRECISE              \
+	}
+
 static const struct program programs[] = {
 	RUNS(real_loop, GUEST_REAL, 5050),
 	RUNS(real_segments, GUEST_REAL, 0xbeef),
@@ -204,6 +212,7 @@ static const struct program programs[] = {
 	RUNS_WITH(long_amd_configuration, GUEST_LONG_KERNEL, 0, NEED_PRECISE | NEED_AMD),
 	RUNS_WITH(long_no_bounds, GUEST_LONG_KERNEL, 42, NEED_PRECISE),
 	FAULTS(long_jump_not_canonical, GUEST_LONG_KERNEL, 13, 0),
+	FAULTS_PRECISELY(long_pending_before_mask, GUEST_LONG_KERNEL, 16, 0),
 	RUNS_WITH(long_jump_faults_itself, GUEST_LONG_KERNEL, 0x101, NEED_PRECISE),
 	RUNS_WITH(long_pcid, GUEST_LONG_KERNEL, 0x1005, NEED_PRECISE),
 	FAULTS(long_pcid_needs_zero, GUEST_LONG_KERNEL, 13, 0),

@@ -348,8 +348,7 @@ static const struct op *do_masked_bytes(struct soft *c, const struct op *op)
 					 : (uint16_t)offset;
 	address = address_linear(c, op->segment, offset, count, ACCESS_WRITE);
 	if (op->imm) {
-		if (!c->fpu_live)
-			(void)fpu_enter(c, op);
+		raise_pending(c, op);
 		/* Any MMX instruction makes MM(i) the register ST(i) of the image. */
 		__asm__ volatile("movd %%mm0, %%eax" : : : "eax");
 		fpu_sync(c);
