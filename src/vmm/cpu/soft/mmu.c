@@ -352,10 +352,10 @@ void soft_write_system(struct soft *c, uint64_t address, unsigned int size, uint
 
 void soft_probe(struct soft *c, uint64_t address, unsigned int size, enum soft_access access)
 {
-	uint64_t end = address + size;
+	uint64_t pages = ((address & 0xfff) + size + 0xfff) >> SOFT_PAGE_BITS;
 
 	soft_check_address(c, address, size);
-	while (address < end) {
+	for (; pages > 0; pages--) { /* may go on at 0 */
 		(void)resolve(c, address, access);
 		address = (address | 0xfff) + 1;
 	}
