@@ -86,36 +86,46 @@ int fd_write_full_at(int fd, const void *data, size_t len, off_t offset)
 	return 0;
 }
 
-int fd_read_all(int fd, size_t max, char **ret_text, size_t *ret_len)
+/* `size` is what the file says of itself: 0 if that means nothing. */
+static int read_all(int fd, uint64_t size, size_t max, char **ret_text, size_t *ret_len)
 {
 	own_buf struct buf b = {0};
-	struct stat st;
 
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-		if ((uint64_t)st.st_size > max)
-			return -EFBIG;
-		buf_reserve(&b, (size_t)st.st_size + 1);
-	}
+	if (size > max)
+		return -EFBIG;
+	if (size > 0)
+		buf_reserve(&b, (size_t)size + 2);
 	for (;;) {
+		size_t room;
 		ssize_t n;
 
 		if (b.capacity - b.len < 2)
 			buf_reserve(&b, b.len + 4096);
-		n = read(fd, b.data + b.len, b.capacity - b.len - 1);
+		room = b.capacity - b.len - 1;
+		n = read(fd, b.data + b.len, room);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
-		if (n == 0)
-			break;
 		b.len += (size_t)n;
 		if (b.len > max)
 			return -EFBIG;
+		/* There was room for more than it said, and no more came. */
+		if (n == 0 || ((size_t)n < room && b.len == size))
+			break;
 	}
 	b.data[b.len] = '\0';
 	*ret_len = b.len;
 	*ret_text = buf_take(&b);
 	return 0;
+}
+
+int fd_read_all(int fd, size_t max, char **ret_text, size_t *ret_len)
+{
+	struct stat st;
+	const bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+
+	return read_all(fd, regular ? (uint64_t)st.st_size : 0, max, ret_text, ret_len);
 }
 
 int file_read(int dirfd, const char *path, size_t max, char **ret_text, size_t *ret_len,
@@ -131,7 +141,7 @@ int file_read(int dirfd, const char *path, size_t max, char **ret_text, size_t *
 	if (!S_ISREG(st.st_mode))
 		return refuse(err, S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL,
 			      "%s is not a regular file", path);
-	rc = fd_read_all(fd, max, ret_text, ret_len);
+	rc = read_all(fd, (uint64_t)st.st_size, max, ret_text, ret_len);
 	if (rc == -EFBIG)
 		return refuse(err, rc, "%s is larger than %zu bytes", path, max);
 	if (rc < 0)

@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -56,30 +55,32 @@ int proc_wait(int pidfd, int *ret_status)
 /* Reads the state letter and field 22 from /proc/PID/stat. */
 static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
 {
-	char path[32], text[1024];
+	enum { STATE = 3, START_TIME = 22 };
+	char path[32], text[1024], *p, *end;
 	own_fd int fd = -1;
-	unsigned long long ticks;
-	const char *p;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	n = fd_read_full(fd, text, sizeof(text) - 1);
+	/* The kernel gives all of it at once. */
+	n = read(fd, text, sizeof(text) - 1);
 	if (n < 0)
-		return (int)n;
+		return -errno;
 	text[n] = '\0';
 	/* The name in parentheses may contain anything: the last ")" ends it. */
 	p = strrchr(text, ')');
-	if (p == NULL ||
-	    sscanf(p + 1,
-		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-		   "%*d %*d %llu",
-		   ret_state, &ticks) != 2)
+	if (p == NULL || p[1] != ' ' || p[2] == '\0')
 		return -EINVAL;
-	*ret_ticks = ticks;
-	return 0;
+	p += 2;
+	*ret_state = *p;
+	for (int field = STATE; p != NULL && field < START_TIME; field++)
+		p = strchr(p + 1, ' ');
+	if (p == NULL)
+		return -EINVAL;
+	*ret_ticks = strtoull(p, &end, 10);
+	return end == p ? -EINVAL : 0;
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret_ticks)

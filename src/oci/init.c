@@ -329,7 +329,9 @@ static int set_up(struct launch *l, struct error *err)
 		return rc;
 	if (setsid() < 0)
 		return fail(err, -errno, "create a session");
-	l->host_pid = read_host_pid();
+	if (has_hooks(l->config, HOOK_CREATE_CONTAINER) ||
+	    has_hooks(l->config, HOOK_START_CONTAINER) || l->listener_sock >= 0)
+		l->host_pid = read_host_pid();
 	if ((rc = set_up_namespaces(l, err)) < 0 ||
 	    (rc = process_set_scheduling(l->config, l->process, err)) < 0 ||
 	    (rc = process_open_labels(l->process, &l->labels, err)) < 0 ||
