@@ -49,12 +49,30 @@ int beneath_open_plain(int root_fd, const char *path, int flags)
 	return open_how(root_fd, path, &how);
 }
 
+/* The common case: only the last component is missing. */
+static int make_last(int root_fd, const char *path, mode_t mode)
+{
+	const char *name;
+	own_fd int parent = beneath_parent(root_fd, path, false, 0, &name);
+	int fd;
+
+	if (parent < 0)
+		return parent;
+	if (mkdirat(parent, name, mode) < 0)
+		return -errno;
+	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int beneath_make_dir(int root_fd, const char *path, mode_t mode)
 {
 	own_mem char *partial = str_copy(path);
 	own_fd int fd = beneath_open(root_fd, path, O_PATH | O_DIRECTORY, 0);
 
 	if (fd != -ENOENT)
+		return take(fd);
+	fd = make_last(root_fd, path, mode);
+	if (fd >= 0)
 		return take(fd);
 	fd = beneath_open(root_fd, ".", O_PATH | O_DIRECTORY, 0);
 	for (char *p = partial; fd >= 0 && *p != '\0';) {

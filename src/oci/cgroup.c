@@ -18,6 +18,8 @@
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_systemd.h"
 
+#define ROOT "/sys/fs/cgroup"
+
 enum { PROC_TEXT_MAX = 16 << 20 };
 
 bool cgroup_has_word(const char *controllers, const char *name)
@@ -51,13 +53,26 @@ const char *cgroup_path(const struct cgroup *cg, const char *controller)
 	return NULL;
 }
 
+int cgroup_at(const struct cgroup_dir *dir, const char **ret_path)
+{
+	const char *below = dir->path + strlen(dir->mount);
+
+	*ret_path = dir->mount_fd < 0 ? dir->path : below + strspn(below, "/");
+	return dir->mount_fd < 0 ? AT_FDCWD : dir->mount_fd;
+}
+
+static void clear_dir(struct cgroup_dir *dir)
+{
+	free(dir->controllers);
+	free(dir->mount);
+	free(dir->path);
+	fd_close(&dir->mount_fd);
+}
+
 static void clear_dirs(struct cgroup *cg)
 {
-	for (size_t i = 0; i < cg->dir_count; i++) {
-		free(cg->dirs[i].controllers);
-		free(cg->dirs[i].mount);
-		free(cg->dirs[i].path);
-	}
+	for (size_t i = 0; i < cg->dir_count; i++)
+		clear_dir(&cg->dirs[i]);
 	cg->dir_count = 0;
 }
 
@@ -82,6 +97,7 @@ static struct cgroup_dir *add_dir(struct cgroup *cg, char *controllers, char *mo
 		.controllers = controllers,
 		.mount = mount,
 		.path = path,
+		.mount_fd = -1,
 		.join_fd = -1,
 	};
 	return dir;
@@ -177,23 +193,24 @@ static void plan_line(struct cgroup *cg, char *line, const char *proc_cgroup)
 
 /* True if the directory is the root of a whole hierarchy of that kind: the first inode that such a file
  * system has. Within a container a mount may show a part only. */
-static bool is_hierarchy(const char *dir, long magic)
+static bool is_hierarchy(int fd, long magic)
 {
 	enum { ROOT_INODE = 1 };
 	struct statfs fs;
 	struct stat st;
 
-	return statfs(dir, &fs) == 0 && fs.f_type == magic && stat(dir, &st) == 0 &&
+	return fstatfs(fd, &fs) == 0 && fs.f_type == magic && fstat(fd, &st) == 0 &&
 	       st.st_ino == ROOT_INODE;
 }
 
 /* The hierarchy of one line of /proc/self/cgroup, "4:memory:/own/path", if it is mounted where every
- * distribution mounts it. */
-static bool plan_usual(struct cgroup *cg, const char *line, const char *end)
+ * distribution mounts it: below ROOT, which root_fd is. */
+static bool plan_usual(struct cgroup *cg, int root_fd, const char *line, const char *end)
 {
 	const char *first = strchr(line, ':');
 	const char *second = first ? strchr(first + 1, ':') : NULL;
 	own_mem char *controllers = NULL, *own = NULL, *mount = NULL, *path = NULL;
+	own_fd int fd = -1;
 	const char *name;
 
 	if (second == NULL || second > end || cg->dir_count == CGROUP_DIRS_MAX)
@@ -201,40 +218,40 @@ static bool plan_usual(struct cgroup *cg, const char *line, const char *end)
 	controllers = str_copy_n(first + 1, (size_t)(second - first - 1));
 	own = str_copy_n(second + 1, (size_t)(end - second - 1));
 	name = str_after(controllers, "name=");
-	mount = str_format("/sys/fs/cgroup/%s", name             ? name
-						: controllers[0] ? controllers
-								 : "unified");
+	name = name ? name : controllers[0] ? controllers : "unified";
+	fd = openat(root_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	/* The unified hierarchy has a line whether it is mounted or not. */
-	if (controllers[0] == '\0' && access(mount, F_OK) < 0)
+	if (fd < 0 && controllers[0] == '\0')
 		return true;
-	if (!is_hierarchy(mount, controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
+	if (fd < 0 || !is_hierarchy(fd, controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
 		return false;
+	mount = str_format(ROOT "/%s", name);
 	path = place(cg, mount, "/", own);
-	add_dir(cg, take(controllers), take(mount), take(path));
+	add_dir(cg, take(controllers), take(mount), take(path))->mount_fd = take(fd);
 	return true;
 }
 
 /* Without the table of mounts, which is long on a host with many containers. */
-static bool plan_all_usual(struct cgroup *cg, const char *proc_cgroup)
+static bool plan_all_usual(struct cgroup *cg, int root_fd, const char *proc_cgroup)
 {
 	for (const char *line = proc_cgroup; *line != '\0';) {
 		const char *end = strchrnul(line, '\n');
 
-		if (!plan_usual(cg, line, end))
+		if (!plan_usual(cg, root_fd, line, end))
 			return false;
 		line = *end ? end + 1 : end;
 	}
 	return true;
 }
 
-static int plan_v1(struct cgroup *cg, const char *proc_cgroup, struct error *err)
+static int plan_v1(struct cgroup *cg, int root_fd, const char *proc_cgroup, struct error *err)
 {
 	own_mem char *text = NULL;
 	size_t len;
 	char *save = NULL;
 	int rc;
 
-	if (plan_all_usual(cg, proc_cgroup))
+	if (plan_all_usual(cg, root_fd, proc_cgroup))
 		return 0;
 	clear_dirs(cg);
 	rc = file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_TEXT_MAX, &text, &len, err);
@@ -254,8 +271,7 @@ static void plan_v2(struct cgroup *cg, const char *proc_cgroup)
 	 * becomes its neighbour. */
 	if (cg->relative[0] != '/' && (slash = strrchr(own, '/')) != NULL)
 		slash[slash == own] = '\0';
-	add_dir(cg, str_copy(""), str_copy("/sys/fs/cgroup"),
-		place(cg, "/sys/fs/cgroup", "/", own));
+	add_dir(cg, str_copy(""), str_copy(ROOT), place(cg, ROOT, "/", own));
 }
 
 /* "a/../b" must not lead out of the hierarchy. */
@@ -275,6 +291,7 @@ int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const
 {
 	own_cgroup struct cgroup *cg = mem_new(sizeof(*cg));
 	own_mem char *proc_cgroup = NULL;
+	own_fd int root_fd = -1;
 	struct statfs fs;
 	size_t len;
 	int rc;
@@ -296,11 +313,12 @@ int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const
 	rc = file_read(AT_FDCWD, "/proc/self/cgroup", PROC_TEXT_MAX, &proc_cgroup, &len, err);
 	if (rc < 0)
 		return rc;
-	if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
+	root_fd = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root_fd >= 0 && fstatfs(root_fd, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
 		cg->v2 = true;
 		plan_v2(cg, proc_cgroup);
 	} else {
-		rc = plan_v1(cg, proc_cgroup, err);
+		rc = plan_v1(cg, root_fd, proc_cgroup, err);
 		if (rc < 0)
 			return rc;
 		/* Only a unified hierarchy somewhere else: it has the controllers. */
@@ -359,19 +377,25 @@ int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err)
 
 int cgroup_check_free(struct cgroup *cg, struct error *err)
 {
+	bool fresh = true;
+
 	if (cg->dir_count > 0 && cg->relative[strspn(cg->relative, "/")] == '\0')
 		return refuse(err, -EINVAL,
 			      "linux.cgroupsPath: \"%s\" is the root, not a container's",
 			      cg->relative);
 	for (size_t i = 0; i < cg->dir_count; i++) {
-		own_mem char *procs = str_format("%s/cgroup.procs", cg->dirs[i].path);
+		const char *path;
+		const int at = cgroup_at(&cg->dirs[i], &path);
+		own_mem char *procs = str_format("%s/cgroup.procs", path);
 		own_mem char *text = NULL;
 		size_t len = 0;
+		int rc = file_read(at, procs, PROC_TEXT_MAX, &text, &len, NULL);
 
-		if (file_read(AT_FDCWD, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
+		fresh = fresh && rc == -ENOENT;
+		if (rc == 0 && len > 0)
 			cg->shared = true;
 	}
-	if (cgroup_is_frozen(cg))
+	if (!fresh && cgroup_is_frozen(cg))
 		return refuse(err, -EBUSY,
 			      "linux.cgroupsPath: container's cgroup unexpectedly frozen");
 	if (cg->shared)
@@ -386,7 +410,7 @@ int cgroup_check_free(struct cgroup *cg, struct error *err)
 
 /* A new v1 cpuset is empty and takes no process: what the parent has is copied. One that was there
  * (not `fresh`) may have its own. 1: the parent has nothing either. */
-static int inherit_cpuset(const char *dir, bool fresh)
+static int inherit_cpuset(int at, const char *dir, bool fresh)
 {
 	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
 
@@ -395,18 +419,18 @@ static int inherit_cpuset(const char *dir, bool fresh)
 		own_mem char *above = str_format("%s/../%s", dir, files[i]);
 		own_mem char *text = NULL;
 		size_t len;
-		int rc = fresh ? 0 : file_read(AT_FDCWD, own, 65536, &text, &len, NULL);
+		int rc = fresh ? 0 : file_read(at, own, 65536, &text, &len, NULL);
 
 		if (rc < 0)
 			return rc;
 		if (!fresh && len > 1)
 			continue;
 		free(take(text));
-		rc = file_read(AT_FDCWD, above, 65536, &text, &len, NULL);
+		rc = file_read(at, above, 65536, &text, &len, NULL);
 		if (rc == 0 && len <= 1)
 			return 1;
 		if (rc == 0)
-			rc = file_put(AT_FDCWD, own, text);
+			rc = file_put(at, own, text);
 		if (rc < 0)
 			return rc;
 	}
@@ -443,10 +467,12 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 	const bool cpuset = cgroup_has_word(dir->controllers, "cpuset");
 	own_mem char *partial = str_copy(dir->path);
 	size_t from = strlen(dir->mount);
+	const char *path;
+	const int at = cgroup_at(dir, &path);
 
 	/* The common case: only the last component is missing. */
-	if (!cg->v2 && mkdir(dir->path, 0755) == 0) {
-		int rc = cpuset ? inherit_cpuset(dir->path, true) : 0;
+	if (!cg->v2 && mkdirat(at, path, 0755) == 0) {
+		int rc = cpuset ? inherit_cpuset(at, path, true) : 0;
 
 		if (rc <= 0)
 			return rc;
@@ -464,7 +490,7 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 		if (mkdir(partial, 0755) < 0 && errno != EEXIST)
 			rc = -errno;
 		else if (cpuset)
-			rc = inherit_cpuset(partial, false);
+			rc = inherit_cpuset(AT_FDCWD, partial, false);
 		if (rc < 0)
 			return rc;
 		if (cg->v2 && c != '\0')
@@ -477,9 +503,7 @@ static int make_one(const struct cgroup *cg, const struct cgroup_dir *dir)
 
 static void drop_dir(struct cgroup *cg, size_t i)
 {
-	free(cg->dirs[i].controllers);
-	free(cg->dirs[i].mount);
-	free(cg->dirs[i].path);
+	clear_dir(&cg->dirs[i]);
 	memmove(&cg->dirs[i], &cg->dirs[i + 1], (--cg->dir_count - i) * sizeof(cg->dirs[0]));
 }
 
@@ -511,12 +535,14 @@ int cgroup_open_join(struct cgroup *cg, struct error *err)
 {
 	for (size_t i = 0; i < cg->dir_count; i++) {
 		struct cgroup_dir *dir = &cg->dirs[i];
-		own_mem char *tasks = str_format("%s/tasks", dir->path);
+		const char *path;
+		const int at = cgroup_at(dir, &path);
+		own_mem char *tasks = str_format("%s/tasks", path);
 
 		if (dir->controllers[0] == '\0')
-			dir->join_fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			dir->join_fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		else
-			dir->join_fd = open(tasks, O_WRONLY | O_CLOEXEC);
+			dir->join_fd = openat(at, tasks, O_WRONLY | O_CLOEXEC);
 		if (dir->join_fd < 0)
 			return fail(err, -errno, "open cgroup %s", dir->path);
 	}

@@ -34,6 +34,7 @@ struct cgroup_dir {
 	char *controllers; /* "memory", "cpu,cpuacct", "name=systemd"; "" for the unified hierarchy */
 	char *mount;       /* where the hierarchy is mounted */
 	char *path;        /* the container's directory, absolute */
+	int mount_fd;      /* O_PATH of `mount` if it is at hand, else -1 */
 	int join_fd;       /* tasks (v1) or the directory (v2) while a child is to join, else -1 */
 };
 

@@ -9,6 +9,9 @@ bool cgroup_has_word(const char *controllers, const char *name);
 /* The unified directory, or NULL. */
 const struct cgroup_dir *cgroup_unified(const struct cgroup *cg);
 
+/* The shortest way to the container's directory: a descriptor (or AT_FDCWD), and the path from there. */
+int cgroup_at(const struct cgroup_dir *dir, const char **ret_path);
+
 /* Writes `text` to the file of the directory with `controller`; the error names `field`. */
 int cgroup_put(const struct cgroup *cg, const char *controller, const char *file, const char *text,
 	       const char *field, struct error *err) must_check;

@@ -24,6 +24,7 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "oci/seccomp_listener.h"
+#include "oci/self_map.h"
 #include "oci/sync.h"
 #include "oci/terminal.h"
 
@@ -295,6 +296,7 @@ static int drop_descriptors(const struct launch *l, bool settled, struct error *
 			keep[n++] = l->stdio[i];
 		keep[n++] = l->target_pidfd;
 		keep[n++] = l->rootfs.given_fd;
+		keep[n++] = l->target_pidfd < 0 ? self_mount_fd() : -1;
 		for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 			keep[n++] = l->namespace_fds[i];
 		for (size_t i = 0; l->cgroup != NULL && i < l->cgroup->dir_count; i++)

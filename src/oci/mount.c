@@ -150,7 +150,12 @@ int mount_attach(int mount_fd, int target_fd)
 		       : 0;
 }
 
-static int set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
+int mount_attach_at(int mount_fd, int dir_fd, const char *name)
+{
+	return move_mount(mount_fd, "", dir_fd, name, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static struct mount_attr attributes(uint64_t set, uint64_t clear)
 {
 	struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
 
@@ -158,6 +163,13 @@ static int set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
 	if (set & MOUNT_ATTR__ATIME)
 		attr.attr_clr |= MOUNT_ATTR__ATIME;
 	attr.attr_clr &= ~(set & ~(uint64_t)MOUNT_ATTR__ATIME);
+	return attr;
+}
+
+static int set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear)
+{
+	struct mount_attr attr = attributes(set, clear);
+
 	if (attr.attr_set == 0 && attr.attr_clr == 0)
 		return 0;
 	if (mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
@@ -284,22 +296,63 @@ static int set_idmap(int fd, const struct mount_bind *b, struct error *err)
 	return 0;
 }
 
-int mount_detach(const struct mount_bind *b, struct error *err)
+/* A detached copy. */
+static int copy_tree(const struct mount_bind *b)
 {
-	own_fd int fd = open_tree(b->source_path ? AT_FDCWD : b->source_fd,
-				  b->source_path ? b->source_path : "",
-				  AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-					  (b->recursive ? AT_RECURSIVE : 0));
+	int fd = open_tree(b->source_fd, b->source_path ? b->source_path : "",
+			   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+				   (b->recursive ? AT_RECURSIVE : 0));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* The copy and its attributes at once, where the kernel has a call for that, and where one set of them is
+ * for all that is copied. -ENOSYS: step by step. */
+static int copy_with_attributes(const struct mount_bind *b)
+{
+	static bool missing;
+	struct mount_attr attr =
+		attributes(b->attr_set | b->attr_set_rec, b->attr_clear | b->attr_clear_rec);
+	long fd;
+
+	if (missing || (attr.attr_set == 0 && attr.attr_clr == 0) ||
+	    (b->recursive && (b->attr_set != 0 || b->attr_clear != 0)) ||
+	    ((b->attr_set_rec | b->attr_clear_rec) != 0 && (b->attr_set | b->attr_clear) != 0))
+		return -ENOSYS;
+	fd = syscall(SYS_open_tree_attr, b->source_fd, b->source_path ? b->source_path : "",
+		     AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+			     (b->recursive ? AT_RECURSIVE : 0),
+		     &attr, sizeof(attr));
+	if (fd >= 0)
+		return (int)fd;
+	/* Whatever it is, the single steps say which of them it was. */
+	missing = is_missing(-errno);
+	return -ENOSYS;
+}
+
+static int copy_then_attributes(const struct mount_bind *b, struct error *err)
+{
+	own_fd int fd = copy_tree(b);
 	int rc;
 
 	if (fd < 0)
-		return fail(err, -errno, "bind");
+		return fail(err, fd, "bind");
 	/* The classic call cannot do that to a detached mount: then the whole is done its way. */
 	rc = set_attr(fd, true, b->attr_set_rec, b->attr_clear_rec);
 	if (rc == 0)
 		rc = set_attr(fd, false, b->attr_set, b->attr_clear);
-	if (rc < 0)
-		return fail(err, rc, "set the options of a bind mount");
+	return rc < 0 ? fail(err, rc, "set the options of a bind mount") : take(fd);
+}
+
+int mount_detach(const struct mount_bind *b, struct error *err)
+{
+	own_fd int fd = copy_with_attributes(b);
+	int rc;
+
+	if (fd == -ENOSYS)
+		fd = copy_then_attributes(b, err);
+	if (fd < 0)
+		return fd;
 	if (b->idmap_fd >= 0 && (rc = set_idmap(fd, b, err)) < 0)
 		return rc;
 	return take(fd);

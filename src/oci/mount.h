@@ -39,7 +39,7 @@ int mount_new(const struct mount_fs *fs, const struct mount_target *target,
 /* Part of an existing tree, shown again. */
 struct mount_bind {
 	int source_fd;           /* O_PATH of what to show; or a detached mount if `detached` */
-	const char *source_path; /* instead of source_fd: a path that nobody else can change */
+	const char *source_path; /* NULL, or (with AT_FDCWD) a path that nobody else can change */
 	bool detached;
 	bool recursive;
 	uint64_t attr_set, attr_clear;         /* of the mount itself */
@@ -56,6 +56,8 @@ int mount_show(const struct mount_bind *bind, const struct mount_target *target,
 
 /* Attaches a detached mount at `target_fd`. 0 or -errno. */
 int mount_attach(int mount_fd, int target_fd) must_check;
+/* The same at `name` in the directory `dir_fd`; -ELOOP... where that is a link. */
+int mount_attach_at(int mount_fd, int dir_fd, const char *name) must_check;
 /* Sets and clears attributes of an attached mount; `recursive` for the whole tree. 0 or -errno. */
 int mount_set_attr(int mount_fd, bool recursive, uint64_t set, uint64_t clear) must_check;
 /* Sets the propagation (MS_SHARED, MS_PRIVATE ..., with MS_REC or not). 0 or -errno. */

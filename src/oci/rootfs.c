@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/rootfs_priv.h"
+#include "oci/self_map.h"
 #include "oci/tmpfs_copy.h"
 #include "oci/userns.h"
 
@@ -235,16 +236,15 @@ static int make_dir(const struct rootfs *r, const char *path, int depth)
 
 int rootfs_target(const struct rootfs *r, const char *path, bool directory, struct error *err)
 {
-	own_fd int fd = beneath_open(r->root_fd, path, O_PATH, 0), parent = -1;
+	own_fd int fd = directory ? make_dir(r, path, 0) : -ENOTDIR, parent = -1;
 	own_mem char *above = NULL;
 	const char *name;
 
-	if (fd != -ENOENT)
-		return fd < 0 ? fail(err, fd, "open %s in the container", path) : take(fd);
-	if (directory) {
-		fd = make_dir(r, path, 0);
+	if (fd != -ENOTDIR)
 		return fd < 0 ? fail(err, fd, "create %s in the container", path) : take(fd);
-	}
+	fd = beneath_open(r->root_fd, path, O_PATH, 0);
+	if (fd != -ENOENT || directory)
+		return fd < 0 ? fail(err, fd, "open %s in the container", path) : take(fd);
 	above = str_copy_n(path, (size_t)(strrchr(path, '/') ? strrchr(path, '/') - path : 0));
 	parent = make_dir(r, above, 0);
 	fd_close(&parent);
@@ -367,19 +367,18 @@ static bool is_kernel_fs(const char *type)
 }
 
 /* A procfs or sysfs that is mounted elsewhere than where it seems to be would be a way around what is
- * masked in it. */
-static int check_ordinary(const struct rootfs *r, const struct config_mount *m, struct error *err)
+ * masked in it. Returns the directory, opened; -ENOENT if it is yet to be made. */
+static int open_ordinary(const struct rootfs *r, const struct config_mount *m, struct error *err)
 {
-	own_fd int fd = -1;
+	own_fd int fd = beneath_open(r->root_fd, m->destination, O_PATH | O_NOFOLLOW, 0);
 	struct stat st;
 
-	if (!is_type(m, "proc") && !is_type(m, "sysfs"))
-		return 0;
-	fd = beneath_open(r->root_fd, m->destination, O_PATH | O_NOFOLLOW, 0);
-	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
-		return refuse(err, -ENOTDIR, "%s must be mounted on ordinary directory",
-			      m->destination);
-	return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -ENOENT;
+	return S_ISDIR(st.st_mode)
+		       ? take(fd)
+		       : refuse(err, -ENOTDIR, "%s must be mounted on ordinary directory",
+				m->destination);
 }
 
 static bool has_option(const struct config_mount *m, const char *key)
@@ -438,11 +437,16 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 	};
 	own_fd int target = -1, fd = -1;
 	struct mount_target where = {-1, r->root_fd, m->destination};
-	int rc = check_ordinary(r, m, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	target = where.fd = rootfs_target(r, m->destination, true, err);
+	if (is_type(m, "proc") || is_type(m, "sysfs")) {
+		target = open_ordinary(r, m, err);
+		if (target == -ENOTDIR)
+			return target;
+	}
+	if (target < 0)
+		target = rootfs_target(r, m->destination, true, err);
+	where.fd = target;
 	if (target < 0)
 		return target;
 	if ((is_type(m, "cgroup") || is_type(m, "cgroup2")) && r->cgroup != NULL &&
@@ -589,13 +593,14 @@ static int mask_paths(const struct rootfs *r, struct error *err)
 
 /* The mount that we run from belongs to no namespace (self.c). Attached to the old root it goes away with
  * that, without a wait of its own. Nobody else is in this namespace to see it. */
-static void drop_own_mount(void)
+static void drop_own_mount(const struct rootfs *r)
 {
-	own_fd int own = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	own_fd int old = open("/proc/version", O_PATH | O_CLOEXEC);
+	const int kept = self_mount_fd();
+	own_fd int own = kept < 0 ? open("/proc/self/exe", O_PATH | O_CLOEXEC) : -1;
 
-	/* Where it is a mount of the host's or a file in memory it stays what it is. */
-	if (own >= 0 && old >= 0 && mount_attach(own, old) < 0)
+	/* On any file of the old root. Where it is a mount of the host's or a file in memory it stays what
+	 * it is. */
+	if (mount_attach(kept < 0 ? own : kept, r->null_fd) < 0)
 		return;
 }
 
@@ -619,7 +624,7 @@ static int protect_dev(const struct rootfs *r, struct error *err)
 
 static int pivot(const struct rootfs *r, struct error *err)
 {
-	drop_own_mount();
+	drop_own_mount(r);
 	/* The old root lands on top of the new one at the same place and is taken off again: no
 	 * directory for it is needed. Being a slave of the host's, its removal does not reach that. */
 	if (fchdir(r->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)

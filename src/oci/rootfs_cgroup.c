@@ -17,16 +17,21 @@
 #include "oci/cgroup_priv.h"
 #include "oci/rootfs_priv.h"
 
-static int show_dir(const struct rootfs *r, const struct config_mount *m, const char *path,
-		    int target_fd, const char *target_path, struct error *err)
+static struct mount_bind bind_of(const struct config_mount *m, const char *path)
 {
-	struct mount_bind bind = {
-		.source_fd = -1,
+	return (struct mount_bind){
+		.source_fd = AT_FDCWD,
 		.source_path = path,
 		.attr_set = m->attr_set,
 		.idmap_fd = -1,
 	};
-	struct mount_target where = {target_fd, r->root_fd, target_path};
+}
+
+static int show_dir(const struct rootfs *r, const struct config_mount *m, const char *path,
+		    int target_fd, const char *target_path, struct error *err)
+{
+	const struct mount_bind bind = bind_of(m, path);
+	const struct mount_target where = {target_fd, r->root_fd, target_path};
 
 	return mount_show(&bind, &where, err);
 }
@@ -53,19 +58,33 @@ static int link_controllers(int tmpfs, const char *controllers, struct error *er
 	return 0;
 }
 
+/* Opens the directory first, which the classic interface needs. */
+static int show_opened(const struct rootfs *r, const struct config_mount *m, int tmpfs,
+		       const struct cgroup_dir *dir, struct error *err)
+{
+	own_mem char *path = str_format("%s/%s", m->destination, rootfs_cgroup_name(dir));
+	own_fd int target = openat(tmpfs, rootfs_cgroup_name(dir),
+				   O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (target < 0)
+		return fail(err, -errno, "open %s", path);
+	return show_dir(r, m, dir->path, target, path, err);
+}
+
 static int show_v1(const struct rootfs *r, const struct config_mount *m, int tmpfs,
 		   const struct cgroup_dir *dir, struct error *err)
 {
-	own_mem char *path = str_format("%s/%s", m->destination, rootfs_cgroup_name(dir));
-	own_fd int target = -1, fd = -1;
+	const char *name = rootfs_cgroup_name(dir);
+	const struct mount_bind bind = bind_of(m, dir->path);
+	own_fd int fd = -1;
 
-	if (mkdirat(tmpfs, rootfs_cgroup_name(dir), 0755) < 0 && errno != EEXIST)
-		return fail(err, -errno, "create %s", path);
-	target = openat(tmpfs, rootfs_cgroup_name(dir),
-			O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (target < 0)
-		return fail(err, -errno, "open %s", path);
-	fd = show_dir(r, m, dir->path, target, path, err);
+	if (mkdirat(tmpfs, name, 0755) < 0 && errno != EEXIST)
+		return fail(err, -errno, "create %s/%s", m->destination, name);
+	fd = mount_detach(&bind, NULL);
+	if (fd < 0 || mount_attach_at(fd, tmpfs, name) < 0) {
+		fd_close(&fd);
+		fd = show_opened(r, m, tmpfs, dir, err);
+	}
 	return fd < 0 ? fd : link_controllers(tmpfs, dir->controllers, err);
 }
 

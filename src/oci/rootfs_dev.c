@@ -219,9 +219,14 @@ static int set_mode(int fd, mode_t mode)
 /* Owner and mode through the descriptor of what was made, which is checked to be just that. */
 static int dress(int parent, const char *name, const struct config_device *d)
 {
-	own_fd int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	own_fd int fd = -1;
 	struct stat st;
 
+	/* As a rule all is as it was made. */
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_device(&st, d) &&
+	    st.st_uid == d->uid && st.st_gid == d->gid && (st.st_mode & 07777) == d->mode)
+		return 0;
+	fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!is_device(&st, d))

@@ -40,15 +40,15 @@ static bool is_protected(int fd)
 	return fstatvfs(fd, &fs) == 0 && fs.f_flag & ST_RDONLY;
 }
 
-static int read_only_mount(void)
+static int read_only_mount(int exe)
 {
-	own_fd int fd = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	int rc;
+	const struct mount_bind bind = {
+		.source_fd = exe,
+		.attr_set = MOUNT_ATTR_RDONLY,
+		.idmap_fd = -1,
+	};
 
-	if (fd < 0)
-		return -errno;
-	rc = mount_set_attr(fd, false, MOUNT_ATTR_RDONLY, 0);
-	return rc < 0 ? rc : take(fd);
+	return mount_detach(&bind, NULL);
 }
 
 static int sealed_copy(struct error *err)
@@ -67,17 +67,20 @@ static int sealed_copy(struct error *err)
 	return take(to);
 }
 
+static int protect(int exe, struct error *err)
+{
+	int fd = read_only_mount(exe);
+
+	return fd >= 0 ? fd : sealed_copy(err);
+}
+
 int oci_protected_exe_fd(struct error *err)
 {
 	own_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return fail(err, -errno, "open the program's file");
-	if (is_protected(fd))
-		return take(fd);
-	fd_close(&fd);
-	fd = read_only_mount();
-	return fd >= 0 ? take(fd) : sealed_copy(err);
+	return is_protected(fd) ? take(fd) : protect(fd, err);
 }
 
 /* The arguments that this program was started with. */
@@ -94,41 +97,43 @@ static int read_arguments(char ***ret, struct error *err)
 	return 0;
 }
 
-static bool exe_is_protected(void)
-{
-	own_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-
-	return fd >= 0 && is_protected(fd);
-}
-
 /* Closing a detached mount makes the kernel take it apart, and us wait until no processor looks at it any
  * more: as long as creating the container takes, on a busy host. So the descriptor stays open, out of the
  * way of those that are to be preserved, until the container's first process has taken the mount over
  * (rootfs.c) or we end. */
+static int kept_mount = -1;
+
 static void keep_mount(int fd)
 {
 	enum { OUT_OF_THE_WAY = 64 };
 
-	if (fcntl(fd, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY) < 0)
-		return; /* then it is closed, and we wait */
+	kept_mount = fcntl(fd, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+}
+
+int self_mount_fd(void)
+{
+	return kept_mount;
 }
 
 int oci_self_protect(char *const argv[], struct error *err)
 {
-	own_fd int fd = -1, opened = -1;
+	own_fd int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), fd = -1, opened = -1;
 	own_strv char **own = NULL;
 	int rc;
 
-	if (exe_is_protected())
+	if (exe < 0)
+		return fail(err, -errno, "open the program's file");
+	if (is_protected(exe))
 		return 0;
-	fd = oci_protected_exe_fd(err);
+	fd = protect(exe, err);
 	if (fd < 0)
 		return fd;
 	/* What is not recognised now would not be recognised then: never an endless chain. */
 	opened = open(fd_path(fd).text, O_RDONLY | O_CLOEXEC);
 	if (opened < 0 || !is_protected(opened))
 		return refuse(err, -EPERM, "the program's own file cannot be protected");
-	if (self_map(opened) == 0 && exe_is_protected()) {
+	/* On success that file is what /proc/self/exe names. */
+	if (self_map(opened) == 0) {
 		keep_mount(fd);
 		return 0;
 	}

@@ -25,7 +25,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/own.h"
 
 struct image {
@@ -113,14 +112,15 @@ static int restore_relro(const struct image *image)
 static int read_layout(struct prctl_mm_map *map)
 {
 	enum { START_CODE = 26, ARG_START = 48, FIELDS_MAX = 51 };
-	own_mem char *text = NULL;
+	own_fd int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
 	uint64_t field[FIELDS_MAX + 1] = {0};
-	size_t len;
-	char *p;
-	int rc = file_read(AT_FDCWD, "/proc/self/stat", 4096, &text, &len, NULL);
+	char text[2048], *p;
+	/* The kernel gives all of it at once. */
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-	if (rc < 0)
-		return rc;
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
 	/* Counted as in proc(5): the name, which may hold anything, is the second, a letter the third. */
 	p = strrchr(text, ')');
 	if (p == NULL || strlen(p) < 4)

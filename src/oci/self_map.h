@@ -7,3 +7,6 @@
  * without CAP_SYS_RESOURCE and CAP_CHECKPOINT_RESTORE, -EINVAL if the kernel cannot. The caller must be
  * the only thread. */
 int self_map(int fd);
+
+/* The detached mount that the program runs from since (self.c), or -1. */
+int self_mount_fd(void);
