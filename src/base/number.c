@@ -1,7 +1,6 @@
 /* number: parsing and printing of numbers, sizes and durations; declared in str.h. */
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +109,7 @@ int str_to_duration(const char *s, int64_t *ret_ns)
 	};
 	long double total = 0;
 	const char *const start = s;
+	int64_t whole;
 
 	if (str_empty(s))
 		return -EINVAL;
@@ -135,7 +135,8 @@ int str_to_duration(const char *s, int64_t *ret_ns)
 	}
 	if (total > (long double)INT64_MAX)
 		return -ERANGE;
-	*ret_ns = (int64_t)roundl(total);
+	whole = (int64_t)total;
+	*ret_ns = whole + (total - (long double)whole >= 0.5L);
 	return 0;
 }
 
@@ -144,9 +145,12 @@ void str_from_size(uint64_t bytes, int digits, char out[static 24])
 	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
 	double value = (double)bytes;
 	/* From here on printf would round up to 1000 of the unit, in exponent form. */
-	const double limit = 1000 - 500 * pow(10, -digits);
+	double limit = 500;
 	size_t unit = 0;
 
+	for (int i = 0; i < digits; i++)
+		limit /= 10;
+	limit = 1000 - limit;
 	while (value >= limit && unit + 1 < array_size(units)) {
 		value /= 1000;
 		unit++;
