@@ -2,6 +2,7 @@
 #include "oci/container.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -53,6 +54,7 @@ void container_close(struct container *c)
 {
 	if (c == NULL)
 		return;
+	fd_close(&c->state_fd);
 	fd_close(&c->dir_fd);
 	fd_close(&c->root_fd);
 	json_decref(c->record);
@@ -65,29 +67,46 @@ static struct container *new_container(const char *id)
 	struct container *c = mem_new(sizeof(*c));
 
 	c->id = str_copy(id);
-	c->root_fd = c->dir_fd = -1;
+	c->root_fd = c->dir_fd = c->state_fd = -1;
 	return c;
 }
 
-/* Opens the directory, locked if asked for. -EAGAIN: it was replaced while we waited. */
-static int open_dir(struct container *c, enum container_lock lock)
+/* Opens directory or file as it is there. */
+static int open_entry(const struct container *c)
+{
+	/* O_NONBLOCK: a FIFO in its place must not hang us. */
+	int fd = openat(c->root_fd, c->id,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Takes over the descriptor `fd` of it, locked if asked for. -EAGAIN: it was replaced while we waited. */
+static int adopt(struct container *c, int fd, enum container_lock lock)
 {
 	struct stat held, named;
 
-	c->dir_fd = openat(c->root_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (c->dir_fd < 0)
-		return -errno;
+	if (fd < 0)
+		return fd;
+	c->dir_fd = fd;
+	if (fstat(fd, &held) < 0 || (!S_ISDIR(held.st_mode) && !S_ISREG(held.st_mode)))
+		return -ENOTDIR;
+	if (S_ISREG(held.st_mode)) {
+		c->state_fd = fd;
+		c->dir_fd = -1;
+	}
 	if (lock == CONTAINER_LOOK)
 		return 0;
-	while (flock(c->dir_fd, LOCK_EX) < 0)
+	while (flock(fd, LOCK_EX) < 0)
 		if (errno != EINTR)
 			return -errno;
-	if (fstat(c->dir_fd, &held) == 0 && fstatat(c->root_fd, c->id, &named, 0) == 0 &&
+	if (fstatat(c->root_fd, c->id, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
 		c->locked = true;
 		return 0;
 	}
 	fd_close(&c->dir_fd);
+	fd_close(&c->state_fd);
 	return -EAGAIN;
 }
 
@@ -95,8 +114,15 @@ static int open_dir(struct container *c, enum container_lock lock)
 static int read_state(const struct container *c, char **ret, struct error *err)
 {
 	size_t len;
-	int rc = file_read(c->dir_fd, CONTAINER_STATE, STATE_FILE_MAX, ret, &len, err);
+	int rc;
 
+	if (c->dir_fd < 0) {
+		rc = lseek(c->state_fd, 0, SEEK_SET) < 0
+			     ? -errno
+			     : fd_read_all(c->state_fd, STATE_FILE_MAX, ret, &len);
+		return rc < 0 ? fail(err, rc, "read the state of container %s", c->id) : 0;
+	}
+	rc = file_read(c->dir_fd, CONTAINER_STATE, STATE_FILE_MAX, ret, &len, err);
 	if (rc != -ENOENT)
 		return rc;
 	error_clear(err);
@@ -122,8 +148,18 @@ static int read_record(struct container *c)
 	return 0;
 }
 
-int container_create(const char *state_root, const char *id, struct container **ret,
-		     struct error *err)
+static int make_entry(struct container *c, enum container_form form)
+{
+	int fd;
+
+	if (form == CONTAINER_DIRECTORY)
+		return mkdirat(c->root_fd, c->id, 0711) < 0 ? -errno : open_entry(c);
+	fd = openat(c->root_fd, c->id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+int container_create(const char *state_root, const char *id, enum container_form form,
+		     struct container **ret, struct error *err)
 {
 	own_container struct container *c = new_container(id);
 	int rc = check_id(id, err);
@@ -133,18 +169,29 @@ int container_create(const char *state_root, const char *id, struct container **
 	c->root_fd = dir_open(AT_FDCWD, state_root, 0700, err);
 	if (c->root_fd < 0)
 		return c->root_fd;
-	if (mkdirat(c->root_fd, id, 0711) < 0) {
-		if (errno != EEXIST)
-			return fail(err, -errno, "create directory %s/%s", state_root, id);
-		return hint(err, refuse(err, -EEXIST, "container with id %s exists already", id),
+	rc = adopt(c, make_entry(c, form), CONTAINER_LOCK);
+	if (rc == -EEXIST)
+		return hint(err, refuse(err, rc, "container with id %s exists already", id),
 			    "choose another id, or delete it first");
-	}
-	rc = open_dir(c, CONTAINER_LOCK);
 	if (rc < 0)
-		return fail(err, rc, "open directory %s/%s", state_root, id);
+		return fail(err, rc, "create %s/%s", state_root, id);
 	c->record = json_object();
 	*ret = take(c);
 	return 0;
+}
+
+bool container_is(int root_fd, const char *name, unsigned char type)
+{
+	char start[sizeof(RECORD_START) - 1];
+	own_fd int fd = -1;
+	ssize_t n;
+
+	if (name[0] == '.' || type != DT_REG)
+		return name[0] != '.' && type == DT_DIR;
+	/* An empty one was left by a killed runtime; another one's file does not begin like ours. */
+	fd = openat(root_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+	n = fd < 0 ? -1 : fd_read_full(fd, start, sizeof(start));
+	return n == 0 || (n == sizeof(start) && memcmp(start, RECORD_START, sizeof(start)) == 0);
 }
 
 int container_open(const char *state_root, const char *id, enum container_lock lock,
@@ -158,7 +205,7 @@ int container_open(const char *state_root, const char *id, enum container_lock l
 	c->root_fd = open(state_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rc = c->root_fd < 0 ? -errno : -EAGAIN;
 	while (rc == -EAGAIN)
-		rc = open_dir(c, lock);
+		rc = adopt(c, open_entry(c), lock);
 	if (rc == -ENOENT)
 		return refuse(err, rc, "container %s does not exist", id);
 	if (rc < 0)
@@ -174,6 +221,7 @@ int container_save(struct container *c, const json_t *config, struct error *err)
 {
 	own_mem char *record = json_text(c->record), *text = json_text(config);
 	own_buf struct buf b = {0};
+	int rc;
 
 	/* The record's own brace gives way to the members that come first. */
 	buf_format(&b, RECORD_START PROCESS_FORMAT "%s", 0, UINT64_C(0), "false",
@@ -182,17 +230,19 @@ int container_save(struct container *c, const json_t *config, struct error *err)
 	buf_add_str(&b, "\n" CONFIG_START);
 	buf_add_str(&b, text);
 	buf_add_str(&b, "}\n");
-	return file_write(c->dir_fd, CONTAINER_STATE, b.data, b.len, 0600, FILE_WRITE_PLAIN, err);
+	if (c->dir_fd >= 0)
+		c->state_fd = openat(c->dir_fd, CONTAINER_STATE,
+				     O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_TRUNC, 0600);
+	rc = c->state_fd < 0 ? -errno : fd_write_full_at(c->state_fd, b.data, b.len, 0);
+	return rc < 0 ? fail(err, rc, "write the state of container %s", c->id) : 0;
 }
 
 int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks, bool ready,
 			   struct error *err)
 {
-	own_fd int fd = openat(c->dir_fd, CONTAINER_STATE, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	own_mem char *text =
 		str_format(PROCESS_FORMAT, (int)pid, start_ticks, ready ? "true" : "false");
-	int rc = fd < 0 ? -errno
-			: fd_write_full_at(fd, text, strlen(text), sizeof(RECORD_START) - 1);
+	int rc = fd_write_full_at(c->state_fd, text, strlen(text), sizeof(RECORD_START) - 1);
 
 	if (rc < 0)
 		return fail(err, rc, "write the state of container %s", c->id);
@@ -215,6 +265,10 @@ void container_unmount(const struct container *c)
 
 int container_remove(struct container *c, struct error *err)
 {
+	if (c->dir_fd < 0)
+		return unlinkat(c->root_fd, c->id, 0) < 0 && errno != ENOENT
+			       ? fail(err, -errno, "remove the state of container %s", c->id)
+			       : 0;
 	/* The usual content first, without reading the directory. */
 	if (unlinkat(c->dir_fd, CONTAINER_STATE, 0) < 0 && errno != ENOENT)
 		return fail(err, -errno, "remove %s of container %s", CONTAINER_STATE, c->id);
@@ -236,7 +290,7 @@ pid_t container_pid(const struct container *c)
 
 static bool is_locked(const struct container *c)
 {
-	own_fd int fd = openat(c->root_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	own_fd int fd = open_entry(c);
 
 	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
@@ -250,7 +304,7 @@ enum oci_status container_status(const struct container *c)
 		return OCI_CREATING;
 	if (container_pid(c) == 0)
 		return OCI_STOPPED;
-	if (faccessat(c->dir_fd, CONTAINER_START_SOCKET, F_OK, 0) == 0)
+	if (c->dir_fd >= 0 && faccessat(c->dir_fd, CONTAINER_START_SOCKET, F_OK, 0) == 0)
 		return OCI_CREATED;
 	if (container_cgroup(c, &cg, NULL) == 0 && cgroup_is_frozen(cg))
 		return OCI_PAUSED;

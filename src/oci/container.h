@@ -1,9 +1,12 @@
 /*
- * container: the directory <state_root>/<id>/ of one container.
+ * container: what is kept of one container: a directory <state_root>/<id>/ with
  *
  *     state.json    what is known of it (the record), and the configuration it was created from
  *     start.sock    exists from creation to start: the waiting process listens on it
  *     status        of one that outlives the command that made it: for others, who know it from crun
+ *
+ * or, for one that runs at once and has nothing but its state, that file alone as <state_root>/<id>: a
+ * directory is a second inode, which on a disk costs as much to make and remove as five control groups.
  *
  * state.json is one JSON object in two lines, written when the container is created:
  *
@@ -14,7 +17,7 @@
  * are written over the blanks: the file keeps its size, so there is no second file to write and none to
  * be replaced, which costs a journal's flush where /run is on a disk.
  *
- * The lock is flock(2) on the directory itself: it goes with the process that holds it and needs no
+ * The lock is flock(2) on the directory or the file itself: it goes with the process that holds it and needs no
  * file. Calls that change a container hold it, those that only look do not.
  */
 #pragma once
@@ -35,17 +38,20 @@
 
 struct container {
 	char *id;
-	int root_fd; /* the state root */
-	int dir_fd;  /* its directory */
-	bool locked; /* we hold the lock, on dir_fd */
+	int root_fd;  /* the state root */
+	int dir_fd;   /* its directory; -1: it is a file */
+	int state_fd; /* the file, or state.json as long as it may be written; else -1 */
+	bool locked;  /* we hold the lock */
 	json_t *record;
 };
 
 enum container_lock { CONTAINER_LOOK, CONTAINER_LOCK };
 
-/* Makes the directory and locks it. -EEXIST if the id is in use, -EINVAL for what is no id. */
-int container_create(const char *state_root, const char *id, struct container **ret,
-		     struct error *err) must_check;
+enum container_form { CONTAINER_DIRECTORY, CONTAINER_FILE };
+
+/* Makes it and locks it. -EEXIST if the id is in use, -EINVAL for what is no id. */
+int container_create(const char *state_root, const char *id, enum container_form form,
+		     struct container **ret, struct error *err) must_check;
 /* Opens an existing one and reads its record (an empty one if a killed runtime left none).
  * -ENOENT: "container X does not exist". */
 int container_open(const char *state_root, const char *id, enum container_lock lock,
@@ -54,7 +60,7 @@ void container_close(struct container *c);
 OWN_DEFINE(own_container, struct container *, container_close);
 #define own_container __attribute__((cleanup(own_container_release)))
 
-/* Writes the file: the record, which has no process yet, and the configuration. */
+/* Writes the file, once: the record, which has no process yet, and the configuration. */
 int container_save(struct container *c, const json_t *config, struct error *err) must_check;
 /* Adds the init process to the record, in memory and in the file; not `ready` as long as it may still
  * see the host's files, so that nobody joins it. */
@@ -62,7 +68,9 @@ int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks,
 			   struct error *err) must_check;
 /* Takes off what a container without a mount namespace of its own has mounted below its root. */
 void container_unmount(const struct container *c);
-/* Removes the directory; the id is free afterwards. */
+/* True if the name in the state root `root_fd`, of the type readdir says, is a container's. */
+bool container_is(int root_fd, const char *name, unsigned char type);
+/* Removes directory or file; the id is free afterwards. */
 int container_remove(struct container *c, struct error *err) must_check;
 
 /* The pid of the living init process, 0 if it is gone or was never recorded. */

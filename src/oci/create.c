@@ -391,7 +391,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	own_json json_t *json = NULL;
 	own_launch struct launch l;
 	struct creation x = {.options = o, .launch = &l, .child = OCI_CHILD_EMPTY};
-	bool made_cgroup = false;
+	bool made_cgroup = false, notify;
 	int rc;
 
 	launch_init(&l);
@@ -401,14 +401,20 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	if ((rc = record_read_spec(o->spec, o->bundle, &json, err)) < 0 ||
 	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
-	    (rc = cgroup_check_free(cg, err)) < 0 ||
-	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)
+	    (rc = cgroup_check_free(cg, err)) < 0)
+		return rc;
+	notify = notify_wanted(c, o->notify_socket);
+	rc = container_create(o->state_root, o->id,
+			      o->flags & OCI_CREATE_RUN && !notify ? CONTAINER_FILE
+								   : CONTAINER_DIRECTORY,
+			      &container, err);
+	if (rc < 0)
 		return rc;
 	cg->device_filter = o->device_filter;
 	if (o->filter != NULL)
 		seccomp_use(o->filter, &c->linux_.seccomp, &l.program);
 	x.container = container;
-	if (notify_wanted(c, o->notify_socket)) {
+	if (notify) {
 		x.child.notify_fd = notify_add(c, container, o->state_root, o->notify_socket, err);
 		if (x.child.notify_fd < 0) {
 			undo(&x, cg, false);

@@ -417,7 +417,7 @@ int oci_restore(const struct oci_restore *o, struct oci_child *ret, struct error
 	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
 	    (rc = cgroup_check_free(cg, err)) < 0 ||
-	    (rc = container_create(o->state_root, o->id, &container, err)) < 0)
+	    (rc = container_create(o->state_root, o->id, CONTAINER_DIRECTORY, &container, err)) < 0)
 		return rc;
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 		x.namespace_fds[i] = -1;

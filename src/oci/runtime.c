@@ -119,7 +119,7 @@ int oci_list(const char *state_root, char ***ret_ids, struct error *err)
 	if (dir == NULL && errno != ENOENT)
 		return fail(err, -errno, "open directory %s", state_root);
 	while (dir != NULL && (entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.' && entry->d_type == DT_DIR)
+		if (container_is(dirfd(dir), entry->d_name, entry->d_type))
 			strv_push(&ids, entry->d_name);
 	if (ids != NULL)
 		qsort(ids, strv_len(ids), sizeof(*ids), compare_text);

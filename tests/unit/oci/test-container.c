@@ -1,4 +1,4 @@
-/* The directory of a container: ids, locks, what a killed runtime leaves. */
+/* The directory or file of a container: ids, locks, what a killed runtime leaves. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +21,14 @@
 
 #include <cmocka.h>
 
-static char root[] = "/tmp/test-container-XXXXXX";
+static char root[32];
+/* Every test runs with both. */
+static enum container_form form;
 
 static int make_root(void **state)
 {
 	(void)state;
+	strcpy(root, "/tmp/test-container-XXXXXX");
 	return mkdtemp(root) == NULL;
 }
 
@@ -45,7 +48,7 @@ static void refuses_ids_that_are_no_names(void **state)
 		own_container struct container *c = NULL;
 		struct error err = {0};
 
-		assert_int_equal(container_create(root, ids[i], &c, &err), -EINVAL);
+		assert_int_equal(container_create(root, ids[i], form, &c, &err), -EINVAL);
 		assert_int_equal(container_open(root, ids[i], CONTAINER_LOOK, &c, &err), -EINVAL);
 	}
 }
@@ -56,10 +59,11 @@ static void refuses_an_id_in_use(void **state)
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(container_create(root, "twice", &a, &err), 0);
-	assert_int_equal(container_create(root, "twice", &b, &err), -EEXIST);
+	assert_int_equal(container_create(root, "twice", form, &a, &err), 0);
+	for (enum container_form any = CONTAINER_DIRECTORY; any <= CONTAINER_FILE; any++)
+		assert_int_equal(container_create(root, "twice", any, &b, &err), -EEXIST);
 	assert_int_equal(container_remove(a, &err), 0);
-	assert_int_equal(container_create(root, "twice", &b, &err), 0);
+	assert_int_equal(container_create(root, "twice", form, &b, &err), 0);
 	assert_int_equal(container_remove(b, &err), 0);
 }
 
@@ -80,7 +84,7 @@ static void is_creating_only_while_somebody_creates_it(void **state)
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(container_create(root, "half", &maker, &err), 0);
+	assert_int_equal(container_create(root, "half", form, &maker, &err), 0);
 	assert_int_equal(container_open(root, "half", CONTAINER_LOOK, &c, &err), 0);
 	assert_int_equal(container_status(c), OCI_CREATING);
 	/* As if its runtime had been killed. */
@@ -93,12 +97,14 @@ static void is_creating_only_while_somebody_creates_it(void **state)
 static void survives_a_record_that_is_cut_short(void **state)
 {
 	own_container struct container *maker = NULL;
-	own_mem char *path = str_format("%s/cut/%s", root, CONTAINER_STATE);
+	own_mem char *path = form == CONTAINER_FILE
+				     ? str_format("%s/cut", root)
+				     : str_format("%s/cut/%s", root, CONTAINER_STATE);
 	own_oci_state struct oci_state got = {0};
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(container_create(root, "cut", &maker, &err), 0);
+	assert_int_equal(container_create(root, "cut", form, &maker, &err), 0);
 	container_close(take(maker));
 	assert_int_equal(
 		file_write(AT_FDCWD, path, "{\"id\": \"cu", 10, 0600, FILE_WRITE_PLAIN, &err), 0);
@@ -115,7 +121,7 @@ static void keeps_the_record_and_the_configuration_apart(void **state)
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(container_create(root, "both", &maker, &err), 0);
+	assert_int_equal(container_create(root, "both", form, &maker, &err), 0);
 	json_object_set_new(maker->record, "bundle", json_string("{\n,\"config\":"));
 	assert_int_equal(container_save(maker, config, &err), 0);
 	assert_int_equal(container_open(root, "both", CONTAINER_LOOK, &c, &err), 0);
@@ -132,12 +138,15 @@ static void adds_the_process_in_place(void **state)
 {
 	static const pid_t pids[] = {1, INT32_MAX};
 	static const uint64_t starts[] = {1, INT64_MAX};
+	own_mem char *path = form == CONTAINER_FILE
+				     ? str_format("%s/place", root)
+				     : str_format("%s/place/%s", root, CONTAINER_STATE);
 	own_container struct container *maker = NULL;
 	own_json json_t *config = json_object();
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(container_create(root, "place", &maker, &err), 0);
+	assert_int_equal(container_create(root, "place", form, &maker, &err), 0);
 	json_object_set_new(maker->record, "bundle", json_string("/b"));
 	assert_int_equal(container_save(maker, config, &err), 0);
 	for (size_t i = 0; i < array_size(pids); i++) {
@@ -145,8 +154,7 @@ static void adds_the_process_in_place(void **state)
 		const json_t *record;
 
 		assert_int_equal(container_save_process(maker, pids[i], starts[i], i > 0, &err), 0);
-		assert_int_equal(json_read_file(maker->dir_fd, CONTAINER_STATE, 4096, &whole, &err),
-				 0);
+		assert_int_equal(json_read_file(AT_FDCWD, path, 4096, &whole, &err), 0);
 		record = json_object_get(whole, "record");
 		assert_int_equal(json_integer_value(json_object_get(record, "pid")), pids[i]);
 		assert_int_equal(json_integer_value(json_object_get(record, "startTime")),
@@ -168,7 +176,7 @@ static void is_creating_until_its_process_is_ready(void **state)
 
 	(void)state;
 	assert_int_equal(proc_start_time(getpid(), &start), 0);
-	assert_int_equal(container_create(root, "ready", &maker, &err), 0);
+	assert_int_equal(container_create(root, "ready", form, &maker, &err), 0);
 	assert_int_equal(container_save(maker, config, &err), 0);
 	assert_int_equal(container_save_process(maker, getpid(), start, false, &err), 0);
 	assert_int_equal(container_open(root, "ready", CONTAINER_LOOK, &c, &err), 0);
@@ -188,7 +196,7 @@ static void knows_a_process_by_its_start(void **state)
 	uint64_t start;
 
 	(void)state;
-	assert_int_equal(container_create(root, "pid", &c, &err), 0);
+	assert_int_equal(container_create(root, "pid", form, &c, &err), 0);
 	assert_int_equal(proc_start_time(getpid(), &start), 0);
 	json_object_set_new(c->record, "pid", json_integer(getpid()));
 	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start));
@@ -196,6 +204,30 @@ static void knows_a_process_by_its_start(void **state)
 	json_object_set_new(c->record, "startTime", json_integer((json_int_t)start + 1));
 	assert_int_equal(container_pid(c), 0);
 	assert_int_equal(container_remove(c, &err), 0);
+}
+
+/* What else is in the directory is nobody's container. */
+static void lists_nothing_but_containers(void **state)
+{
+	own_container struct container *made = NULL, *begun = NULL;
+	own_mem char *other = str_format("%s/other.json", root);
+	own_json json_t *config = json_object();
+	own_strv char **ids = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "made", form, &made, &err), 0);
+	assert_int_equal(container_save(made, config, &err), 0);
+	assert_int_equal(container_create(root, "begun", form, &begun, &err), 0);
+	assert_int_equal(file_write(AT_FDCWD, other, "{\"a\":1}", 7, 0600, FILE_WRITE_PLAIN, &err),
+			 0);
+	assert_int_equal(oci_list(root, &ids, &err), 0);
+	assert_int_equal(strv_len(ids), 2);
+	assert_string_equal(ids[0], "begun");
+	assert_string_equal(ids[1], "made");
+	assert_int_equal(container_remove(made, &err), 0);
+	assert_int_equal(container_remove(begun, &err), 0);
+	assert_int_equal(unlink(other), 0);
 }
 
 int main(void)
@@ -210,7 +242,11 @@ int main(void)
 		cmocka_unit_test(adds_the_process_in_place),
 		cmocka_unit_test(is_creating_until_its_process_is_ready),
 		cmocka_unit_test(knows_a_process_by_its_start),
+		cmocka_unit_test(lists_nothing_but_containers),
 	};
+	int failed = 0;
 
-	return cmocka_run_group_tests(tests, make_root, remove_root);
+	for (form = CONTAINER_DIRECTORY; form <= CONTAINER_FILE; form++)
+		failed += cmocka_run_group_tests(tests, make_root, remove_root);
+	return failed;
 }
