@@ -279,16 +279,24 @@ void buf_add_char(struct buf *b, char c)
 
 void buf_format_va(struct buf *b, const char *fmt, va_list ap)
 {
+	enum { AS_A_RULE = 79 };
 	va_list again;
+	size_t room;
 	int n;
 
+	buf_reserve(b, AS_A_RULE);
+	room = b->capacity - b->len;
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(b->data + b->len, room, fmt, again);
 	va_end(again);
-	if (n < 0)
+	if (n < 0) {
+		b->data[b->len] = '\0';
 		return;
-	buf_reserve(b, (size_t)n);
-	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+	}
+	if ((size_t)n >= room) {
+		buf_reserve(b, (size_t)n);
+		vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+	}
 	b->len += (size_t)n;
 }
 

@@ -337,9 +337,8 @@ json_t *cgroup_save(const struct cgroup *cg)
 	json_set_string(saved, "unit", cg->unit);
 	json_set_string(saved, "slice", cg->slice);
 	for (size_t i = 0; i < cg->dir_count; i++)
-		json_array_append_new(dirs, json_pack("{s:s, s:s, s:s}", "controllers",
-						      cg->dirs[i].controllers, "mount",
-						      cg->dirs[i].mount, "path", cg->dirs[i].path));
+		json_array_append_new(dirs, json_pack("[s, s, s]", cg->dirs[i].controllers,
+						      cg->dirs[i].mount, cg->dirs[i].path));
 	json_object_set_new(saved, "dirs", dirs);
 	return saved;
 }
@@ -363,11 +362,11 @@ int cgroup_load(const json_t *saved, struct cgroup **ret, struct error *err)
 	cg->unit = str_copy(unit);
 	cg->slice = str_copy(slice);
 	json_array_foreach (dirs, i, item) {
-		const char *controllers, *mount, *path;
+		const char *controllers = json_string_value(json_array_get(item, 0));
+		const char *mount = json_string_value(json_array_get(item, 1));
+		const char *path = json_string_value(json_array_get(item, 2));
 
-		if (i >= CGROUP_DIRS_MAX ||
-		    json_unpack(item, "{s:s, s:s, s:s}", "controllers", &controllers, "mount",
-				&mount, "path", &path) < 0)
+		if (i >= CGROUP_DIRS_MAX || controllers == NULL || mount == NULL || path == NULL)
 			return refuse(err, -EINVAL, "the state file has no valid cgroup");
 		add_dir(cg, str_copy(controllers), str_copy(mount), str_copy(path));
 	}

@@ -71,13 +71,15 @@ int config_read_text(char *text, size_t len, const char *what, json_t **ret, str
 	return json_parse(text, len, what, ret, err);
 }
 
-int config_read_file(int dirfd, const char *path, json_t **ret, struct error *err)
+int config_read_file(int dirfd, const char *path, json_t **ret, char **ret_text, struct error *err)
 {
 	own_mem char *text = NULL;
 	size_t len;
 	int rc = file_read(dirfd, path, CONFIG_FILE_MAX, &text, &len, err);
 
-	if (rc < 0)
-		return rc;
-	return config_read_text(text, len, path, ret, err);
+	if (rc == 0)
+		rc = config_read_text(text, len, path, ret, err);
+	if (rc == 0 && ret_text != NULL)
+		*ret_text = take(text);
+	return rc;
 }

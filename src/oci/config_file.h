@@ -12,8 +12,10 @@
 
 #include "base/error.h"
 
-/* Reads and parses a file of at most CONFIG_FILE_MAX bytes. 0, -errno, -EINVAL. */
-int config_read_file(int dirfd, const char *path, json_t **ret, struct error *err) must_check;
+/* Reads and parses a file of at most CONFIG_FILE_MAX bytes. *ret_text, if that is asked for, is what was
+ * parsed; the caller frees it. 0, -errno, -EINVAL. */
+int config_read_file(int dirfd, const char *path, json_t **ret, char **ret_text,
+		     struct error *err) must_check;
 /* Parses a text, which is changed. `what` names it in errors. */
 int config_read_text(char *text, size_t len, const char *what, json_t **ret,
 		     struct error *err) must_check;

@@ -217,9 +217,11 @@ int container_open(const char *state_root, const char *id, enum container_lock l
 	return 0;
 }
 
-int container_save(struct container *c, const json_t *config, struct error *err)
+int container_save(struct container *c, const json_t *config, const char *config_text,
+		   struct error *err)
 {
-	own_mem char *record = json_text(c->record), *text = json_text(config);
+	own_mem char *record = json_text(c->record);
+	own_mem char *written = config_text ? NULL : json_text(config);
 	own_buf struct buf b = {0};
 	int rc;
 
@@ -228,7 +230,7 @@ int container_save(struct container *c, const json_t *config, struct error *err)
 		   json_object_size(c->record) > 0 ? "," : "");
 	buf_add_str(&b, record + 1);
 	buf_add_str(&b, "\n" CONFIG_START);
-	buf_add_str(&b, text);
+	buf_add_str(&b, config_text ? config_text : written);
 	buf_add_str(&b, "}\n");
 	if (c->dir_fd >= 0)
 		c->state_fd = openat(c->dir_fd, CONTAINER_STATE,

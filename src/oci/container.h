@@ -60,8 +60,10 @@ void container_close(struct container *c);
 OWN_DEFINE(own_container, struct container *, container_close);
 #define own_container __attribute__((cleanup(own_container_release)))
 
-/* Writes the file, once: the record, which has no process yet, and the configuration. */
-int container_save(struct container *c, const json_t *config, struct error *err) must_check;
+/* Writes the file, once: the record, which has no process yet, and the configuration, in the text that it was
+ * parsed from if there is one. */
+int container_save(struct container *c, const json_t *config, const char *config_text,
+		   struct error *err) must_check;
 /* Adds the init process to the record, in memory and in the file; not `ready` as long as it may still
  * see the host's files, so that nobody joins it. */
 int container_save_process(struct container *c, pid_t pid, uint64_t start_ticks, bool ready,

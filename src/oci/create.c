@@ -152,6 +152,7 @@ struct creation {
 	const struct oci_create *options;
 	struct launch *launch;
 	struct container *container;
+	const char *text; /* of the configuration; NULL: it is given as a value */
 	struct oci_child child;
 	uint64_t start_ticks; /* of the child; 0: not known yet */
 };
@@ -341,7 +342,7 @@ static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, st
 	int rc;
 
 	record_fill(x->container, c, x->options->bundle, cg);
-	rc = container_save(x->container, c->json, err);
+	rc = container_save(x->container, c->json, x->text, err);
 	if (rc < 0)
 		return rc;
 	*ret_made_cgroup = true;
@@ -389,6 +390,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	own_config struct config *c = NULL;
 	own_cgroup struct cgroup *cg = NULL;
 	own_json json_t *json = NULL;
+	own_mem char *text = NULL;
 	own_launch struct launch l;
 	struct creation x = {.options = o, .launch = &l, .child = OCI_CHILD_EMPTY};
 	bool made_cgroup = false, notify;
@@ -398,7 +400,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	rc = launch_preserve(&l, o->preserve_fds, err);
 	if (rc < 0)
 		return rc;
-	if ((rc = record_read_spec(o->spec, o->bundle, &json, err)) < 0 ||
+	if ((rc = record_read_spec(o->spec, o->bundle, &json, &text, err)) < 0 ||
 	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
 	    (rc = cgroup_check_free(cg, err)) < 0)
@@ -414,6 +416,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	if (o->filter != NULL)
 		seccomp_use(o->filter, &c->linux_.seccomp, &l.program);
 	x.container = container;
+	x.text = text;
 	if (notify) {
 		x.child.notify_fd = notify_add(c, container, o->state_root, o->notify_socket, err);
 		if (x.child.notify_fd < 0) {

@@ -17,7 +17,8 @@
 #include "oci/hooks.h"
 #include "oci/resctrl.h"
 
-int record_read_spec(json_t *spec, const char *bundle, json_t **ret, struct error *err)
+int record_read_spec(json_t *spec, const char *bundle, json_t **ret, char **ret_text,
+		     struct error *err)
 {
 	own_mem char *path = NULL;
 
@@ -26,7 +27,7 @@ int record_read_spec(json_t *spec, const char *bundle, json_t **ret, struct erro
 		return 0;
 	}
 	path = str_format("%s/config.json", bundle);
-	return config_read_file(AT_FDCWD, path, ret, err);
+	return config_read_file(AT_FDCWD, path, ret, ret_text, err);
 }
 
 char *record_root(const struct config *c, const char *bundle)

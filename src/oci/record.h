@@ -6,8 +6,10 @@
 
 #include "oci/container.h"
 
-/* The configuration: `spec`, or with NULL <bundle>/config.json. The caller's reference. */
-int record_read_spec(json_t *spec, const char *bundle, json_t **ret, struct error *err) must_check;
+/* The configuration: `spec`, or with NULL <bundle>/config.json. The caller's reference.
+ * *ret_text, if that is asked for: the text of the file, or NULL. The caller frees it. */
+int record_read_spec(json_t *spec, const char *bundle, json_t **ret, char **ret_text,
+		     struct error *err) must_check;
 /* The root directory that it names; "" if it has none. The caller frees it. */
 char *record_root(const struct config *c, const char *bundle);
 /* Fills the container's record, which has no process yet. */

@@ -379,7 +379,7 @@ static int make(struct restore *x, struct error *err)
 	int rc;
 
 	record_fill(x->container, x->config, o->bundle, x->cgroup);
-	if ((rc = container_save(x->container, x->config->json, err)) < 0 ||
+	if ((rc = container_save(x->container, x->config->json, NULL, err)) < 0 ||
 	    (rc = cgroup_make(x->cgroup, x->config, false, err)) < 0 ||
 	    (rc = cgroup_apply(x->cgroup, &x->config->linux_.resources, err)) < 0 ||
 	    (rc = put_request(x, &dirs, err)) < 0 || (rc = perform(x, &dirs, &pid, err)) < 0)
@@ -413,7 +413,7 @@ int oci_restore(const struct oci_restore *o, struct oci_child *ret, struct error
 	struct restore x = {.options = o, .child = OCI_CHILD_EMPTY};
 	int rc;
 
-	if ((rc = record_read_spec(NULL, o->bundle, &json, err)) < 0 ||
+	if ((rc = record_read_spec(NULL, o->bundle, &json, NULL, err)) < 0 ||
 	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
 	    (rc = cgroup_check_free(cg, err)) < 0 ||

@@ -123,11 +123,31 @@ static void keeps_the_record_and_the_configuration_apart(void **state)
 	(void)state;
 	assert_int_equal(container_create(root, "both", form, &maker, &err), 0);
 	json_object_set_new(maker->record, "bundle", json_string("{\n,\"config\":"));
-	assert_int_equal(container_save(maker, config, &err), 0);
+	assert_int_equal(container_save(maker, config, NULL, &err), 0);
 	assert_int_equal(container_open(root, "both", CONTAINER_LOOK, &c, &err), 0);
 	assert_string_equal(json_string_value(json_object_get(c->record, "bundle")),
 			    "{\n,\"config\":");
 	assert_int_equal(container_pid(c), 0);
+	assert_int_equal(container_config_json(c, &got, &err), 0);
+	assert_true(json_equal(got, config));
+	assert_int_equal(container_remove(maker, &err), 0);
+}
+
+/* The text of a configuration may have lines of its own, also one that looks like where it begins. */
+static void keeps_the_text_of_a_configuration(void **state)
+{
+	static const char text[] = "{\n\"record\": 1\n,\"config\":{\"b\": 2}\n}\n";
+	own_container struct container *maker = NULL, *c = NULL;
+	own_json json_t *config = json_loads(text, 0, NULL), *got = NULL;
+	struct error err = {0};
+
+	(void)state;
+	assert_non_null(config);
+	assert_int_equal(container_create(root, "text", form, &maker, &err), 0);
+	json_object_set_new(maker->record, "bundle", json_string("/b"));
+	assert_int_equal(container_save(maker, config, text, &err), 0);
+	assert_int_equal(container_open(root, "text", CONTAINER_LOOK, &c, &err), 0);
+	assert_string_equal(json_string_value(json_object_get(c->record, "bundle")), "/b");
 	assert_int_equal(container_config_json(c, &got, &err), 0);
 	assert_true(json_equal(got, config));
 	assert_int_equal(container_remove(maker, &err), 0);
@@ -148,7 +168,7 @@ static void adds_the_process_in_place(void **state)
 	(void)state;
 	assert_int_equal(container_create(root, "place", form, &maker, &err), 0);
 	json_object_set_new(maker->record, "bundle", json_string("/b"));
-	assert_int_equal(container_save(maker, config, &err), 0);
+	assert_int_equal(container_save(maker, config, NULL, &err), 0);
 	for (size_t i = 0; i < array_size(pids); i++) {
 		own_json json_t *whole = NULL;
 		const json_t *record;
@@ -177,7 +197,7 @@ static void is_creating_until_its_process_is_ready(void **state)
 	(void)state;
 	assert_int_equal(proc_start_time(getpid(), &start), 0);
 	assert_int_equal(container_create(root, "ready", form, &maker, &err), 0);
-	assert_int_equal(container_save(maker, config, &err), 0);
+	assert_int_equal(container_save(maker, config, NULL, &err), 0);
 	assert_int_equal(container_save_process(maker, getpid(), start, false, &err), 0);
 	assert_int_equal(container_open(root, "ready", CONTAINER_LOOK, &c, &err), 0);
 	assert_int_equal(container_status(c), OCI_CREATING);
@@ -217,7 +237,7 @@ static void lists_nothing_but_containers(void **state)
 
 	(void)state;
 	assert_int_equal(container_create(root, "made", form, &made, &err), 0);
-	assert_int_equal(container_save(made, config, &err), 0);
+	assert_int_equal(container_save(made, config, NULL, &err), 0);
 	assert_int_equal(container_create(root, "begun", form, &begun, &err), 0);
 	assert_int_equal(file_write(AT_FDCWD, other, "{\"a\":1}", 7, 0600, FILE_WRITE_PLAIN, &err),
 			 0);
@@ -239,6 +259,7 @@ int main(void)
 		cmocka_unit_test(is_creating_only_while_somebody_creates_it),
 		cmocka_unit_test(survives_a_record_that_is_cut_short),
 		cmocka_unit_test(keeps_the_record_and_the_configuration_apart),
+		cmocka_unit_test(keeps_the_text_of_a_configuration),
 		cmocka_unit_test(adds_the_process_in_place),
 		cmocka_unit_test(is_creating_until_its_process_is_ready),
 		cmocka_unit_test(knows_a_process_by_its_start),
