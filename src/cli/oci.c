@@ -271,8 +271,8 @@ static int run_foreground(const struct args *args, struct error *err)
 	own_mem char *root = oci_state_root(args);
 	own_oci_child struct oci_child child = OCI_CHILD_EMPTY;
 	const bool detach = args_flag(args, "detach");
-	const enum oci_create_flags front =
-		OCI_CREATE_KEEP_TERMINAL | (isatty(STDOUT_FILENO) ? 0 : OCI_CREATE_PLAIN_OUTPUT);
+	const enum oci_create_flags front = OCI_CREATE_KEEP_TERMINAL | OCI_CREATE_REMEMBER |
+					    (isatty(STDOUT_FILENO) ? 0 : OCI_CREATE_PLAIN_OUTPUT);
 	int rc = make(args, OCI_CREATE_RUN | (detach ? OCI_CREATE_STATUS : front), &child, err);
 	int code;
 
@@ -283,7 +283,8 @@ static int run_foreground(const struct args *args, struct error *err)
 	code = oci_attend(&child, err);
 	if (args_flag(args, "keep"))
 		return code;
-	rc = oci_delete(root, args_at(args, 0), OCI_DELETE_FORCE, code < 0 ? NULL : err);
+	rc = code < 0 ? oci_delete(root, args_at(args, 0), OCI_DELETE_FORCE, NULL)
+		      : oci_delete_child(root, args_at(args, 0), &child, err);
 	return code < 0 ? code : rc < 0 ? rc : code;
 }
 

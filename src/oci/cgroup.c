@@ -385,13 +385,14 @@ int cgroup_check_free(struct cgroup *cg, struct error *err)
 	for (size_t i = 0; i < cg->dir_count; i++) {
 		const char *path;
 		const int at = cgroup_at(&cg->dirs[i], &path);
-		own_mem char *procs = str_format("%s/cgroup.procs", path);
-		own_mem char *text = NULL;
+		own_mem char *procs = NULL, *text = NULL;
 		size_t len = 0;
-		int rc = file_read(at, procs, PROC_TEXT_MAX, &text, &len, NULL);
 
-		fresh = fresh && rc == -ENOENT;
-		if (rc == 0 && len > 0)
+		if (faccessat(at, path, F_OK, 0) < 0 && errno == ENOENT)
+			continue;
+		fresh = false;
+		procs = str_format("%s/cgroup.procs", path);
+		if (file_read(at, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
 			cg->shared = true;
 	}
 	if (!fresh && cgroup_is_frozen(cg))

@@ -258,17 +258,26 @@ static void kill_dir(const struct cgroup_dir *dir)
 		(void)!file_put(AT_FDCWD, freezer, "THAWED");
 }
 
+static int remove_empty(const struct cgroup_dir *dir)
+{
+	const char *path;
+	const int at = cgroup_at(dir, &path);
+
+	return unlinkat(at, path, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
 static int remove_dir(const struct cgroup_dir *dir, struct error *err)
 {
 	const int64_t deadline = clock_monotonic_ns() + REMOVE_TIMEOUT_MS * INT64_C(1000000);
 	int rc = 0;
 
 	for (int round = 0;; round++) {
-		if (rmdir(dir->path) == 0 || errno == ENOENT)
+		rc = remove_empty(dir);
+		if (rc == 0)
 			return 0;
 		/* Busy: something is inside. A process that has just died leaves within microseconds,
 		 * so the first rounds only wait. */
-		if (round > 2 || errno != EBUSY)
+		if (round > 2 || rc != -EBUSY)
 			kill_dir(dir);
 		rc = walk(AT_FDCWD, dir->path, 0, visit_remove, NULL);
 		if (rc == 0 && !exists(dir->path))
@@ -309,7 +318,7 @@ int cgroup_remove(struct cgroup *cg, struct error *err)
 		return remove_shared(cg);
 	/* All at once first, by the best means, so that removing the rest finds empty directories. What can
 	 * be removed is empty already. */
-	if (rmdir(dir->path) < 0 && errno != ENOENT) {
+	if (remove_empty(dir) < 0) {
 		kill_dir(dir);
 		if (cgroup_path(cg, "freezer") != NULL && cgroup_is_frozen(cg))
 			(void)!cgroup_freeze(cg, false, NULL);

@@ -110,6 +110,26 @@ static int adopt(struct container *c, int fd, enum container_lock lock)
 	return -EAGAIN;
 }
 
+static int entry_fd(const struct container *c)
+{
+	return c->dir_fd >= 0 ? c->dir_fd : c->state_fd;
+}
+
+void container_unlock(struct container *c)
+{
+	if (flock(entry_fd(c), LOCK_UN) == 0)
+		c->locked = false;
+}
+
+bool container_is_there(const struct container *c)
+{
+	struct stat held, named;
+
+	return fstat(entry_fd(c), &held) == 0 &&
+	       fstatat(c->root_fd, c->id, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
 /* The text of the state file; empty if a runtime that was killed early left none: R1. */
 static int read_state(const struct container *c, char **ret, struct error *err)
 {

@@ -60,6 +60,17 @@ void container_close(struct container *c);
 OWN_DEFINE(own_container, struct container *, container_close);
 #define own_container __attribute__((cleanup(own_container_release)))
 
+/* Lets others have the lock. */
+void container_unlock(struct container *c);
+/* True if it is still what its id stands for: nobody has removed it. */
+bool container_is_there(const struct container *c);
+
+/* What oci_create remembers for oci_delete_child. */
+struct oci_made {
+	struct container *container; /* not locked */
+	struct cgroup *cgroup;
+};
+
 /* Writes the file, once: the record, which has no process yet, and the configuration, in the text that it was
  * parsed from if there is one. */
 int container_save(struct container *c, const json_t *config, const char *config_text,

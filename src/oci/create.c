@@ -45,6 +45,12 @@ void oci_child_release(struct oci_child *child)
 	fd_close(&child->pidfd);
 	fd_close(&child->console_fd);
 	fd_close(&child->notify_fd);
+	if (child->made != NULL) {
+		container_close(child->made->container);
+		cgroup_free(child->made->cgroup);
+		free(child->made);
+		child->made = NULL;
+	}
 }
 
 /* --- preparing ---------------------------------------------------------------------------------- */
@@ -445,6 +451,13 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 	if (o->flags & OCI_CREATE_RUN)
 		run_poststart(c, o->id, o->bundle, x.child.pid);
 	*ret = x.child;
+	/* What systemd is to be told of it is in the record alone. */
+	if (o->flags & OCI_CREATE_REMEMBER && cg->unit == NULL) {
+		ret->made = mem_new(sizeof(*ret->made));
+		cgroup_close_join(cg);
+		container_unlock(container);
+		*ret->made = (struct oci_made){take(container), take(cg)};
+	}
 	return 0;
 }
 

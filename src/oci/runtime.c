@@ -226,6 +226,30 @@ static int end_init(const struct container *c, struct error *err)
 	return 0;
 }
 
+/* What is left when its first process has gone. */
+static int remove_rest(struct container *c, struct cgroup *cg, struct error *err)
+{
+	int rc = cg ? cgroup_remove(cg, err) : 0;
+
+	if (rc < 0)
+		return fail(err, rc, "delete container %s", c->id);
+	container_unmount(c);
+	resctrl_leave(json_object_get(c->record, "resctrl"));
+	run_poststop(c);
+	return container_remove(c, err);
+}
+
+int oci_delete_child(const char *state_root, const char *id, const struct oci_child *child,
+		     struct error *err)
+{
+	const struct oci_made *made = child->made;
+
+	if (made == NULL)
+		return oci_delete(state_root, id, OCI_DELETE_FORCE, err);
+	return container_is_there(made->container) ? remove_rest(made->container, made->cgroup, err)
+						   : 0;
+}
+
 int oci_delete(const char *state_root, const char *id, enum oci_delete_flags flags,
 	       struct error *err)
 {
@@ -250,17 +274,9 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 				   oci_status_name(status)),
 			    "stop it first, or delete with --force");
 	rc = end_init(c, err);
-	if (rc == 0 && json_object_get(c->record, "cgroup") != NULL) {
+	if (rc == 0 && json_object_get(c->record, "cgroup") != NULL)
 		rc = container_cgroup(c, &cg, err);
-		if (rc == 0)
-			rc = cgroup_remove(cg, err);
-	}
-	if (rc < 0)
-		return fail(err, rc, "delete container %s", id);
-	container_unmount(c);
-	resctrl_leave(json_object_get(c->record, "resctrl"));
-	run_poststop(c);
-	return container_remove(c, err);
+	return rc < 0 ? fail(err, rc, "delete container %s", id) : remove_rest(c, cg, err);
 }
 
 /* --- pausing, limits, processes ----------------------------------------------------------------- */

@@ -81,6 +81,7 @@ enum oci_create_flags {
 		64,              /* the pty adds no carriage returns: its output goes to a file */
 	OCI_CREATE_REAPER = 32,  /* a process 1 that passes signals on and reaps (reaper.h) */
 	OCI_CREATE_STATUS = 128, /* a file `status` for others (container.h) */
+	OCI_CREATE_REMEMBER = 256, /* ret->made is for oci_delete_child */
 };
 
 struct oci_create {
@@ -109,10 +110,11 @@ struct oci_create {
 
 /* A process that was made. The descriptors are the caller's; release with oci_child_release. */
 struct oci_child {
-	pid_t pid;      /* in the caller's pid namespace */
-	int pidfd;      /* wait with proc_wait() unless it is a sibling's */
-	int console_fd; /* OCI_*_KEEP_TERMINAL: the pty's master, else -1 */
-	int notify_fd;  /* with a notify_socket: as oci_notify_open returns it, else -1 */
+	pid_t pid;             /* in the caller's pid namespace */
+	int pidfd;             /* wait with proc_wait() unless it is a sibling's */
+	int console_fd;        /* OCI_*_KEEP_TERMINAL: the pty's master, else -1 */
+	int notify_fd;         /* with a notify_socket: as oci_notify_open returns it, else -1 */
+	struct oci_made *made; /* OCI_CREATE_REMEMBER: what is to be deleted, or NULL */
 };
 #define OCI_CHILD_EMPTY                                                                            \
 	{                                                                                          \
@@ -179,6 +181,10 @@ enum oci_delete_flags { OCI_DELETE_STOPPED = 0, OCI_DELETE_FORCE = 1 };
  * exist is success. */
 int oci_delete(const char *state_root, const char *id, enum oci_delete_flags flags,
 	       struct error *err) must_check;
+/* The same as a forced one, for who made the container and has waited for its process: without reading what is
+ * known already. */
+int oci_delete_child(const char *state_root, const char *id, const struct oci_child *child,
+		     struct error *err) must_check;
 
 int oci_pause(const char *state_root, const char *id, struct error *err) must_check;
 /* -EALREADY: it is not paused. */
