@@ -121,13 +121,16 @@ static void child(const char *root, char **command, const int tasks[static HIERA
 	for (size_t i = 0; i < HIERARCHIES; i++)
 		if (tasks[i] >= 0)
 			check(write(tasks[i], "0", 1) < 0, "join cgroup");
-	check(unshare(CLONE_NEWCGROUP) < 0, "cgroup namespace");
+	/* As `oci spec` has it: with version 2 alone. */
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+		check(unshare(CLONE_NEWCGROUP) < 0, "cgroup namespace");
 	check(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0, "private /");
 	check(mount(root, root, NULL, MS_BIND | MS_REC, NULL) < 0, "bind root");
 	check(chdir(root) < 0, root);
 	mount_at("proc", "proc", 0, NULL);
 	mount_at("tmpfs", "dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
-	mount_at("devpts", "dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
+	mount_at("devpts", "dev/pts", MS_NOSUID | MS_NOEXEC,
+		 "newinstance,ptmxmode=0666,mode=0620,gid=5");
 	mount_at("tmpfs", "dev/shm", safe, "mode=1777,size=65536k");
 	mount_at("mqueue", "dev/mqueue", safe, NULL);
 	mount_at("sysfs", "sys", safe | MS_RDONLY, NULL);
