@@ -370,6 +370,8 @@ int mount_show(const struct mount_bind *b, const struct mount_target *target, st
 		if (fd < 0)
 			return mount_detach(b, err);
 		rc = mount_attach(fd, target->fd);
+		if (is_missing(rc))
+			return classic_show(b, target, err);
 		return rc < 0 ? fail(err, rc, "bind") : take(fd);
 	}
 	rc = mount_attach(b->source_fd, target->fd);
