@@ -339,7 +339,7 @@ static int make_cgroup(const struct creation *x, struct cgroup *cg, struct error
 	if (rc < 0 || cg->dir_count == planned)
 		return rc;
 	json_object_set_new(x->container->record, "cgroup", cgroup_save(cg));
-	return container_save(x->container, c->json, err);
+	return container_save(x->container, c->json, x->text, err);
 }
 
 static int make(struct creation *x, struct cgroup *cg, bool *ret_made_cgroup, struct error *err)
