@@ -252,10 +252,14 @@ int container_save(struct container *c, const json_t *config, const char *config
 	buf_add_str(&b, "\n" CONFIG_START);
 	buf_add_str(&b, config_text ? config_text : written);
 	buf_add_str(&b, "}\n");
-	if (c->dir_fd >= 0)
+	if (c->dir_fd >= 0 && c->state_fd < 0)
 		c->state_fd = openat(c->dir_fd, CONTAINER_STATE,
 				     O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_TRUNC, 0600);
 	rc = c->state_fd < 0 ? -errno : fd_write_full_at(c->state_fd, b.data, b.len, 0);
+	/* One that is written again can be shorter. */
+	if (rc == 0 && c->saved && ftruncate(c->state_fd, (off_t)b.len) < 0)
+		rc = -errno;
+	c->saved = true;
 	return rc < 0 ? fail(err, rc, "write the state of container %s", c->id) : 0;
 }
 

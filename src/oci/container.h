@@ -42,6 +42,7 @@ struct container {
 	int dir_fd;   /* its directory; -1: it is a file */
 	int state_fd; /* the file, or state.json as long as it may be written; else -1 */
 	bool locked;  /* we hold the lock */
+	bool saved;   /* by container_save */
 	json_t *record;
 };
 
@@ -71,7 +72,7 @@ struct oci_made {
 	struct cgroup *cgroup;
 };
 
-/* Writes the file, once: the record, which has no process yet, and the configuration, in the text that it was
+/* Writes the file: the record, which has no process yet, and the configuration, in the text that it was
  * parsed from if there is one. */
 int container_save(struct container *c, const json_t *config, const char *config_text,
 		   struct error *err) must_check;

@@ -413,8 +413,10 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 		return rc;
 	notify = notify_wanted(c, o->notify_socket);
 	rc = container_create(o->state_root, o->id,
-			      o->flags & OCI_CREATE_RUN && !notify ? CONTAINER_FILE
-								   : CONTAINER_DIRECTORY,
+			      o->flags & OCI_CREATE_RUN && !(o->flags & OCI_CREATE_STATUS) &&
+					      !notify
+				      ? CONTAINER_FILE
+				      : CONTAINER_DIRECTORY,
 			      &container, err);
 	if (rc < 0)
 		return rc;

@@ -78,9 +78,9 @@ enum oci_create_flags {
 		16, /* process.terminal without a console socket: the pty's master
 					* is returned in ret->console_fd */
 	OCI_CREATE_PLAIN_OUTPUT =
-		64,              /* the pty adds no carriage returns: its output goes to a file */
-	OCI_CREATE_REAPER = 32,  /* a process 1 that passes signals on and reaps (reaper.h) */
-	OCI_CREATE_STATUS = 128, /* a file `status` for others (container.h) */
+		64,                /* the pty adds no carriage returns: its output goes to a file */
+	OCI_CREATE_REAPER = 32,    /* a process 1 that passes signals on and reaps (reaper.h) */
+	OCI_CREATE_STATUS = 128,   /* a file `status` for others (container.h) */
 	OCI_CREATE_REMEMBER = 256, /* ret->made is for oci_delete_child */
 };
 

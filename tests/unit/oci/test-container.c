@@ -138,14 +138,22 @@ static void keeps_the_text_of_a_configuration(void **state)
 {
 	static const char text[] = "{\n\"record\": 1\n,\"config\":{\"b\": 2}\n}\n";
 	own_container struct container *maker = NULL, *c = NULL;
-	own_json json_t *config = json_loads(text, 0, NULL), *got = NULL;
+	static const char longer[] =
+		"{\"a\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"}";
+	own_mem char *path = form == CONTAINER_FILE
+				     ? str_format("%s/text", root)
+				     : str_format("%s/text/%s", root, CONTAINER_STATE);
+	own_json json_t *config = json_loads(text, 0, NULL), *got = NULL, *whole = NULL;
 	struct error err = {0};
 
 	(void)state;
 	assert_non_null(config);
 	assert_int_equal(container_create(root, "text", form, &maker, &err), 0);
 	json_object_set_new(maker->record, "bundle", json_string("/b"));
+	/* Written again, it can be shorter. */
+	assert_int_equal(container_save(maker, config, longer, &err), 0);
 	assert_int_equal(container_save(maker, config, text, &err), 0);
+	assert_int_equal(json_read_file(AT_FDCWD, path, 4096, &whole, &err), 0);
 	assert_int_equal(container_open(root, "text", CONTAINER_LOOK, &c, &err), 0);
 	assert_string_equal(json_string_value(json_object_get(c->record, "bundle")), "/b");
 	assert_int_equal(container_config_json(c, &got, &err), 0);
