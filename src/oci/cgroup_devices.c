@@ -160,18 +160,24 @@ void oci_device_filter_release(struct oci_device_filter *filter)
 /* What is the same instructions is the same program. */
 static bool is_kept(const struct oci_device_filter *kept, const struct program *p)
 {
-	return kept != NULL && kept->code != NULL &&
-	       kept->size_bytes == p->count * sizeof(*p->code) &&
+	return kept->code != NULL && kept->size_bytes == p->count * sizeof(*p->code) &&
 	       memcmp(kept->code, p->code, kept->size_bytes) == 0;
 }
 
-/* The descriptor becomes the caller's. */
+/* The descriptor becomes the caller's. `kept` may be NULL. */
 static int get_program(struct program *p, struct oci_device_filter *kept, struct error *err)
 {
-	own_fd int fd = is_kept(kept, p) ? fcntl(kept->fd, F_DUPFD_CLOEXEC, 0) : load(p, err);
-	int copy = -1;
+	own_fd int fd = -1;
+	int copy;
 
-	if (fd < 0 || kept == NULL || is_kept(kept, p))
+	if (kept != NULL && is_kept(kept, p)) {
+		copy = fcntl(kept->fd, F_DUPFD_CLOEXEC, 0);
+		return copy < 0 ? fail(err, -errno,
+				       "linux.resources.devices: the kept device filter")
+				: copy;
+	}
+	fd = load(p, err);
+	if (fd < 0 || kept == NULL)
 		return take(fd);
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0)
