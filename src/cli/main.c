@@ -138,6 +138,7 @@ static const struct {
 	int (*main)(int argc, char **argv);
 } programs[] = {
 	{"monitor", workload_monitor_main},
+	{"template-builder", vm_template_builder_main},
 };
 
 int main(int argc, char **argv)

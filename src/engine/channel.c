@@ -62,3 +62,16 @@ ssize_t channel_receive(int fd, struct packet *ret)
 		return -EPIPE;
 	return n < PACKET_HEAD ? -EPROTO : n - PACKET_HEAD;
 }
+
+int channel_error(const struct packet *packet, size_t len, struct error *err)
+{
+	struct error why;
+
+	if (len != sizeof(why))
+		return refuse(err, -EPROTO, "the other process speaks another version");
+	memcpy(&why, packet->payload, sizeof(why));
+	why.text[sizeof(why.text) - 1] = why.hint[sizeof(why.hint) - 1] = '\0';
+	if (err != NULL)
+		*err = why;
+	return why.code < 0 ? why.code : -EIO;
+}

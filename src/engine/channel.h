@@ -70,3 +70,5 @@ int channel_send_head(int fd, enum channel_type type, uint32_t arg, uint32_t arg
 int channel_send_error(int fd, const struct error *why) must_check;
 /* Receives one. Returns the length of the payload, -EPIPE at the end, -EAGAIN, -EPROTO. */
 ssize_t channel_receive(int fd, struct packet *ret) must_check;
+/* What a CHANNEL_ERROR packet with `len` bytes of payload says, in `err`. Returns its code, -EPROTO. */
+int channel_error(const struct packet *packet, size_t len, struct error *err) must_check;

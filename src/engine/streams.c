@@ -150,19 +150,6 @@ static void write_output(struct carry *c)
 		c->in_fd = -1;
 }
 
-static int remote_error(const struct carry *c, size_t len, struct error *err)
-{
-	struct error why;
-
-	if (len != sizeof(why))
-		return refuse(err, -EPROTO, "the monitor speaks another version");
-	memcpy(&why, c->in->payload, sizeof(why));
-	why.text[sizeof(why.text) - 1] = why.hint[sizeof(why.hint) - 1] = '\0';
-	if (err != NULL)
-		*err = why;
-	return why.code < 0 ? why.code : -EIO;
-}
-
 static int take_packet(struct carry *c, struct error *err)
 {
 	struct streams *s = c->streams;
@@ -189,7 +176,7 @@ static int take_packet(struct carry *c, struct error *err)
 		c->exit_code = (int)c->in->arg;
 		return 0;
 	case CHANNEL_ERROR:
-		return remote_error(c, (size_t)n, err);
+		return channel_error(c->in, (size_t)n, err);
 	default:
 		return 0;
 	}
@@ -328,7 +315,7 @@ int streams_answer(int channel_fd, int *ret_exit_code, struct error *err)
 	if (n < 0)
 		return refuse(err, -EPIPE, "its monitor ended unexpectedly");
 	if (packet->type == CHANNEL_ERROR)
-		return remote_error(&c, (size_t)n, err);
+		return channel_error(c.in, (size_t)n, err);
 	if (packet->type == CHANNEL_EXIT && ret_exit_code != NULL)
 		*ret_exit_code = (int)packet->arg;
 	return 0;

@@ -308,22 +308,31 @@ static void tell_wait(const struct engine *engine, const struct vm_shape *shape,
 }
 
 /* One builder at a time: who comes second finds it ready. */
-static int build_locked(struct engine *engine, const struct vm_shape *shape, int templates,
-			const char *key, struct error *err)
+int vm_template_build(struct engine *engine, const struct vm_shape *shape, struct error *err)
 {
-	const int64_t began_ns = clock_monotonic_ns();
-	own_fd int lock = -1;
-	int rc = 0;
+	own_fd int templates = open_templates(engine, err), lock = -1;
+	char key[KEY_DIGITS + 1];
+	int rc;
 
-	tell_wait(engine, shape, ENGINE_WAIT_BEGIN, 0);
+	if (templates < 0)
+		return templates;
 	lock = file_lock(templates, ".lock", FILE_LOCK_EXCLUSIVE, true);
 	if (lock < 0)
-		rc = fail(err, lock, "lock the templates");
-	else if (faccessat(templates, key, F_OK, 0) < 0) {
-		rc = remove_unfinished(templates, err);
-		if (rc == 0)
-			rc = build(engine, shape, templates, key, err);
-	}
+		return fail(err, lock, "lock the templates");
+	make_key(shape, key);
+	if (faccessat(templates, key, F_OK, 0) == 0)
+		return 0;
+	rc = remove_unfinished(templates, err);
+	return rc < 0 ? rc : build(engine, shape, templates, key, err);
+}
+
+static int await_build(struct engine *engine, const struct vm_shape *shape, struct error *err)
+{
+	const int64_t began_ns = clock_monotonic_ns();
+	int rc;
+
+	tell_wait(engine, shape, ENGINE_WAIT_BEGIN, 0);
+	rc = vm_template_build_apart(engine, shape, err);
 	tell_wait(engine, shape, rc < 0 ? ENGINE_WAIT_FAILED : ENGINE_WAIT_END,
 		  clock_monotonic_ns() - began_ns);
 	return rc;
@@ -340,7 +349,7 @@ int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **
 		return templates;
 	make_key(shape, key);
 	if (faccessat(templates, key, F_OK, 0) < 0)
-		rc = build_locked(engine, shape, templates, key, err);
+		rc = await_build(engine, shape, err);
 	if (rc < 0)
 		return fail(err, rc, "make a template of virtual machines");
 	*ret_dir = str_format("%s/templates/%s", engine->root, key);

@@ -28,9 +28,14 @@ unsigned int vm_template_shares(unsigned int count);
 	"console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on percpu_alloc=page cgroup_no_v1=all mitigations=off"
 
 /* The directory of the template, which is built if there is none (which takes as long as the kernel
- * takes to boot). The caller frees *ret_dir. */
+ * takes to boot) by a process that goes on with it when this one ends. The caller frees *ret_dir. */
 int vm_template_get(struct engine *engine, const struct vm_shape *shape, char **ret_dir,
 		    struct error *err) must_check;
+/* The same two steps: in a process of its own, waiting for it; and here. */
+int vm_template_build_apart(struct engine *engine, const struct vm_shape *shape,
+			    struct error *err) must_check;
+int vm_template_build(struct engine *engine, const struct vm_shape *shape,
+		      struct error *err) must_check;
 /* A small file that stands for layers that are not there yet, or never. The caller frees *ret. */
 int vm_template_placeholder(struct engine *engine, char **ret, struct error *err) must_check;
 /* The same for a disk, at a path below `dirfd`: a machine has its disks for itself. */

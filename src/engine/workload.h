@@ -283,3 +283,5 @@ int workload_write_path(struct engine *engine, const char *ref, const char *dir,
 /* `berth monitor <id>`: the process that outlives the command (engine/monitor.h). Returns the exit
  * code of the process. Hidden command. */
 int workload_monitor_main(int argc, char **argv);
+/* `berth template-builder ...`: the process that builds a template (engine/vm_template_builder.c). */
+int vm_template_builder_main(int argc, char **argv);

@@ -106,10 +106,12 @@ time.sleep(60)' "$TEST_DIR/silent.port" "$TEST_DIR/connected" 3>&- &
 @test "Ctrl-C in a terminal, for pull and for run" {
 	fault '{"match": "/manifests/", "do": "stall"}'
 	cat >"$TEST_DIR/terminal.py" <<-'END'
-		import os, pty, sys, time
+		import os, pty, signal, sys, time
 		log, *command = sys.argv[1:]
 		pid, fd = pty.fork()
 		if pid == 0:
+		    # A shell's job in the background ignores it.
+		    signal.signal(signal.SIGINT, signal.SIG_DFL)
 		    os.execv(command[0], command)
 		deadline = time.monotonic() + 10
 		while time.monotonic() < deadline and not (os.path.exists(log) and "/manifests/" in open(log).read()):

@@ -276,15 +276,37 @@ cpu_of() {
 	expect "$(berth inspect -f '{{.State.OOMKilled}}' o)" true
 }
 
+# The process that builds a template for this test's store.
+builder() { pgrep -f "^berth template-builder $TEST_DIR/root "; }
+
+@test "a template goes on being made when who waits for it is gone" {
+	local waiting
+	rm -rf "$TEST_DIR/root/templates"
+	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run --rm --vm busybox true 2>/dev/null &
+	waiting=$!
+	eventually sh -c "ls '$TEST_DIR'/root/templates/.new-*/vsock"
+	kill -9 "$waiting"
+	wait "$waiting" || true
+	expect "$(berth template ls -q | wc -l)" 0
+	[ -n "$(builder)" ]
+	eventually sh -c "'$BERTH' --root '$TEST_DIR/root' --state '$TEST_DIR/state' template ls -q | grep -q ."
+	eventually sh -c "! pgrep -f '^berth template-builder $TEST_DIR/root '"
+	[ -z "$(find "$TEST_DIR/root/templates" -name '.new-*')" ]
+	berth system check
+}
+
 @test "a template is made once for all who wait for it; killed builders leave nothing" {
 	local first second
 	rm -rf "$TEST_DIR/root/templates"
-	# One is killed in the middle of it.
-	berth run --rm busybox true 2>/dev/null &
+	# One is killed in the middle of it, which who waits is told.
+	berth run --rm busybox true 2>"$TEST_DIR/error" &
 	first=$!
 	eventually sh -c "ls '$TEST_DIR'/root/templates/.new-*/vsock"
-	pkill -9 -P "$first" || kill -9 "$first"
-	wait "$first" || true
+	kill -9 "$(builder)"
+	second=0
+	wait "$first" || second=$?
+	expect "$second" 125
+	expect_in "$(cat "$TEST_DIR/error")" "the process that builds it ended unexpectedly"
 	# Who waits at a terminal is told.
 	script -qec "$BERTH --root $TEST_DIR/root --state $TEST_DIR/state run --rm --vm busybox true" \
 		/dev/null < /dev/null > "$TEST_DIR/one" &
