@@ -93,7 +93,11 @@ polite() {
 		expect "$(state_of t)" paused
 		# shellcheck disable=SC2086 # two words
 		expect "$(berth $verb t)" t
-		[ "$verb" != unpause ] || expect "$(state_of t)" running
+		case $verb in
+		unpause) expect "$(state_of t)" running ;;
+		# It tells the signal, not the end.
+		kill) berth wait t >/dev/null ;;
+		esac
 	done
 }
 
