@@ -110,6 +110,7 @@ size_t proc_children(pid_t pid, pid_t **ret)
 
 uint64_t proc_own_bytes(pid_t pid)
 {
+	static const char *const parts[] = {"\nPss_Anon:", "\nPss_Shmem:"};
 	own_mem char *path = str_format("/proc/%d/smaps_rollup", (int)pid);
 	own_mem char *text = NULL;
 	uint64_t kib = 0;
@@ -117,8 +118,12 @@ uint64_t proc_own_bytes(pid_t pid)
 
 	if (file_read(AT_FDCWD, path, ROLLUP_MAX, &text, &len, NULL) < 0)
 		return 0;
-	/* What is clean is in a file, too: only while nobody else has the same page of it is it "private". */
-	for (const char *at = text; (at = strstr(at, "\nPrivate_Dirty:")) != NULL; at++)
-		kib += strtoull(at + strcspn(at, " "), NULL, 10);
+	/* Not Private_Dirty: a file's page that has not been written back yet is dirty, too. */
+	for (size_t i = 0; i < array_size(parts); i++) {
+		const char *at = strstr(text, parts[i]);
+
+		if (at != NULL)
+			kib += strtoull(at + strlen(parts[i]), NULL, 10);
+	}
 	return kib << 10;
 }

@@ -18,6 +18,6 @@ struct proc_info {
 int proc_info_read(pid_t pid, struct proc_info *ret) must_check;
 /* The children of a process's first thread, for the caller to free; how many. */
 size_t proc_children(pid_t pid, pid_t **ret);
-/* The memory that nobody else has and no file has either: what its end gives back. 0 if it has ended, or is not ours to
+/* The process's share of the memory that no file has: what its end gives back. 0 if it has ended, or is not ours to
  * ask. */
 uint64_t proc_own_bytes(pid_t pid);
