@@ -165,6 +165,22 @@ static int devices_v1(const struct cgroup *cg, const struct config_resources *r,
 	return 0;
 }
 
+int cgroup_check_memory_use(const struct cgroup *cg, const char *controller, const char *file,
+			    const struct config_resources *r, struct error *err)
+{
+	const struct config_number limit = r->memory.limit;
+	uint64_t current = 0;
+
+	if (!limit.given || !r->memory.check_before_update || limit.value < 0 ||
+	    cgroup_read_number(cg, controller, file, NULL, &current) != 0 ||
+	    current <= (uint64_t)limit.value)
+		return 0;
+	return refuse(err, -EBUSY,
+		      "linux.resources.memory.limit: %" PRId64
+		      " is below the current use of %" PRIu64 " bytes",
+		      limit.value, current);
+}
+
 static int swap_v1(const struct cgroup *cg, int64_t swap, struct error *err)
 {
 	return cgroup_put_number(cg, "memory", "memory.memsw.limit_in_bytes", swap,
@@ -187,13 +203,9 @@ static int memory_v1(const struct cgroup *cg, const struct config_resources *r, 
 	if (limit.given && swap.given &&
 	    cgroup_read_number(cg, "memory", "memory.memsw.limit_in_bytes", NULL, &current) == 0)
 		swap_first = swap.value < 0 || (uint64_t)swap.value > current;
-	if (limit.given && r->memory.check_before_update && limit.value >= 0 &&
-	    cgroup_read_number(cg, "memory", "memory.usage_in_bytes", NULL, &current) == 0 &&
-	    current > (uint64_t)limit.value)
-		return refuse(err, -EBUSY,
-			      "linux.resources.memory.limit: %" PRId64
-			      " is below the current use of %" PRIu64 " bytes",
-			      limit.value, current);
+	rc = cgroup_check_memory_use(cg, "memory", "memory.usage_in_bytes", r, err);
+	if (rc < 0)
+		return rc;
 	if (swap.given && swap_first)
 		rc = swap_v1(cg, swap.value, err);
 	if (rc == 0)

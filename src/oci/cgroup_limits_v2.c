@@ -22,7 +22,6 @@ static int memory_v2(const struct cgroup *cg, const struct config_resources *r, 
 {
 	const struct config_number limit = r->memory.limit;
 	struct config_number swap = r->memory.swap;
-	uint64_t current = 0;
 	int rc = 0;
 
 	/* No limit on memory means none on swap either. */
@@ -49,13 +48,9 @@ static int memory_v2(const struct cgroup *cg, const struct config_resources *r, 
 	}
 	if (rc < 0)
 		return rc;
-	if (limit.given && r->memory.check_before_update && limit.value >= 0 &&
-	    cgroup_read_number(cg, "", "memory.current", NULL, &current) == 0 &&
-	    current > (uint64_t)limit.value)
-		return refuse(err, -EBUSY,
-			      "linux.resources.memory.limit: %" PRId64
-			      " is below the current use of %" PRIu64 " bytes",
-			      limit.value, current);
+	rc = cgroup_check_memory_use(cg, "", "memory.current", r, err);
+	if (rc < 0)
+		return rc;
 	if (limit.given && limit.value != 0)
 		rc = put_limit(cg, "memory.max", limit.value, "linux.resources.memory.limit", err);
 	if (rc == 0 && r->memory.reservation.given && r->memory.reservation.value != 0)

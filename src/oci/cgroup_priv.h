@@ -26,6 +26,10 @@ int cgroup_read_number(const struct cgroup *cg, const char *controller, const ch
 /* Writes a number, as cgroup_put() does. */
 int cgroup_put_number(const struct cgroup *cg, const char *controller, const char *file,
 		      int64_t value, const char *field, struct error *err) must_check;
+/* checkBeforeUpdate: -EBUSY if the new limit on memory is below what `file` says is used; 0 if that is not
+ * asked for, or cannot be told. */
+int cgroup_check_memory_use(const struct cgroup *cg, const char *controller, const char *file,
+			    const struct config_resources *r, struct error *err) must_check;
 /* The fields of the four kinds of rates, for errors. */
 extern const char *const cgroup_throttle_fields[THROTTLE_KINDS];
 /* Writes a line for a device, "MAJOR:MINOR VALUE", with the text `key` before the value. */
