@@ -33,9 +33,8 @@ struct hold {
 	struct engine *engine;
 	struct workload workload;
 	int lock_fd;
-	bool paused; /* by us */
-	struct guard guard;
-	sigset_t signals; /* as they were before */
+	struct guard guard; /* pauses it */
+	sigset_t signals;   /* as they were before */
 };
 
 static const struct isolation *isolation_in(const struct hold *hold)
@@ -45,10 +44,7 @@ static const struct isolation *isolation_in(const struct hold *hold)
 
 static void hold_end(struct hold *hold)
 {
-	if (hold->paused) {
-		/* One that has ended meanwhile needs no thawing. */
-		if (workload_unpause(hold->engine, hold->workload.id, NULL) < 0)
-			hold->paused = false;
+	if (hold->guard.fd >= 0) {
 		guard_end(&hold->guard);
 		sigprocmask(SIG_SETMASK, &hold->signals, NULL);
 	}
@@ -77,18 +73,12 @@ static int hold_begin(struct engine *engine, const char *ref, enum hold_how how,
 	if (rc < 0)
 		return rc;
 	if (w->status == WORKLOAD_RUNNING && how == HOLD_PAUSED) {
-		/* A signal that ends us must not leave it frozen: most wait, and for SIGKILL there
-		 * is the guard. */
+		/* We see it running again before we end, but for SIGKILL: then the guard is alone. */
 		sigprocmask(SIG_BLOCK, &ending, &ret->signals);
 		rc = guard_begin(engine, w, &ret->guard, err);
-		if (rc == 0)
-			rc = workload_pause(engine, w->id, err);
-		ret->paused = rc == 0;
-		if (rc < 0) {
-			guard_end(&ret->guard);
+		if (rc < 0)
 			sigprocmask(SIG_SETMASK, &ret->signals, NULL);
-		}
-		return rc;
+		return rc < 0 ? fail(err, rc, "cannot pause \"%s\"", ref) : 0;
 	}
 	if (w->status == WORKLOAD_RUNNING || w->status == WORKLOAD_PAUSED)
 		return 0;

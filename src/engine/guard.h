@@ -1,13 +1,11 @@
 /*
- * guard: a process that thaws a workload which a command has paused for a moment, if that command dies before
- * it could do so itself. No signal to the command can leave the workload frozen: when it is gone, its end of a
- * pipe is closed.
+ * guard: a process that has a workload paused for as long as a command needs it, and no longer. It pauses the
+ * workload itself and lets it go on when the command's end of a socket is closed: so the two can never overtake
+ * each other, and no signal to the command, at whatever moment, leaves the workload frozen.
  *
- *     rc = guard_begin(engine, &workload, &guard, err);
- *     rc = workload_pause(...);
+ *     rc = guard_begin(engine, &workload, &guard, err);      it is paused
  *     ...
- *     workload_unpause(...);
- *     guard_end(&guard);          nothing is to be thawed any more
+ *     guard_end(&guard);                                     it runs
  */
 #pragma once
 
@@ -21,8 +19,16 @@ struct guard {
 };
 #define GUARD_NONE ((struct guard){.fd = -1})
 
-/* For a workload that is running and not paused. */
+/* Freezes a workload that runs, or thaws one that is frozen or only marked as such. The mark (live.h) is set
+ * before freezing and removed after thawing: so a killed command leaves at most a running workload that is said
+ * to be paused, which unpause mends. After a failed freeze it runs. */
+int guard_freeze(struct engine *engine, const struct workload *workload,
+		 struct error *err) must_check;
+int guard_thaw(struct engine *engine, const struct workload *workload,
+	       struct error *err) must_check;
+
+/* Pauses a workload that is running. -EBUSY: it is paused. On failure it is not, and there is no guard. */
 int guard_begin(struct engine *engine, const struct workload *workload, struct guard *ret,
 		struct error *err) must_check;
-/* Ends it. Nothing if there is none. */
+/* Lets the workload go on, unless it has ended or somebody else has done so. Nothing if there is no guard. */
 void guard_end(struct guard *guard);

@@ -10,8 +10,8 @@
 #include "base/str.h"
 #include "engine/channel.h"
 #include "engine/find.h"
+#include "engine/guard.h"
 #include "engine/isolation.h"
-#include "engine/live.h"
 #include "engine/lock.h"
 #include "engine/name.h"
 #include "engine/record.h"
@@ -121,8 +121,6 @@ int workload_kill(struct engine *engine, const char *ref, int signal, struct err
 	return rc < 0 ? fail(err, rc, "cannot kill \"%s\"", ref) : 0;
 }
 
-/* The mark is set before freezing and removed after thawing: so a killed command leaves at most a
- * running workload that is said to be paused, which unpause mends. */
 int workload_pause(struct engine *engine, const char *ref, struct error *err)
 {
 	own_workload struct workload w = {0};
@@ -132,11 +130,7 @@ int workload_pause(struct engine *engine, const char *ref, struct error *err)
 		return fail(err, rc, "cannot pause \"%s\"", ref);
 	if (w.status == WORKLOAD_PAUSED)
 		return refuse(err, -EBUSY, "\"%s\" is paused already", ref);
-	rc = live_set_paused(engine, w.id, true);
-	if (rc == 0)
-		rc = isolation_of(w.config.isolation)->pause(engine, w.id, err);
-	if (rc < 0 && live_set_paused(engine, w.id, false) < 0)
-		return fail(err, rc, "cannot pause \"%s\"", ref);
+	rc = guard_freeze(engine, &w, err);
 	return rc < 0 ? fail(err, rc, "cannot pause \"%s\"", ref) : 0;
 }
 
@@ -149,14 +143,7 @@ int workload_unpause(struct engine *engine, const char *ref, struct error *err)
 		return fail(err, rc, "cannot unpause \"%s\"", ref);
 	if (w.status != WORKLOAD_PAUSED)
 		return refuse(err, -EBUSY, "\"%s\" is not paused", ref);
-	rc = isolation_of(w.config.isolation)->resume(engine, w.id, err);
-	/* Who was to pause it, or to let it go on, has been killed; or a guard (guard.h) was faster. */
-	if (rc == -EALREADY) {
-		error_clear(err);
-		rc = 0;
-	}
-	if (rc == 0)
-		rc = live_set_paused(engine, w.id, false);
+	rc = guard_thaw(engine, &w, err);
 	return rc < 0 ? fail(err, rc, "cannot unpause \"%s\"", ref) : 0;
 }
 

@@ -93,10 +93,15 @@ os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("01000002000400000
 	local i pid status
 	berth run -d --name a busybox sh -c 'head -c 30000000 /dev/urandom >/data; : >/ready; sleep 1000' >/dev/null
 	eventually berth exec a test -e /ready
-	for i in KILL KILL KILL TERM; do
+	for i in soon soon soon soon soon KILL KILL TERM; do
 		setsid "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" commit a new:1 >/dev/null 2>"$TEST_DIR/error" 3>&- &
 		pid=$!
 		is_paused() { [ "$(state_of a)" = paused ]; }
+		# It says that it is paused before it is.
+		if [ "$i" = soon ]; then
+			while kill -0 "$pid" && ! is_paused; do :; done
+			i=KILL
+		fi
 		eventually is_paused
 		# The whole group, if it has one of its own.
 		kill "-$i" -- "-$pid" 2>/dev/null || kill "-$i" "$pid"
