@@ -24,7 +24,7 @@ static int write_layer(int layers_fd, const char *format, bool hash, struct erro
 	ssize_t n;
 	int rc = layer_writer_begin(layers_fd, layer_format_find(format), &w, err);
 
-	digest_begin(&state);
+	digest_begin(&state, NULL);
 	while (rc >= 0 && (n = read(STDIN_FILENO, piece, PIECE)) > 0) {
 		if (hash)
 			digest_add(&state, piece, (size_t)n);

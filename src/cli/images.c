@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/commands.h"
@@ -241,7 +242,7 @@ struct history {
 
 static json_t *history_id(const char *id, bool whole)
 {
-	const char *hex = str_after(id, "sha256:");
+	const char *hex = digest_text_hex(id);
 
 	return hex != NULL && !whole ? json_stringn(hex, SHORT_ID_LEN) : json_string(id);
 }

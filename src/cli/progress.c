@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/tty.h"
@@ -181,7 +182,7 @@ static struct progress_line *line_of(struct progress *progress, const struct ima
 	}
 	line = &progress->lines[event->index];
 	if (line->name[0] == '\0' && event->what != NULL) {
-		hex = str_after(event->what, "sha256:");
+		hex = digest_text_hex(event->what);
 		snprintf(line->name, sizeof(line->name), "%.*s", hex ? SHORT_ID_LEN : NAME_MAX_LEN,
 			 hex ? hex : event->what);
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/find.h"
@@ -106,7 +107,7 @@ static bool has_label(const struct workload *w, const char *wanted)
 
 static bool is_image(const struct workload *w, const char *wanted)
 {
-	const char *hex = str_after(w->config.image_id ? w->config.image_id : "", "sha256:");
+	const char *hex = digest_text_hex(w->config.image_id ? w->config.image_id : "");
 
 	return str_eq(w->config.image, wanted) || str_eq(w->config.image_id, wanted) ||
 	       (hex != NULL && strlen(wanted) >= 12 && str_after(hex, wanted) != NULL);

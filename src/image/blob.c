@@ -14,7 +14,7 @@ enum { READ_SIZE = 256 << 10 };
 int image_store_blobs_fd(struct image_store *store, struct error *err)
 {
 	if (store->blobs_fd < 0)
-		store->blobs_fd = dir_open(store->root_fd, "blobs/sha256", 0700, err);
+		store->blobs_fd = dir_open(store->root_fd, "blobs", 0700, err);
 	return store->blobs_fd;
 }
 
@@ -27,7 +27,7 @@ int image_blob_open(struct image_store *store, const struct digest *digest, uint
 
 	if (blobs_fd < 0)
 		return blobs_fd;
-	fd = openat(blobs_fd, digest_hex(digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(blobs_fd, digest_path(digest).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return hint(err, fail(err, -errno, "open the blob %s", digest->text),
 			    "fetch the image again: berth pull");
@@ -51,7 +51,7 @@ int image_blob_read(struct image_store *store, const struct digest *digest, size
 	rc = fd_read_all(fd, max, &text, &len);
 	if (rc < 0)
 		return fail(err, rc, "read the blob %s", digest->text);
-	is = digest_of(text, len);
+	is = digest_of_like(digest, text, len);
 	if (!digest_eq(&is, digest))
 		return hint(err,
 			    refuse(err, -EBADMSG, "the blob %s is damaged: its digest is %s",

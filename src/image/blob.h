@@ -1,4 +1,4 @@
-/* blob: the files under <root>/blobs/sha256, as the tables know them. */
+/* blob: the files under <root>/blobs/<algorithm>, as the tables know them. */
 #pragma once
 
 #include "image/decompress.h"

@@ -205,7 +205,8 @@ static int record(struct build *build, const struct platform *platform, const ch
 	int rc = image_document_parse(text, strlen(text), &document, err);
 
 	if (rc == 0)
-		rc = image_record_small(&build->session, text, strlen(text), &config.digest, err);
+		rc = image_record_small(&build->session, text, strlen(text), NULL, &config.digest,
+					err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < below; i++)
@@ -219,8 +220,8 @@ static int record(struct build *build, const struct platform *platform, const ch
 		blobs[i] = layers[i].digest;
 	blobs[below + 1] = config.digest;
 	manifest_text = manifest_format(&config, layers, below + 1);
-	rc = image_record_small(&build->session, manifest_text, strlen(manifest_text), manifest,
-				err);
+	rc = image_record_small(&build->session, manifest_text, strlen(manifest_text), NULL,
+				manifest, err);
 	if (rc == 0)
 		rc = image_record(&build->session, &r, err);
 	if (rc == 0)

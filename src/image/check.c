@@ -45,7 +45,7 @@ void check_problem(struct check *c, bool repaired, const char *fmt, ...)
 /* What is wrong with the file of a blob, as a phrase; NULL: nothing. */
 static char *blob_fault(struct check *c, const struct digest *digest, int64_t size)
 {
-	own_fd int fd = openat(c->store->blobs_fd, digest_hex(digest),
+	own_fd int fd = openat(c->store->blobs_fd, digest_path(digest).text,
 			       O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct digest is;
 	struct stat st;
@@ -59,7 +59,7 @@ static char *blob_fault(struct check *c, const struct digest *digest, int64_t si
 				  (long long)size);
 	if (!(c->flags & IMAGE_CHECK_CONTENT))
 		return NULL;
-	if (digest_of_fd(fd, &is) < 0)
+	if (digest_of_fd(fd, digest, &is) < 0)
 		return str_copy("cannot be read");
 	return digest_eq(&is, digest) ? NULL : str_format("has the digest %s", is.text);
 }
@@ -153,7 +153,7 @@ static int forget_blob(struct check *c, const struct digest *digest, struct erro
 	if (rc < 0)
 		return rc;
 	/* Whatever it is instead of a file. */
-	rc = tree_remove(c->store->blobs_fd, digest_hex(digest), err);
+	rc = tree_remove(c->store->blobs_fd, digest_path(digest).text, err);
 	return rc < 0 ? fail(err, rc, "remove the blob %s", digest->text) : 0;
 }
 

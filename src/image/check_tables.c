@@ -164,7 +164,7 @@ static int part_fits(struct check *c, const struct expected *e, const struct dig
 		rc = db_next(q, err);
 	if (rc != 0)
 		return rc;
-	return fstatat(c->store->blobs_fd, digest_hex(blob), st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	return fstatat(c->store->blobs_fd, digest_path(blob).text, st, AT_SYMLINK_NOFOLLOW) < 0 ||
 	       !S_ISREG(st->st_mode);
 }
 

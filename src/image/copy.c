@@ -19,6 +19,7 @@
 #include "image/jobs.h"
 #include "image/manifest.h"
 #include "image/platform.h"
+#include "image/referrers.h"
 
 enum { DEPTH_MAX = 6, MANIFESTS_MAX = 4096, BLOBS_MAX = 100000, AT_ONCE = 3 };
 
@@ -140,7 +141,7 @@ static int find_tagged(struct copying *c, const struct digest *digest, int depth
 	static const char *const suffixes[] = {"sig", "att", "sbom"};
 
 	for (size_t i = 0; i < array_size(suffixes); i++) {
-		own_mem char *tag = str_format("sha256-%s.%s", digest_hex(digest), suffixes[i]);
+		own_mem char *tag = referrers_tag(digest, suffixes[i]);
 		struct error why = {0};
 		int rc = find(c, tag, tag, depth, &why);
 
@@ -264,7 +265,7 @@ static int copy_bytes(struct copying *c, const struct blob *blob, struct image_j
 	int rc = depot_blob_begin(c->to, &to, err);
 
 	carrying.blob = to;
-	digest_begin(&carrying.state);
+	digest_begin(&carrying.state, &blob->digest);
 	if (rc == 0)
 		rc = depot_read_blob(c->from, &blob->digest, blob->size, carry, &carrying, err);
 	digest_end(&carrying.state, &is);
@@ -343,6 +344,7 @@ static int copy_documents(struct copying *c, const struct digest *top, struct er
 			struct depot_manifest m = {
 				.text = d->text,
 				.len = d->len,
+				.digest = d->digest,
 				.type = d->type,
 				.name = d->tag,
 				.subject = d->subject.text[0] ? &d->subject : NULL,

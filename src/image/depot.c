@@ -113,7 +113,7 @@ static int open_directory(struct depot *d, const char *text, enum registry_acces
 	d->dir_fd = dir_open(AT_FDCWD, d->dir, 0755, err);
 	if (d->dir_fd < 0)
 		return d->dir_fd;
-	blobs = dir_open(d->dir_fd, "blobs/sha256", 0755, err);
+	blobs = dir_open(d->dir_fd, "blobs", 0755, err);
 	if (blobs < 0)
 		return blobs;
 	strcpy(d->unfinished, ".berth-");
@@ -196,7 +196,7 @@ const char *depot_which(const struct depot *d)
 
 static char *blob_path(const struct digest *digest)
 {
-	return str_format("blobs/sha256/%s", digest_hex(digest));
+	return str_format("blobs/%s", digest_path(digest).text);
 }
 
 /* The manifests of index.json; an empty array if there is no such file yet. */
@@ -294,7 +294,7 @@ static int read_manifest(struct depot *d, const char *which, char **ret_text, si
 		rc = json_parse(text, len, path, &document, err);
 	if (rc < 0)
 		return rc;
-	is = digest_of(text, len);
+	is = digest_of_like(&digest, text, len);
 	if (!digest_eq(&is, &digest))
 		return refuse(err, -EBADMSG, "%s/%s has the digest %s", d->dir, path, is.text);
 	type = json_string_value(json_object_get(document, "mediaType"));
@@ -317,13 +317,23 @@ static int get_tagged(void *from, const char *tag, char **ret_text, size_t *ret_
 	return read_manifest(from, tag, ret_text, ret_len, &type, &digest, err);
 }
 
-static int put_file(struct depot *d, const void *data, size_t len, struct digest *ret,
+/* The directory for blobs with the digest's algorithm. */
+static int make_directory(struct depot *d, const struct digest *digest, struct error *err)
+{
+	own_mem char *path = str_format("blobs/%s", digest_algorithm_name(digest));
+	own_fd int fd = dir_open(d->dir_fd, path, 0755, err);
+
+	return fd < 0 ? fd : 0;
+}
+
+static int put_file(struct depot *d, const void *data, size_t len, const struct digest *digest,
 		    struct error *err)
 {
-	own_mem char *path = NULL;
+	own_mem char *path = blob_path(digest);
+	int rc = make_directory(d, digest, err);
 
-	*ret = digest_of(data, len);
-	path = blob_path(ret);
+	if (rc < 0)
+		return rc;
 	return file_write(d->dir_fd, path, data, len, 0644, FILE_WRITE_DURABLE, err);
 }
 
@@ -365,7 +375,7 @@ static int put_in_index(struct depot *d, const struct digest *digest, const char
  * have it that do not know better. */
 static int put_referrer(struct depot *d, const struct depot_manifest *m, struct error *err)
 {
-	own_mem char *tag = referrers_tag(m->subject), *text = NULL;
+	own_mem char *tag = referrers_tag(m->subject, NULL), *text = NULL;
 	const char *which = json_string_value(json_object_get(m->descriptor, "digest"));
 	own_json json_t *list = NULL;
 	struct digest digest;
@@ -375,6 +385,7 @@ static int put_referrer(struct depot *d, const struct depot_manifest *m, struct 
 		return rc;
 	json_array_append(list, m->descriptor);
 	text = referrers_format(list);
+	digest = digest_of(text, strlen(text));
 	rc = put_file(d, text, strlen(text), &digest, err);
 	return rc < 0 ? rc : put_in_index(d, &digest, MEDIA_OCI_INDEX, strlen(text), tag, err);
 }
@@ -475,10 +486,14 @@ int depot_blob_add(struct depot_blob *b, const void *data, size_t len, struct er
 int depot_blob_finish(struct depot_blob *b, const struct digest *digest, struct error *err)
 {
 	own_mem char *path = NULL;
+	int rc;
 
 	if (b->upload != NULL)
 		return registry_upload_finish(b->upload, digest, err);
 	path = blob_path(digest);
+	rc = make_directory(b->depot, digest, err);
+	if (rc < 0)
+		return rc;
 	if (fsync(b->fd) < 0)
 		return fail(err, -errno, "write to %s", b->depot->dir);
 	if (renameat(b->depot->dir_fd, b->name, b->depot->dir_fd, path) < 0)
@@ -498,24 +513,32 @@ void depot_blob_close(struct depot_blob *b)
 	free(b);
 }
 
-int depot_put_manifest(struct depot *d, const struct depot_manifest *m, struct error *err)
+/* In a registry: by its digest, among what refers to its subject, under its name. */
+static int put_in_registry(struct registry *r, const struct depot_manifest *m, struct error *err)
 {
-	struct digest digest = digest_of(m->text, m->len);
-	int rc;
+	struct digest there;
+	int rc = 0;
 
-	if (d->registry != NULL && m->subject != NULL)
-		rc = registry_put_referrer(d->registry, m->subject, m->type, m->text, m->len,
-					   m->descriptor, err);
-	else if (d->registry != NULL)
-		return registry_put_manifest(d->registry, m->name ? m->name : digest.text, m->type,
-					     m->text, m->len, err);
-	else
-		rc = put_file(d, m->text, m->len, &digest, err);
-	if (rc == 0 && d->registry == NULL && m->subject != NULL)
-		rc = put_referrer(d, m, err);
+	if (m->subject != NULL)
+		rc = registry_put_referrer(r, m->subject, m->type, m->text, m->len, m->descriptor,
+					   err);
+	else if (m->name == NULL)
+		rc = registry_put_manifest(r, m->digest.text, m->type, m->text, m->len, err);
 	if (rc < 0 || m->name == NULL)
 		return rc;
-	return d->registry
-		       ? registry_put_manifest(d->registry, m->name, m->type, m->text, m->len, err)
-		       : put_in_index(d, &digest, m->type, m->len, m->name, err);
+	return registry_tag_manifest(r, m->name, m->type, m->text, m->len, &m->digest, &there, err);
+}
+
+int depot_put_manifest(struct depot *d, const struct depot_manifest *m, struct error *err)
+{
+	int rc;
+
+	if (d->registry != NULL)
+		return put_in_registry(d->registry, m, err);
+	rc = put_file(d, m->text, m->len, &m->digest, err);
+	if (rc == 0 && m->subject != NULL)
+		rc = put_referrer(d, m, err);
+	return rc < 0 || m->name == NULL
+		       ? rc
+		       : put_in_index(d, &m->digest, m->type, m->len, m->name, err);
 }

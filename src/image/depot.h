@@ -50,6 +50,7 @@ OWN_DEFINE(own_depot_blob, struct depot_blob *, depot_blob_close);
 struct depot_manifest {
 	const char *text, *type, *name;
 	size_t len;
+	struct digest digest;
 	const struct digest *subject; /* or NULL */
 	json_t *descriptor;           /* with a subject. Borrowed */
 };

@@ -99,7 +99,7 @@ static int has_arrived(const struct image_fetch *fetch, size_t layer, struct err
 	rc = image_layer_holds_tar(store, &fetch->document->diffids[layer], err);
 	if (rc != 0)
 		return rc;
-	if (fstatat(blobs_fd, digest_hex(&fetch->manifest->layers[layer].digest), &st,
+	if (fstatat(blobs_fd, digest_path(&fetch->manifest->layers[layer].digest).text, &st,
 		    AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	rc = layer_stat(store->layers_fd, &fetch->document->diffids[layer], &info, err);
@@ -364,7 +364,7 @@ static int layer_type(struct image_store *store, const struct digest *blob, cons
 		      struct error *err)
 {
 	own_fd int fd =
-		openat(store->blobs_fd, digest_hex(blob), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		openat(store->blobs_fd, digest_path(blob).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	unsigned char magic[4];
 	ssize_t n = fd < 0 ? -errno : fd_read_full(fd, magic, sizeof(magic));
 
@@ -425,9 +425,12 @@ static int record(struct image_fetch *fetch, const struct image_arrival *a,
 		len = made ? strlen(made) : 0;
 	}
 	if (rc == 0)
-		rc = image_record_small(fetch->session, a->config_text, a->config_len, &id, err);
+		rc = image_record_small(fetch->session, a->config_text, a->config_len,
+					fetch->manifest ? &fetch->manifest->config.digest : NULL,
+					&id, err);
 	if (rc == 0)
-		rc = image_record_small(fetch->session, text, len, &manifest, err);
+		rc = image_record_small(fetch->session, text, len, a->manifest_digest, &manifest,
+					err);
 	if (rc < 0)
 		return rc;
 	blobs[used++] = id;

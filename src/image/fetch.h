@@ -35,6 +35,7 @@ int image_fetch_layers(const struct image_fetch *fetch, struct fetched_layer *re
 struct image_arrival {
 	const char *manifest_text; /* NULL: an OCI manifest is made */
 	size_t manifest_len;
+	const struct digest *manifest_digest; /* under which it is kept; NULL: its sha256 */
 	const char *config_text;
 	size_t config_len;
 	const char *name; /* full; NULL: none */

@@ -124,7 +124,7 @@ static int remove_files(struct image_store *store, const struct doomed_list *blo
 	int rc = blobs->count > 0 ? image_store_blobs_fd(store, err) : 0;
 
 	for (size_t i = 0; rc >= 0 && i < blobs->count; i++) {
-		if (unlinkat(store->blobs_fd, digest_hex(&blobs->items[i].digest), 0) == 0)
+		if (unlinkat(store->blobs_fd, digest_path(&blobs->items[i].digest).text, 0) == 0)
 			*reclaimed += (uint64_t)blobs->items[i].size;
 		else if (errno != ENOENT)
 			rc = fail(err, -errno, "remove the blob %s", blobs->items[i].digest.text);

@@ -146,8 +146,8 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 	ingest->session = session;
 	ingest->mode = mode;
 	ingest->expect = *expect;
-	digest_begin(&ingest->blob_state);
-	digest_begin(&ingest->diffid_state);
+	digest_begin(&ingest->blob_state, &expect->blob);
+	digest_begin(&ingest->diffid_state, &expect->diffid);
 	ingest->buffer = mem_new(BUFFER);
 	decompressor_create(pass_tar, ingest, &ingest->decompressor);
 	decompressor_set_room(ingest->decompressor, tar_room);

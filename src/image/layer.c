@@ -240,16 +240,10 @@ int layer_stat(int layers_fd, const struct digest *diffid, struct layer_info *re
 /* True if `name` is that of a complete layer. */
 static bool parse_name(const char *name, struct digest *ret)
 {
-	char text[DIGEST_TEXT_MAX];
-
-	for (size_t i = 0; i < array_size(layer_formats); i++) {
-		if (strlen(name) != DIGEST_HEX_LEN + strlen(layer_formats[i]->suffix) ||
-		    !str_ends_with(name, layer_formats[i]->suffix))
-			continue;
-		snprintf(text, sizeof(text), "sha256:%.64s", name);
-		if (digest_parse(text, ret, NULL) == 0)
+	for (size_t i = 0; i < array_size(layer_formats); i++)
+		if (str_ends_with(name, layer_formats[i]->suffix) &&
+		    digest_from_hex(name, strlen(name) - strlen(layer_formats[i]->suffix), ret))
 			return true;
-	}
 	return false;
 }
 

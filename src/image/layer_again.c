@@ -389,7 +389,7 @@ int layer_again(int fd, const struct digest *diffid, layer_tar_fn *fn, void *dat
 	a.steps = steps;
 	a.files = files;
 	a.out = out;
-	digest_begin(&a.digest);
+	digest_begin(&a.digest, diffid);
 	rc = follow(&a, err);
 	if (rc < 0)
 		return rc;

@@ -9,7 +9,7 @@
 #include "tar/tar.h"
 
 enum {
-	LAYER_FILE_NAME_MAX = 96,
+	LAYER_FILE_NAME_MAX = DIGEST_HEX_MAX + 16,
 	LAYER_BLOCK = 4096,
 	/* What a name of an unfinished layer starts with; random digits follow. */
 };

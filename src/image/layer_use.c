@@ -193,16 +193,16 @@ static int read_names(int dirfd, char ***ret)
 static int recover_mount(int dir, const char *name, enum layer_recover_flags flags,
 			 struct layer_leftovers *found)
 {
-	char hex[DIGEST_HEX_LEN + 1];
-	unsigned char raw[DIGEST_HEX_LEN / 2];
+	const size_t len = strcspn(name, ".");
+	own_mem char *hex = str_copy_n(name, len);
 	own_fd int lock = -1, mounted = -1;
+	struct digest digest;
 
-	snprintf(hex, sizeof(hex), "%.*s", DIGEST_HEX_LEN, name);
-	if (hex_parse(hex, sizeof(raw), raw) < 0 ||
-	    (name[DIGEST_HEX_LEN] != '\0' && !str_eq(name + DIGEST_HEX_LEN, ".lock")))
+	if (!digest_from_hex(hex, len, &digest) ||
+	    (name[len] != '\0' && !str_eq(name + len, ".lock")))
 		return 0;
 	/* A lock file that has a mount point is met as that. */
-	if (name[DIGEST_HEX_LEN] != '\0' && faccessat(dir, hex, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+	if (name[len] != '\0' && faccessat(dir, hex, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	/* The lock of a mount point may be missing, then it is made. */
 	lock = lock_layer(dir, hex, FILE_LOCK_EXCLUSIVE, false);

@@ -50,7 +50,8 @@ static int stream(size_t i, image_bytes_fn *out, void *out_context, void *contex
 
 static char *blob_name(const struct load *load, const struct digest *digest)
 {
-	return str_format("%s%s", load->flat ? "" : "blobs/sha256/", digest_hex(digest));
+	return load->flat ? str_copy(digest_hex(digest))
+			  : str_format("blobs/%s", digest_path(digest).text);
 }
 
 /* Reads a blob of the layout and compares its digest. */
@@ -64,7 +65,7 @@ static int read_blob(struct load *load, const struct digest *digest, size_t max,
 
 	if (rc < 0)
 		return rc;
-	is = digest_of(text, len);
+	is = digest_of_like(digest, text, len);
 	if (!digest_eq(&is, digest))
 		return refuse(err, -EBADMSG, "%s has the digest %s", name, is.text);
 	*ret_text = take(text);
@@ -79,8 +80,9 @@ static void tell(struct load *load, const struct digest *id, const char *name)
 		load->options->loaded(id, name, load->options->loaded_data);
 }
 
-static int load_manifest(struct load *load, const struct manifest *manifest, const char *text,
-			 size_t len, const char *name, struct error *err)
+static int load_manifest(struct load *load, const struct manifest *manifest,
+			 const struct digest *digest, const char *text, size_t len,
+			 const char *name, struct error *err)
 {
 	struct layer_names layers = {.load = load};
 	own_strv char **names = NULL;
@@ -92,7 +94,10 @@ static int load_manifest(struct load *load, const struct manifest *manifest, con
 		.progress = load->options->progress,
 		.progress_data = load->options->progress_data,
 	};
-	struct image_arrival arrival = {.manifest_text = text, .manifest_len = len, .name = name};
+	struct image_arrival arrival = {.manifest_text = text,
+					.manifest_len = len,
+					.manifest_digest = digest,
+					.name = name};
 	struct digest id;
 	int rc = read_blob(load, &manifest->config.digest, CONFIG_SIZE_MAX, &config,
 			   &arrival.config_len, err);
@@ -145,7 +150,7 @@ static int load_descriptor(struct load *load, const struct descriptor *d, const 
 		if (rc < 0)
 			return rc;
 		if (manifest.kind == MANIFEST_IMAGE)
-			return load_manifest(load, &manifest, text, len, name, err);
+			return load_manifest(load, &manifest, &digest, text, len, name, err);
 		rc = manifest_select(&manifest, &load->platform, &chosen, err);
 		if (rc < 0)
 			return rc;
@@ -291,7 +296,8 @@ static int load_flat(struct load *load, const char *text, size_t len, struct err
 	if (rc == 0)
 		rc = trust_admit_unsigned(&load->policy, named ? name : NULL, err);
 	load->flat = true;
-	return rc < 0 ? rc : load_manifest(load, &manifest, text, len, named ? name : NULL, err);
+	return rc < 0 ? rc
+		      : load_manifest(load, &manifest, NULL, text, len, named ? name : NULL, err);
 }
 
 static int load_docker(struct load *load, struct error *err)

@@ -34,10 +34,11 @@ static void tell(struct search *s, const char *file, bool removed)
 		s->fn(file, removed, s->data);
 }
 
-static int look_at_blob(struct search *s, int dir_fd, const char *name, struct error *err)
+static int look_at_blob(struct search *s, int dir_fd, const char *algorithm, const char *name,
+			struct error *err)
 {
-	own_mem char *text = str_format("sha256:%s", name);
-	own_mem char *file = str_format("blobs/sha256/%s", name);
+	own_mem char *text = str_format("%s:%s", algorithm, name);
+	own_mem char *file = str_format("blobs/%s/%s", algorithm, name);
 	struct digest digest;
 	int rc = 0;
 
@@ -51,10 +52,10 @@ static int look_at_blob(struct search *s, int dir_fd, const char *name, struct e
 	return rc < 0 ? rc : 0;
 }
 
-static int search_blobs(struct search *s, struct error *err)
+static int search_blobs(struct search *s, const char *algorithm, struct error *err)
 {
-	own_fd int fd =
-		openat(s->store->root_fd, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_mem char *path = str_format("blobs/%s", algorithm);
+	own_fd int fd = openat(s->store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	own_dir DIR *dir = NULL;
 	const struct dirent *entry;
 	int rc = 0;
@@ -66,7 +67,7 @@ static int search_blobs(struct search *s, struct error *err)
 		return fail(err, -errno, "read the directory of the blobs");
 	while (rc >= 0 && (entry = readdir(dir)) != NULL)
 		if (entry->d_name[0] != '.')
-			rc = look_at_blob(s, fd, entry->d_name, err);
+			rc = look_at_blob(s, fd, algorithm, entry->d_name, err);
 	return rc;
 }
 
@@ -106,12 +107,11 @@ static int search_strays(struct search *s, struct error *err)
 	while (rc >= 0 && (entry = readdir(dir)) != NULL) {
 		const char *name = entry->d_name;
 		own_mem char *hex = str_copy_n(name, strcspn(name, "."));
-		own_mem char *text = str_format("sha256:%s", hex);
 		own_mem char *file = str_format("layers/%s", name);
 		struct digest digest;
 
 		if (name[0] == '.' || str_after(name, "tmp.") ||
-		    (digest_parse(text, &digest, NULL) == 0 &&
+		    (digest_from_hex(hex, strlen(hex), &digest) &&
 		     (str_eq(name + strlen(hex), ".erofs") || str_eq(name + strlen(hex), ".dir"))))
 			continue;
 		rc = s->remove ? tree_remove(s->store->layers_fd, name, err) : 0;
@@ -139,7 +139,9 @@ int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, v
 		return lock_fd;
 	if (lock_fd < 0)
 		return fail(err, lock_fd, "lock the image store");
-	rc = search_blobs(&search, err);
+	rc = search_blobs(&search, "sha256", err);
+	if (rc == 0)
+		rc = search_blobs(&search, "sha512", err);
 	if (rc == 0 && image_store_layers_fd(store, NULL) >= 0)
 		rc = layer_list(store->layers_fd, look_at_layer, &search, err);
 	if (rc == 0 && store->layers_fd >= 0)

@@ -117,7 +117,7 @@ static int fetch_config(struct pull *pull, struct error *err)
 				   &text, err);
 	if (rc < 0 || d->config_text != NULL)
 		return rc;
-	is = digest_of(text.data ? text.data : "", text.len);
+	is = digest_of_like(&config->digest, text.data ? text.data : "", text.len);
 	if (!digest_eq(&is, &config->digest))
 		return refuse(err, -EBADMSG,
 			      "the configuration that came has the digest %s, not %s", is.text,
@@ -227,6 +227,7 @@ static int arrive(struct pull *pull, const struct reference *reference, struct d
 	struct image_arrival arrival = {
 		.manifest_text = d->manifest_text,
 		.manifest_len = d->manifest_len,
+		.manifest_digest = &d->manifest_digest,
 		.config_text = d->config_text,
 		.config_len = d->config_len,
 		.repository = repository,
@@ -243,7 +244,8 @@ static int arrive(struct pull *pull, const struct reference *reference, struct d
 		arrival.name = name;
 	}
 	if (d->index_text != NULL) {
-		rc = image_record_small(&pull->session, d->index_text, d->index_len, &index, err);
+		rc = image_record_small(&pull->session, d->index_text, d->index_len,
+					&d->index_digest, &index, err);
 		repo_digests[arrival.repo_digests_count++] = d->index_digest;
 		arrival.extra_blobs = &index;
 		arrival.extra_blobs_count = 1;

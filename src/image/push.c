@@ -35,6 +35,7 @@ struct push {
 	const struct digest *diffids; /* of the image's layers, borrowed */
 	struct packed_layer *packed;  /* what the layers have become; without descriptors */
 	char **others;                /* repositories of that registry which know this image */
+	bool repacked;                /* layers have another digest there */
 };
 
 /* 1 if the registry has the blob already, or gets it from another of its repositories. */
@@ -164,15 +165,14 @@ static size_t list_blobs(struct push *push)
 }
 
 /* The manifest as it is to be put: the image's own if all layers are as it says. */
-static int final_manifest(const struct push *push, char **text, size_t *len, struct error *err)
+static int final_manifest(struct push *push, char **text, size_t *len, struct error *err)
 {
 	char *packed;
-	bool changed = false;
 	int rc;
 
 	for (size_t i = 0; i < push->manifest.layers_count; i++)
-		changed = changed || push->packed[i].changed;
-	if (!changed)
+		push->repacked = push->repacked || push->packed[i].changed;
+	if (!push->repacked)
 		return 0;
 	rc = image_pack_manifest(*text, *len, push->packed, push->manifest.layers_count, &packed,
 				 err);
@@ -218,10 +218,8 @@ static int push_image(struct push *push, const struct image *image, const char *
 	if (rc == 0)
 		rc = final_manifest(push, &text, &len, err);
 	if (rc == 0)
-		rc = registry_put_manifest(push->registry, tag, push->manifest.media_type, text,
-					   len, err);
-	if (rc == 0)
-		*ret = digest_of(text, len);
+		rc = registry_tag_manifest(push->registry, tag, push->manifest.media_type, text,
+					   len, push->repacked ? NULL : &image->manifest, ret, err);
 	return rc;
 }
 
@@ -297,7 +295,7 @@ int image_push(struct image_store *store, const char *name, const char *target,
 	strv_free(push.others);
 	if (rc < 0)
 		return rc;
-	if (!digest_eq(&manifest, &image->manifest))
+	if (push.repacked)
 		log_warn("layers of %s had to be compressed anew: it has the digest %s there, "
 			 "instead of %s",
 			 name, manifest.text, image->manifest.text);

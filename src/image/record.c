@@ -60,9 +60,9 @@ int image_record_blob(struct image_session *session, const struct digest *digest
 }
 
 int image_record_small(struct image_session *session, const void *data, size_t len,
-		       struct digest *ret, struct error *err)
+		       const struct digest *like, struct digest *ret, struct error *err)
 {
-	struct digest digest = digest_of(data, len);
+	struct digest digest = digest_of_like(like, data, len);
 	own_fd int fd = -1;
 	char name[17];
 	uint64_t size;
@@ -127,7 +127,7 @@ int image_have_blob(struct image_store *store, const struct digest *digest, uint
 	blobs_fd = image_store_blobs_fd(store, err);
 	if (blobs_fd < 0)
 		return blobs_fd;
-	if (fstatat(blobs_fd, digest_hex(digest), &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	if (fstatat(blobs_fd, digest_path(digest).text, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    !S_ISREG(st.st_mode) || st.st_size != size)
 		return 0;
 	*ret_size = (uint64_t)size;

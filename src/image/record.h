@@ -8,9 +8,10 @@
 #include "image/manifest.h"
 #include "image/session.h"
 
-/* Stores a small blob that is in memory (manifest, configuration) and records it. */
+/* Stores a small blob that is in memory (manifest, configuration) and records it, under its digest with
+ * the algorithm of `like` (NULL: sha256). */
 int image_record_small(struct image_session *session, const void *data, size_t len,
-		       struct digest *ret, struct error *err) must_check;
+		       const struct digest *like, struct digest *ret, struct error *err) must_check;
 /* Records a blob that has its name already. */
 int image_record_blob(struct image_session *session, const struct digest *digest, uint64_t size,
 		      struct error *err) must_check;

@@ -7,15 +7,16 @@
 #include "base/str.h"
 #include "image/manifest.h"
 
-char *referrers_tag(const struct digest *subject)
+char *referrers_tag(const struct digest *subject, const char *suffix)
 {
-	return str_format("sha256-%s", digest_hex(subject));
+	return str_format("%s-%.64s%s%s", digest_algorithm_name(subject), digest_hex(subject),
+			  suffix ? "." : "", suffix ? suffix : "");
 }
 
 int referrers_list(referrers_get_fn *get, void *from, const struct digest *subject, json_t **ret,
 		   struct error *err)
 {
-	own_mem char *tag = referrers_tag(subject), *text = NULL;
+	own_mem char *tag = referrers_tag(subject, NULL), *text = NULL;
 	own_json json_t *index = NULL;
 	struct error why = {0};
 	json_t *list;

@@ -308,20 +308,27 @@ static int add_text(const void *data, size_t len, void *context, struct error *e
 	return 0;
 }
 
-/* The digest of a manifest against what was asked for and what the registry says. */
+/* The digest of a manifest, with the algorithm of the one that was asked for, else of the one that the
+ * registry knows it by; compared with both. */
 static int check_manifest(const char *which, const struct http_response *response,
-			  const struct digest *is, struct error *err)
+			  const struct buf *text, struct digest *ret, struct error *err)
 {
-	struct digest said;
+	struct digest asked, said, is;
+	bool has_asked = digest_parse(which, &asked, NULL) == 0;
+	bool has_said =
+		response->digest != NULL && digest_parse(response->digest, &said, NULL) == 0;
 
-	if (digest_parse(which, &said, NULL) == 0 && !digest_eq(&said, is))
+	if (has_said) {
+		is = digest_of_like(&said, text->data, text->len);
+		if (!digest_eq(&said, &is) && !has_asked)
+			return refuse(err, -EBADMSG,
+				      "the manifest has the digest %s, but the registry says %s",
+				      is.text, said.text);
+	}
+	*ret = digest_of_like(has_asked ? &asked : has_said ? &said : NULL, text->data, text->len);
+	if (has_asked && !digest_eq(&asked, ret))
 		return refuse(err, -EBADMSG, "the manifest that came has the digest %s, not %s",
-			      is->text, which);
-	if (response->digest != NULL && digest_parse(response->digest, &said, NULL) == 0 &&
-	    !digest_eq(&said, is))
-		return refuse(err, -EBADMSG,
-			      "the manifest has the digest %s, but the registry says %s", is->text,
-			      said.text);
+			      ret->text, which);
 	return 0;
 }
 
@@ -344,10 +351,8 @@ int registry_manifest(struct registry *r, const char *which, char **ret_text, si
 	if (rc == -ENOENT && strchr(which, ':') == NULL)
 		hint(err, rc, "the tags that there are: berth search --list-tags %s/%s", r->host,
 		     r->repository);
-	if (rc == 0) {
-		is = digest_of(sink.text.data, sink.text.len);
-		rc = check_manifest(which, &response, &is, err);
-	}
+	if (rc == 0)
+		rc = check_manifest(which, &response, &sink.text, &is, err);
 	if (rc < 0) {
 		buf_release(&sink.text);
 		return rc;

@@ -82,6 +82,12 @@ OWN_DEFINE(own_registry_upload, struct registry_upload *, registry_upload_close)
  * under the subject's tag is told. */
 int registry_put_manifest(struct registry *registry, const char *which, const char *type,
 			  const void *text, size_t len, struct error *err) must_check;
+/* Puts a manifest under a tag. A tag leads to what the registry calls the manifest, which is its sha256; so
+ * one whose digest `is` (NULL: sha256) another goes there by that first, with a warning if the registry does
+ * not do that. *ret is the digest that it has there. */
+int registry_tag_manifest(struct registry *registry, const char *tag, const char *type,
+			  const char *text, size_t len, const struct digest *is, struct digest *ret,
+			  struct error *err) must_check;
 /* Deletes a tag, or by its digest a manifest with all of its tags (and, where we keep it, its place in the
  * list of what refers to its subject). -ENOENT; -ENOTSUP: this registry does not do that. */
 int registry_delete(struct registry *registry, const char *which, struct error *err) must_check;

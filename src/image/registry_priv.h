@@ -50,11 +50,11 @@ int registry_note_referrer(struct registry *registry, const struct digest *subje
 			   json_t *descriptor, struct error *err) must_check;
 /* After a manifest was put that the registry has said nothing of a subject of: keeps the list for it, if
  * it has a subject. */
-int registry_note_subject(struct registry *registry, const char *type, const char *text, size_t len,
-			  struct error *err) must_check;
+int registry_note_subject(struct registry *registry, const struct digest *digest, const char *type,
+			  const char *text, size_t len, struct error *err) must_check;
 /* After a manifest was deleted: takes it off the list, if we keep that. */
-int registry_forget_subject(struct registry *registry, const char *text, size_t len,
-			    struct error *err) must_check;
+int registry_forget_subject(struct registry *registry, const struct digest *digest,
+			    const char *text, size_t len, struct error *err) must_check;
 /* GETs a JSON document of at most REGISTRY_DOCUMENT_MAX bytes. `path` below /v2/ or, if it is that,
  * an absolute address. Returns the status; only with 200 there is a document. `next`, the address of the
  * next page, may be NULL. */

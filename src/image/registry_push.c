@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "image/registry_priv.h"
 
@@ -151,16 +152,18 @@ static int put_manifest(struct registry *r, const char *which, const char *type,
 	char *headers[] = {type_header, NULL};
 	struct http_request q = {
 		.method = "PUT", .headers = headers, .body = text, .body_size = len};
-	struct digest is = digest_of(text, len), said;
+	struct digest is, said;
 	int rc = registry_send(r, &q, NULL, path, response, err);
 
 	if (rc == 0 && response->status != 201)
 		rc = registry_status(r, response, path, err);
-	if (rc == 0 && response->digest != NULL &&
-	    digest_parse(response->digest, &said, NULL) == 0 && !digest_eq(&is, &said))
+	if (rc < 0 || response->digest == NULL || digest_parse(response->digest, &said, NULL) < 0)
+		return rc;
+	is = digest_of_like(&said, text, len);
+	if (!digest_eq(&is, &said))
 		return refuse(err, -EBADMSG, "%s has stored the manifest as %s instead of %s",
 			      r->host, said.text, is.text);
-	return rc;
+	return 0;
 }
 
 int registry_put_manifest(struct registry *r, const char *which, const char *type, const void *text,
@@ -168,19 +171,48 @@ int registry_put_manifest(struct registry *r, const char *which, const char *typ
 {
 	own_http_response struct http_response response = {0};
 	int rc = put_manifest(r, which, type, text, len, &response, err);
+	struct digest digest;
 
 	/* A registry that has understood the subject says so. */
 	if (rc < 0 || response.subject != NULL)
 		return rc;
-	return registry_note_subject(r, type, text, len, err);
+	/* Named by its digest it is listed by that one. */
+	if (digest_parse(which, &digest, NULL) < 0)
+		digest = digest_of(text, len);
+	return registry_note_subject(r, &digest, type, text, len, err);
+}
+
+int registry_tag_manifest(struct registry *r, const char *tag, const char *type, const char *text,
+			  size_t len, const struct digest *is, struct digest *ret,
+			  struct error *err)
+{
+	struct digest there = digest_of(text, len);
+	struct error why = {0};
+	int rc = 0;
+
+	if (is != NULL && !digest_eq(is, &there)) {
+		rc = registry_put_manifest(r, is->text, type, text, len, &why);
+		if (rc == 0)
+			there = *is;
+		else if (rc == -EPROTO)
+			log_warn("%s does not name manifests by %s; the digest there is %s",
+				 r->host, digest_algorithm_name(is), there.text);
+		else if (err != NULL)
+			*err = why;
+	}
+	if (rc == 0 || rc == -EPROTO)
+		rc = registry_put_manifest(r, tag, type, text, len, err);
+	if (rc == 0)
+		*ret = there;
+	return rc;
 }
 
 int registry_put_referrer(struct registry *r, const struct digest *subject, const char *type,
 			  const void *text, size_t len, json_t *descriptor, struct error *err)
 {
+	const char *which = json_string_value(json_object_get(descriptor, "digest"));
 	own_http_response struct http_response response = {0};
-	struct digest is = digest_of(text, len);
-	int rc = put_manifest(r, is.text, type, text, len, &response, err);
+	int rc = put_manifest(r, which, type, text, len, &response, err);
 
 	/* A registry that has understood the subject says so. */
 	if (rc < 0 || response.subject != NULL)
@@ -231,5 +263,5 @@ int registry_delete(struct registry *r, const char *which, struct error *err)
 			    r->host, r->repository, digest.text);
 	if (!was_deleted(&response))
 		return registry_status(r, &response, path, err);
-	return is_tag ? 0 : registry_forget_subject(r, text, len, err);
+	return is_tag ? 0 : registry_forget_subject(r, &digest, text, len, err);
 }

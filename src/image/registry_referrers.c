@@ -74,7 +74,7 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 static int put_list(struct registry *r, const struct digest *subject, json_t *list,
 		    struct error *err)
 {
-	own_mem char *tag = referrers_tag(subject), *text = referrers_format(list);
+	own_mem char *tag = referrers_tag(subject, NULL), *text = referrers_format(list);
 
 	return registry_put_manifest(r, tag, MEDIA_OCI_INDEX, text, strlen(text), err);
 }
@@ -101,11 +101,10 @@ static int subject_of(const json_t *manifest, struct digest *ret)
 	return text != NULL && digest_parse(text, ret, NULL) == 0;
 }
 
-int registry_note_subject(struct registry *r, const char *type, const char *text, size_t len,
-			  struct error *err)
+int registry_note_subject(struct registry *r, const struct digest *digest, const char *type,
+			  const char *text, size_t len, struct error *err)
 {
 	own_json json_t *manifest = NULL, *descriptor = NULL;
-	const struct digest is = digest_of(text, len);
 	const char *artifact;
 	struct digest subject;
 
@@ -118,7 +117,7 @@ int registry_note_subject(struct registry *r, const char *type, const char *text
 			json_object_get(json_object_get(manifest, "config"), "mediaType"));
 	descriptor = json_object();
 	json_object_set_new(descriptor, "mediaType", json_string(type));
-	json_object_set_new(descriptor, "digest", json_string(is.text));
+	json_object_set_new(descriptor, "digest", json_string(digest->text));
 	json_object_set_new(descriptor, "size", json_integer((json_int_t)len));
 	if (artifact != NULL)
 		json_object_set_new(descriptor, "artifactType", json_string(artifact));
@@ -138,10 +137,10 @@ static int has_referrers(struct registry *r, const struct digest *subject, struc
 	return rc < 0 ? rc : rc == 200;
 }
 
-int registry_forget_subject(struct registry *r, const char *text, size_t len, struct error *err)
+int registry_forget_subject(struct registry *r, const struct digest *digest, const char *text,
+			    size_t len, struct error *err)
 {
 	own_json json_t *manifest = NULL, *list = NULL;
-	const struct digest is = digest_of(text, len);
 	struct digest subject;
 	size_t at;
 	int rc;
@@ -153,7 +152,7 @@ int registry_forget_subject(struct registry *r, const char *text, size_t len, st
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rc = referrers_list(get_tagged, r, &subject, &list, err);
-	at = referrers_find(list, is.text);
+	at = referrers_find(list, digest->text);
 	if (rc < 0 || at == json_array_size(list))
 		return rc;
 	json_array_remove(list, at);

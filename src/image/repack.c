@@ -64,13 +64,13 @@ static int pack_tar(const void *data, size_t len, void *context, struct error *e
 }
 
 /* The tar of the layer open as `layer_fd`, packed or plain, into `to`. */
-static int pack(int layer_fd, const struct digest *diffid, bool plain, struct packing *to,
-		struct error *err)
+static int pack(int layer_fd, const struct digest *diffid, const struct descriptor *named,
+		bool plain, struct packing *to, struct error *err)
 {
 	own_compressor struct compressor *compressor = NULL;
 	int rc;
 
-	digest_begin(&to->state);
+	digest_begin(&to->state, &named->digest);
 	if (plain)
 		return layer_again(layer_fd, diffid, write_packed, to, err);
 	rc = compressor_create(write_packed, to, &compressor, err);
@@ -114,7 +114,7 @@ int image_pack_layer(struct image_store *store, int directory_fd, const struct d
 		if (packed.fd < 0)
 			return packed.fd;
 		packing = (struct packing){.fd = packed.fd};
-		rc = pack(layer_fd, diffid, plain, &packing, err);
+		rc = pack(layer_fd, diffid, named, plain, &packing, err);
 		digest_end(&packing.state, &packed.digest);
 		packed.size_bytes = packing.size;
 		packed.compression = plain ? COMPRESSION_NONE : COMPRESSION_GZIP;

@@ -86,9 +86,17 @@ static int begin_file(struct target *t, const char *name, uint64_t size, struct 
 {
 	const struct tar_entry entry = {
 		.type = TAR_FILE, .path = name, .mode = FILE_MODE, .size = size};
+	const char *slash = strrchr(name, '/');
 
 	if (t->dir_fd < 0)
 		return tar_write_entry(&t->tar, &entry, err);
+	if (slash != NULL) {
+		own_mem char *directory = str_copy_n(name, (size_t)(slash - name));
+		own_fd int fd = dir_open(t->dir_fd, directory, 0755, err);
+
+		if (fd < 0)
+			return fd;
+	}
 	t->fd = openat(t->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
 		       FILE_MODE);
 	return t->fd < 0 ? fail(err, -errno, "create %s", name) : 0;
@@ -127,7 +135,7 @@ static int put_text(struct target *t, const char *name, const char *text, struct
 static int put_blob_from(struct save *s, const struct digest *digest, int fd, uint64_t size,
 			 struct error *err)
 {
-	own_mem char *name = str_format("blobs/sha256/%s", digest_hex(digest));
+	own_mem char *name = str_format("blobs/%s", digest_path(digest).text);
 	int rc;
 
 	if (written(&s->target, name))
@@ -163,13 +171,14 @@ static int put_layer(struct save *s, const struct descriptor *named, const struc
 	return 0;
 }
 
-/* A manifest, and in *ret its digest. */
-static int put_manifest(struct save *s, const char *text, struct digest *ret, struct error *err)
+/* A manifest, and in *ret its digest, with the algorithm of `like`. */
+static int put_manifest(struct save *s, const char *text, const struct digest *like,
+			struct digest *ret, struct error *err)
 {
 	own_mem char *name = NULL;
 
-	*ret = digest_of(text, strlen(text));
-	name = str_format("blobs/sha256/%s", digest_hex(ret));
+	*ret = digest_of_like(like, text, strlen(text));
+	name = str_format("blobs/%s", digest_path(ret).text);
 	return put_text(&s->target, name, text, err);
 }
 
@@ -271,7 +280,7 @@ static int save_oci(struct save *s, const struct image *image, struct error *err
 	if (rc == 0)
 		rc = put_layers(s, &manifest, image, &text, err);
 	if (rc == 0)
-		rc = put_manifest(s, text, &digest, err);
+		rc = put_manifest(s, text, &image->manifest, &digest, err);
 	if (rc < 0)
 		return rc;
 	descriptor = json_object();
@@ -415,13 +424,10 @@ int image_save_layout(struct image_store *store, const char *name, const char *d
 {
 	own_mem char *copy = str_copy(name);
 	char *names[] = {copy, NULL};
-	own_fd int dir_fd = dir_open(AT_FDCWD, dir, 0755, err), blobs_fd = -1;
+	own_fd int dir_fd = dir_open(AT_FDCWD, dir, 0755, err);
 	struct save save = {.store = store, .target = {.fd = -1, .dir_fd = dir_fd}};
 
 	if (dir_fd < 0)
 		return dir_fd;
-	blobs_fd = dir_open(dir_fd, "blobs/sha256", 0755, err);
-	if (blobs_fd < 0)
-		return blobs_fd;
 	return save_locked(&save, names, IMAGE_ARCHIVE_OCI, err);
 }

@@ -228,9 +228,12 @@ int image_session_file(struct image_session *session, char name[static 17], stru
 int image_session_keep(struct image_session *session, int fd, const char *name,
 		       const struct digest *digest, struct error *err)
 {
-	int blobs_fd = session->store->blobs_fd;
+	const char *directory = digest_algorithm_name(digest);
+	own_fd int blobs_fd = dir_open(session->store->blobs_fd, directory, 0700, err);
 	int rc = 0;
 
+	if (blobs_fd < 0)
+		return blobs_fd;
 	if (fsync(fd) < 0)
 		return fail(err, -errno, "sync the blob %s", digest->text);
 	if (renameat(session->dir_fd, name, blobs_fd, digest_hex(digest)) < 0)

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/reference.h"
+#include "image/referrers.h"
 
 static const char payload_type[] = "cosign container image signature";
 static const char payload_media_type[] = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -280,7 +281,7 @@ int signature_check_payload(const char *payload, size_t len, const struct digest
 
 char *signature_tag(const struct digest *manifest)
 {
-	return str_format("sha256-%s.sig", digest_hex(manifest));
+	return referrers_tag(manifest, "sig");
 }
 
 void signatures_release(struct signatures *list)

@@ -213,32 +213,49 @@ static int find_by_reference(struct image_store *store, const struct reference *
 	return rc != 0 ? rc : find_by_full_names(store, reference, ret, err);
 }
 
-/* The length of `s` as the beginning of an id, without "sha256:"; 0 if it is none. */
+/* The digits of `s`, the beginning of an id with or without its algorithm; NULL if it is none. */
 static const char *id_digits(const char *s)
 {
-	const char *digits = str_after(s, "sha256:");
+	const char *digits = digest_text_hex(s);
 	size_t len;
 
 	if (digits == NULL)
 		digits = s;
 	len = strspn(digits, "0123456789abcdef");
-	return digits[len] == '\0' && len >= ID_PREFIX_MIN && len <= DIGEST_HEX_LEN ? digits : NULL;
+	return digits[len] == '\0' && len >= ID_PREFIX_MIN && len <= DIGEST_HEX_MAX ? digits : NULL;
 }
 
 static int find_by_id(struct image_store *store, const char *name, struct image **ret,
 		      struct error *err)
 {
+	static const char *const algorithms[] = {"sha256:", "sha512:"};
 	const char *digits = id_digits(name);
-	char from[DIGEST_TEXT_MAX + 2], to[DIGEST_TEXT_MAX + 2];
+	own_image struct image *found = NULL;
 
-	if (digits == NULL)
+	for (size_t i = 0; digits != NULL && i < array_size(algorithms); i++) {
+		char from[DIGEST_TEXT_MAX], to[DIGEST_TEXT_MAX + 1];
+		own_image struct image *image = NULL;
+		int rc;
+
+		if (digits != name && str_after(name, algorithms[i]) == NULL)
+			continue;
+		snprintf(from, sizeof(from), "%s%s", algorithms[i], digits);
+		snprintf(to, sizeof(to), "%sg", from);
+		rc = find_by(store, &image, err,
+			     "SELECT " IMAGE_COLUMNS " FROM image_image i "
+			     "WHERE i.id >= ? AND i.id < ? LIMIT 2",
+			     from, to);
+		if (rc < 0)
+			return rc;
+		if (rc > 0 && found != NULL)
+			return -ENOTUNIQ;
+		if (rc > 0)
+			found = take(image);
+	}
+	if (found == NULL)
 		return 0;
-	snprintf(from, sizeof(from), "sha256:%s", digits);
-	snprintf(to, sizeof(to), "sha256:%sg", digits);
-	return find_by(store, ret, err,
-		       "SELECT " IMAGE_COLUMNS " FROM image_image i WHERE i.id >= ? AND i.id < ? "
-		       "LIMIT 2",
-		       from, to);
+	*ret = take(found);
+	return 1;
 }
 
 /* Looks for a name that was perhaps meant. */
@@ -289,7 +306,8 @@ int image_find(struct image_store *store, const char *name, struct image **ret, 
 {
 	own_image struct image *image = NULL;
 	struct reference reference;
-	bool whole_id = str_after(name, "sha256:") != NULL || strlen(name) == DIGEST_HEX_LEN;
+	bool whole_id = digest_text_hex(name) != NULL || strlen(name) == DIGEST_HEX_LEN ||
+			strlen(name) == DIGEST_HEX_MAX;
 	int parsed = whole_id ? -EINVAL : reference_parse(name, &reference, err);
 	int rc = parsed == 0 ? find_by_reference(store, &reference, &image, err) : 0;
 

@@ -1,7 +1,7 @@
 /*
  * store: the images of this host: names -> images -> manifest, configuration, layers.
  *
- *     <root>/blobs/sha256/<hex>     blobs exactly as a registry serves them (manifests, configurations,
+ *     <root>/blobs/sha256/<hex>     (or sha512) blobs exactly as a registry serves them (manifests, configurations,
  *                                   compressed layers unless they are not to be kept)
  *     <root>/layers/<hex>.erofs     layers ready to be mounted (layer.h)
  *     <root>/ingest/<session>       what is being written, with the writer's lock beside it

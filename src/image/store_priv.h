@@ -6,7 +6,7 @@
 struct image_store {
 	int root_fd, state_fd; /* the caller's */
 	struct db *db;         /* the caller's */
-	int blobs_fd;          /* <root>/blobs/sha256; -1 until needed */
+	int blobs_fd;          /* <root>/blobs; -1 until needed */
 	int layers_fd;         /* <root>/layers; -1 until needed */
 	char *policy_path;     /* NULL: the usual places */
 	struct image_limits limits;

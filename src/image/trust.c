@@ -161,7 +161,7 @@ static int try_signature(const struct question *q, const struct signature *signa
 		return rc;
 	if (payload.data == NULL)
 		return refuse(err, -EKEYREJECTED, "the signature's payload is empty");
-	is = digest_of(payload.data, payload.len);
+	is = digest_of_like(&signature->payload, payload.data, payload.len);
 	if (!digest_eq(&is, &signature->payload))
 		return refuse(err, -EKEYREJECTED,
 			      "the signature's payload has the digest %s instead of %s", is.text,

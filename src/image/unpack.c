@@ -405,7 +405,7 @@ static int unpack_digest(int layers_fd, const char *name, struct digest *ret, st
 
 	if (fd < 0)
 		return fail(err, -errno, "open %s", name);
-	digest_begin(&state);
+	digest_begin(&state, NULL);
 	rc = pack_tree(fd, &options, add_to_digest, &state, err);
 	if (rc >= 0)
 		digest_end(&state, ret);

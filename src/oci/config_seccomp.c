@@ -221,7 +221,7 @@ int config_parse_seccomp(struct config *c, const struct json_at *linux_, struct 
 
 	if (rc <= 0)
 		return rc;
-	digest_begin(&digest);
+	digest_begin(&digest, NULL);
 	if ((rc = config_word(&at, "defaultAction", JSON_REQUIRED, actions, &action, err)) < 0 ||
 	    (rc = add_errno(&at, "defaultErrnoRet", &action, err)) < 0 ||
 	    (rc = parse_architectures(c, &at, s, &digest, err)) < 0 ||

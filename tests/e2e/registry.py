@@ -12,12 +12,18 @@ range asked for or "-". DIRECTORY/fault, read for every request, is a JSON objec
             "stall" waits, "cut" closes, "reset" resets the connection, "flip" turns a bit and goes on,
             "slow" sends 64 KiB every 20 ms
 
-    registry.py --make LAYOUT SPECIFICATION
+    registry.py --make LAYOUT SPECIFICATION [ALGORITHM]
 
-makes a layout with one image, tagged "1". SPECIFICATION is a JSON list with an object for each layer:
+makes a layout with one image, tagged "1", whose digests are those of ALGORITHM (sha256). SPECIFICATION is
+a JSON list with an object for each layer:
 `noise` and `zeros` are bytes of two files, `files` how many small files there are besides, `bomb` bytes of
 zeros that are no tar, `raw` a file that is the layer as it is, `lie_size` is added to the size that the
 manifest says, `lie_diffid` makes the configuration wrong.
+
+    registry.py --rehash FROM TO ALGORITHM
+
+makes of the image in the layout FROM the same one in the layout TO, all of whose digests are those of
+ALGORITHM; it prints the manifest's and the configuration's.
 """
 import gzip
 import hashlib
@@ -68,11 +74,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind, name = self.path.split("/")[-2:]
         media = "application/octet-stream"
         if kind == "manifests":
-            if not name.startswith("sha256:"):
+            if ":" not in name:
                 with open(self.server.layout + "/index.json", encoding="utf-8") as f:
                     name = json.load(f)["manifests"][0]["digest"]
             media = "application/vnd.oci.image.manifest.v1+json"
-        return f"{self.server.layout}/blobs/sha256/{name.removeprefix('sha256:')}", media
+        return f"{self.server.layout}/blobs/{name.replace(':', '/')}", media
 
     def do_GET(self):
         asked = self.headers.get("Range", "-")
@@ -176,12 +182,12 @@ def small_files(count):
     yield bytes(1024)
 
 
-def make_layer(number, layer):
+def make_layer(number, layer, algorithm):
     """The blob and the digest of what it unpacks to."""
     if "raw" in layer:
         with open(layer["raw"], "rb") as f:
             data = f.read()
-        return gzip.compress(data, 1, mtime=0), hashlib.sha256(data).hexdigest()
+        return gzip.compress(data, 1, mtime=0), hashlib.new(algorithm, data).hexdigest()
     pieces = [make_tar(number, layer)]
     if layer.get("bomb"):
         pieces = (bytes(1 << 20) for _ in range(layer["bomb"] >> 20))
@@ -190,32 +196,65 @@ def make_layer(number, layer):
         pieces[0] = pieces[0].rstrip(b"\0")
         pieces[0] += bytes(-len(pieces[0]) % 512)
         pieces += small_files(layer["files"])
-    packer, sha, out = zlib.compressobj(1, zlib.DEFLATED, 31), hashlib.sha256(), []
+    packer, sha, out = zlib.compressobj(1, zlib.DEFLATED, 31), hashlib.new(algorithm), []
     for piece in pieces:
         sha.update(piece)
         out.append(packer.compress(piece))
     return b"".join(out) + packer.flush(), sha.hexdigest()
 
 
-def make_layout(layout, layers):
-    os.makedirs(layout + "/blobs/sha256")
+def begin_layout(layout, algorithm):
+    """Makes the directory; returns what stores a blob and gives its descriptor."""
+    os.makedirs(f"{layout}/blobs/{algorithm}")
+    with open(layout + "/oci-layout", "w", encoding="utf-8") as f:
+        json.dump({"imageLayoutVersion": "1.0.0"}, f)
 
     def blob(data, media):
-        name = hashlib.sha256(data).hexdigest()
-        with open(f"{layout}/blobs/sha256/{name}", "wb") as f:
+        name = hashlib.new(algorithm, data).hexdigest()
+        with open(f"{layout}/blobs/{algorithm}/{name}", "wb") as f:
             f.write(data)
-        return {"mediaType": "application/vnd.oci.image." + media, "digest": "sha256:" + name,
+        return {"mediaType": "application/vnd.oci.image." + media, "digest": f"{algorithm}:{name}",
                 "size": len(data)}
 
+    return blob
+
+
+def end_layout(layout, manifest):
+    with open(layout + "/index.json", "w", encoding="utf-8") as f:
+        json.dump({"schemaVersion": 2, "manifests": [
+            manifest | {"annotations": {"org.opencontainers.image.ref.name": "1"}}]}, f)
+
+
+def rehash(old, new, algorithm):
+    def read(descriptor):
+        with open(f"{old}/blobs/{descriptor['digest'].replace(':', '/')}", "rb") as f:
+            return f.read()
+
+    blob = begin_layout(new, algorithm)
+    with open(old + "/index.json", encoding="utf-8") as f:
+        manifest = json.loads(read(json.load(f)["manifests"][0]))
+    config = json.loads(read(manifest["config"]))
+    layers = [read(d) for d in manifest["layers"]]
+    config["rootfs"]["diff_ids"] = [
+        f"{algorithm}:{hashlib.new(algorithm, gzip.decompress(l)).hexdigest()}" for l in layers]
+    manifest["config"] = blob(json.dumps(config).encode(), "config.v1+json")
+    manifest["layers"] = [blob(l, "layer.v1.tar+gzip") for l in layers]
+    top = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    end_layout(new, top)
+    print(top["digest"], manifest["config"]["digest"])
+
+
+def make_layout(layout, layers, algorithm="sha256"):
+    blob = begin_layout(layout, algorithm)
     descriptors, diffids = [], []
     for number, layer in enumerate(layers):
-        data, diffid = make_layer(number, layer)
+        data, diffid = make_layer(number, layer, algorithm)
         if layer.get("lie_diffid"):
-            diffid = hashlib.sha256(b"something else").hexdigest()
+            diffid = hashlib.new(algorithm, b"something else").hexdigest()
         descriptor = blob(data, "layer.v1.tar+gzip")
         descriptor["size"] += layer.get("lie_size", 0)
         descriptors.append(descriptor)
-        diffids.append("sha256:" + diffid)
+        diffids.append(f"{algorithm}:{diffid}")
     config = blob(json.dumps({"architecture": "amd64", "os": "linux", "config": {},
                               "rootfs": {"type": "layers", "diff_ids": diffids}}).encode(),
                   "config.v1+json")
@@ -223,17 +262,16 @@ def make_layout(layout, layers):
                                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
                                 "config": config, "layers": descriptors}).encode(),
                     "manifest.v1+json")
-    with open(layout + "/oci-layout", "w", encoding="utf-8") as f:
-        json.dump({"imageLayoutVersion": "1.0.0"}, f)
-    with open(layout + "/index.json", "w", encoding="utf-8") as f:
-        json.dump({"schemaVersion": 2, "manifests": [
-            manifest | {"annotations": {"org.opencontainers.image.ref.name": "1"}}]}, f)
+    end_layout(layout, manifest)
     print(*(d["digest"] for d in descriptors))
 
 
 def main():
     if sys.argv[1] == "--make":
-        make_layout(sys.argv[2], json.loads(sys.argv[3]))
+        make_layout(sys.argv[2], json.loads(sys.argv[3]), *sys.argv[4:])
+        return
+    if sys.argv[1] == "--rehash":
+        rehash(*sys.argv[2:])
         return
     server = Server(("127.0.0.1", 0), Handler)
     server.layout, server.directory = sys.argv[1:]

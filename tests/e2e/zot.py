@@ -20,6 +20,16 @@ counts = {"break": int(options.get("break", 0)), "busy": int(options.get("busy",
 log = open(log_file, "a", buffering=1)
 
 
+def is_digest(which):
+    return which.startswith(("sha256:", "sha512:"))
+
+
+def digest_like(which, data):
+    """With the algorithm of `which`, if that is a digest."""
+    algorithm = which.partition(":")[0] if is_digest(which) else "sha256"
+    return algorithm + ":" + hashlib.new(algorithm, data).hexdigest()
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -162,7 +172,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             uploads[id] = have + self.body()
             return self.answer(202, Location=where(id), Range=f"0-{len(uploads[id]) - 1}")
         data = have + self.body()
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = digest_like(query.get("digest", ""), data)
         if digest != query.get("digest"):
             return self.error(400, "DIGEST_INVALID")
         del uploads[id]
@@ -176,16 +186,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_manifests(self, repository, which, query):
         if self.command == "PUT":
             data = self.body()
-            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            digest = digest_like(which, data)
+            if is_digest(which) and digest != which:
+                return self.error(400, "DIGEST_INVALID")
             document = json.loads(data)
             for d in [document.get("config")] + document.get("layers", []):
                 if d and (repository, d["digest"]) not in blobs:
                     return self.error(400, "MANIFEST_BLOB_UNKNOWN")
             for d in document.get("manifests", []):
-                if not which.startswith("sha256-") and (repository, d["digest"]) not in manifests:
+                if not which.startswith(("sha256-", "sha512-")) and (repository, d["digest"]) not in manifests:
                     return self.error(400, "MANIFEST_UNKNOWN")
             manifests[repository, digest] = (data, self.headers["Content-Type"])
-            if not which.startswith("sha256:"):
+            if not is_digest(which):
                 tags[repository, which] = digest
             more = {"OCI_Subject": document["subject"]["digest"]} if "subject" in document and "referrers" in options else {}
             return self.answer(201, Docker_Content_Digest=digest, **more)
@@ -193,11 +205,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (repository, digest) not in manifests:
             return self.error(404, "MANIFEST_UNKNOWN")
         if self.command == "DELETE":
-            if "no-delete" in options and (options["no-delete"] == "" or not which.startswith("sha256:")):
+            if "no-delete" in options and (options["no-delete"] == "" or not is_digest(which)):
                 return self.error(405, "UNSUPPORTED")
             for tag in [t for t, d in tags.items() if t[0] == repository and (t[1] == which or d == which)]:
                 del tags[tag]
-            if which.startswith("sha256:"):
+            if is_digest(which):
                 del manifests[repository, digest]
             return self.answer(202)
         data, type = manifests[repository, digest]

@@ -74,9 +74,10 @@ static void send_status(int fd, const char *status, const char *headers)
 
 static char *read_blob(struct service *s, const char *hex, size_t *ret_len)
 {
+	own_mem char *path = str_format("sha256/%s", hex);
 	char *text = NULL;
 
-	if (file_read(s->blobs_fd, hex, 64 << 20, &text, ret_len, NULL) < 0)
+	if (file_read(s->blobs_fd, path, 64 << 20, &text, ret_len, NULL) < 0)
 		return NULL;
 	return text;
 }

@@ -115,7 +115,7 @@ static void list_one(struct buf *out, const char *path, const char *shown)
 		own_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 		struct digest d;
 
-		assert_int_equal(digest_of_fd(fd, &d), 0);
+		assert_int_equal(digest_of_fd(fd, NULL, &d), 0);
 		buf_format(out, " %lld %.8s", (long long)st.st_size, digest_hex(&d));
 	}
 	list_xattrs(out, path);

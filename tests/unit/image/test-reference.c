@@ -30,6 +30,8 @@ static void completes_and_formats(void **state)
 		{"a__b/c--d.e_f", "docker.io/a__b/c--d.e_f:latest", "a__b/c--d.e_f:latest"},
 		{"x@sha256:" HEX64, "docker.io/library/x@sha256:" HEX64, "x@sha256:" HEX64},
 		{"x:t@sha256:" HEX64, "docker.io/library/x:t@sha256:" HEX64, "x:t@sha256:" HEX64},
+		{"x@sha512:" HEX64 HEX64, "docker.io/library/x@sha512:" HEX64 HEX64,
+		 "x@sha512:" HEX64 HEX64},
 		{"docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"},
 		{"docker.io/localhost/c:1", "docker.io/localhost/c:1", "docker.io/localhost/c:1"},
 		{"docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"},
@@ -51,7 +53,8 @@ static void completes_and_formats(void **state)
 
 static void formatted_text_parses_to_the_same(void **state)
 {
-	static const char *const cases[] = {"busybox", "a/b:c", "h:1/x@sha256:" HEX64};
+	static const char *const cases[] = {"busybox", "a/b:c", "h:1/x@sha256:" HEX64,
+					    "h:1/x:t@sha512:" HEX64 HEX64};
 
 	(void)state;
 	for (size_t i = 0; i < array_size(cases); i++) {
@@ -83,6 +86,7 @@ static void refuses_what_is_no_name(void **state)
 		"a@sha256:",
 		"a@md5:00",
 		"a@sha512:" HEX64,
+		"a@sha256:" HEX64 HEX64,
 		"-a",
 		"a-",
 		"a..b",
