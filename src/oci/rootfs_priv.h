@@ -19,5 +19,7 @@ int rootfs_mount_cgroup(const struct rootfs *r, const struct config_mount *m, in
 int rootfs_prepare_devices(struct rootfs *r, struct error *err) must_check;
 /* The name that a v1 hierarchy's directory has there: "cpu,cpuacct", "systemd". */
 const char *rootfs_cgroup_name(const struct cgroup_dir *dir);
+/* True for a tmpfs on /dev, which is to be filled before it is made read-only. */
+bool rootfs_is_dev(const struct config_mount *m);
 /* The path of the i'th device that every container has; NULL at the end. */
 const char *rootfs_standard_device(size_t i);

@@ -100,7 +100,7 @@ static int read_arguments(char ***ret, struct error *err)
 /* Closing a detached mount makes the kernel take it apart, and us wait until no processor looks at it any
  * more: as long as creating the container takes, on a busy host. So the descriptor stays open, out of the
  * way of those that are to be preserved, until the container's first process has taken the mount over
- * (rootfs.c) or we end. */
+ * (rootfs_finish.c) or we end. */
 static int kept_mount = -1;
 
 static void keep_mount(int fd)
