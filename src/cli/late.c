@@ -64,6 +64,8 @@ void __real_OPENSSL_cpuid_setup(void);
 void __wrap_OPENSSL_cpuid_setup(void);
 int __real_SHA256_Init(SHA256_CTX *ctx);
 int __wrap_SHA256_Init(SHA256_CTX *ctx);
+int __real_SHA512_Init(SHA512_CTX *ctx);
+int __wrap_SHA512_Init(SHA512_CTX *ctx);
 
 /* What the initialiser calls. */
 void __wrap_OPENSSL_cpuid_setup(void)
@@ -75,4 +77,10 @@ int __wrap_SHA256_Init(SHA256_CTX *ctx)
 	/* From the second time on it returns at once. */
 	__real_OPENSSL_cpuid_setup();
 	return __real_SHA256_Init(ctx);
+}
+
+int __wrap_SHA512_Init(SHA512_CTX *ctx)
+{
+	__real_OPENSSL_cpuid_setup();
+	return __real_SHA512_Init(ctx);
 }

@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/run_priv.h"
 #include "cli/streams.h"
+#include "cli/transfer.h"
 
 /* Sees to it that the image is here, pulling it if --pull says so. */
 static int get_image(const struct args *args, struct engine *engine, struct error *err)
@@ -27,6 +28,7 @@ static int get_image(const struct args *args, struct engine *engine, struct erro
 		.platform = args_string(args, "platform"),
 		.progress = progress_report,
 		.progress_data = progress,
+		.choose = transfer_choose(),
 	};
 	own_image struct image *image = NULL;
 	struct image_store *store;

@@ -42,6 +42,37 @@ static const struct option_spec push_options[] = {
 	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Print only the digest"},
 };
 
+/* As podman does it: a short name that could be at several registries is asked about. */
+static int ask_which(const char *name, char *const *names, struct error *err)
+{
+	const size_t count = strv_len(names);
+	const struct interrupt interrupt = interrupt_begin();
+	uint64_t chosen = 0;
+	int rc = 0;
+
+	fprintf(stderr, "\"%s\" may be any of these images:\n", name);
+	for (size_t i = 0; i < count; i++)
+		fprintf(stderr, "  %zu  %s\n", i + 1, names[i]);
+	while (rc == 0 && chosen == 0) {
+		char answer[32] = "";
+
+		fprintf(stderr, "Which one (1-%zu)? ", count);
+		rc = interrupt_await(0, err);
+		if (rc == 0 && fgets(answer, sizeof(answer), stdin) == NULL)
+			rc = refuse(err, -ECANCELED, "none of them was chosen");
+		answer[strcspn(answer, "\r\n")] = '\0';
+		if (rc == 0 && str_to_uint(answer, count, &chosen) < 0)
+			chosen = 0;
+	}
+	interrupt_end(&interrupt, rc);
+	return rc < 0 ? rc : (int)chosen - 1;
+}
+
+image_choose_fn *transfer_choose(void)
+{
+	return isatty(0) && isatty(1) ? ask_which : NULL;
+}
+
 struct image_remote transfer_remote(const struct args *args, struct progress *progress)
 {
 	struct image_remote remote = {
@@ -50,6 +81,7 @@ struct image_remote transfer_remote(const struct args *args, struct progress *pr
 		.user = args_string(args, "creds"),
 		.progress = progress ? progress_report : NULL,
 		.progress_data = progress,
+		.choose = transfer_choose(),
 	};
 
 	if (args_given(args, "tls-verify"))

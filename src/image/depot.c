@@ -135,7 +135,7 @@ static int open_registry(struct depot *d, const char *text, enum registry_access
 	/* A name that is written to is not looked for. */
 	if (access == REGISTRY_PUSH)
 		reference.short_name = false;
-	rc = registries_resolve(&reference, &places, err);
+	rc = registries_resolve(&reference, NULL, &places, err);
 	if (rc < 0)
 		return rc;
 	c = &places.items[0];

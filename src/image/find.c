@@ -39,7 +39,7 @@ static int search_at(const char *host, const char *term, size_t limit,
 
 	/* Whether registries.conf calls it insecure, or blocks it. */
 	if (rc == 0)
-		rc = registries_resolve(&reference, &places, err);
+		rc = registries_resolve(&reference, NULL, &places, err);
 	if (rc == 0 && places.count > 0)
 		insecure = places.items[0].endpoints[places.items[0].endpoints_count - 1].insecure;
 	if (rc == 0)

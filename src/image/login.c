@@ -37,7 +37,7 @@ static int is_insecure(const char *host, bool *ret, struct error *err)
 	int rc = reference_parse(text, &reference, err);
 
 	if (rc == 0)
-		rc = registries_resolve(&reference, &places, err);
+		rc = registries_resolve(&reference, NULL, &places, err);
 	if (rc < 0)
 		return rc;
 	*ret = places.items[0].endpoints[places.items[0].endpoints_count - 1].insecure;

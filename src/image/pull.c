@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/blob.h"
@@ -289,13 +290,14 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 	own_registry_candidates struct registry_candidates candidates = {0};
 	int64_t since = clock_now_ns();
 	struct reference reference;
+	struct error why = {0};
 	struct digest id;
 	int rc = reference_parse(name, &reference, err);
 
 	if (rc == 0)
 		rc = platform_parse(pull.remote->platform, &pull.platform, err);
 	if (rc == 0)
-		rc = registries_resolve(&reference, &candidates, err);
+		rc = registries_resolve(&reference, pull.remote->choose, &candidates, err);
 	if (rc == 0)
 		rc = trust_load(store->policy_path, &pull.policy, err);
 	if (rc < 0)
@@ -313,6 +315,10 @@ int image_pull(struct image_store *store, const char *name, const struct image_r
 	interrupt_end(&pull.interrupt, rc);
 	if (rc < 0)
 		return rc;
+	/* Only now is it known to have been a good answer. */
+	if (candidates.chosen &&
+	    registries_remember(&reference, &candidates.items[0].reference, &why) < 0)
+		log_failure(&why);
 	rc = image_trim(store, since, NULL, NULL, err);
 	return rc < 0 ? rc : image_find(store, id.text, ret, err);
 }

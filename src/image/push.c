@@ -248,7 +248,7 @@ static int push_to(struct push *push, const struct image *image, const struct re
 
 	/* Where a short name is sent is not a matter of search lists. */
 	full.short_name = false;
-	rc = registries_resolve(&full, &places, err);
+	rc = registries_resolve(&full, NULL, &places, err);
 	if (rc < 0)
 		return rc;
 	e = &places.items[0].endpoints[places.items[0].endpoints_count - 1];

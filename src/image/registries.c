@@ -207,19 +207,39 @@ static int list_full_names(const json_t *all, const struct reference *reference,
 	return 0;
 }
 
-static int ambiguous(const struct reference *reference, const struct reference *names, size_t count,
-		     struct error *err)
+/* What to do about a short name that may stand for several images: says it is ambiguous, or has one of
+ * them chosen. */
+static int choose_one(const json_t *all, const struct reference *reference,
+		      registries_choose_fn *choose, struct registry_candidates *list,
+		      struct error *err)
 {
-	own_strv char **list = NULL;
+	const char *mode = text_of(all, "short-name-mode");
+	own_strv char **names = NULL;
 	own_mem char *text = NULL;
 	char name[REFERENCE_TEXT_MAX];
+	int chosen;
 
-	for (size_t i = 0; i < count; i++) {
-		reference_format(&names[i], name);
-		strv_push(&list, name);
+	if (str_eq(mode, "disabled") || (choose == NULL && !str_eq(mode, "enforcing")))
+		return 0;
+	for (size_t i = 0; i < list->count; i++) {
+		reference_format(&list->items[i].reference, name);
+		strv_push(&names, name);
 	}
-	text = strv_join(list, ", ");
 	reference_format_familiar(reference, name);
+	if (choose != NULL) {
+		const struct registry_candidate first = list->items[0];
+
+		chosen = choose(name, names, err);
+		if (chosen < 0)
+			return chosen;
+		list->items[0] = list->items[chosen];
+		list->items[chosen] = first;
+		while (list->count > 1)
+			free(list->items[--list->count].endpoints);
+		list->chosen = true;
+		return 0;
+	}
+	text = strv_join(names, ", ");
 	return hint(err,
 		    refuse(err, -EINVAL,
 			   "the name \"%.200s\" may stand for several images, and "
@@ -230,14 +250,13 @@ static int ambiguous(const struct reference *reference, const struct reference *
 
 /* What a short name stands for. A place that is blocked is no place to look; if all are, that is said. */
 static int add_short(const json_t *all, const struct reference *reference,
-		     struct registry_candidates *list, struct error *err)
+		     registries_choose_fn *choose, struct registry_candidates *list,
+		     struct error *err)
 {
 	own_mem struct reference *names = mem_new_array(REGISTRIES_SEARCHED_MAX, sizeof(*names));
 	size_t count;
 	int rc = list_full_names(all, reference, names, &count, err), blocked = 0;
 
-	if (rc == 0 && count > 1 && str_eq(text_of(all, "short-name-mode"), "enforcing"))
-		return ambiguous(reference, names, count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		struct error why = {0};
 
@@ -253,11 +272,11 @@ static int add_short(const json_t *all, const struct reference *reference,
 		return blocked;
 	if (rc == 0)
 		error_clear(err);
-	return rc;
+	return rc == 0 && list->count > 1 ? choose_one(all, reference, choose, list, err) : rc;
 }
 
-int registries_resolve(const struct reference *reference, struct registry_candidates *ret,
-		       struct error *err)
+int registries_resolve(const struct reference *reference, registries_choose_fn *choose,
+		       struct registry_candidates *ret, struct error *err)
 {
 	own_registry_candidates struct registry_candidates list = {0};
 	own_json json_t *all = NULL;
@@ -267,7 +286,7 @@ int registries_resolve(const struct reference *reference, struct registry_candid
 		return rc;
 	list.items = mem_new_array(REGISTRIES_SEARCHED_MAX + 1, sizeof(*list.items));
 	if (reference->short_name)
-		rc = add_short(all, reference, &list, err);
+		rc = add_short(all, reference, choose, &list, err);
 	if (rc == 0 && list.count == 0)
 		rc = add_candidate(all, reference, &list, err);
 	if (rc < 0)

@@ -5,7 +5,8 @@
  * Read are ~/.config/containers/registries.conf, or, without it, /etc/containers/registries.conf; then *.conf
  * of the directories /etc/containers/registries.conf.d and ~/.config/containers/registries.conf.d. With
  * $CONTAINERS_REGISTRIES_CONF only that file, and *.conf of the directory of its name with ".d". Without
- * any, everything comes from where its name says.
+ * any, everything comes from where its name says. Last, in any case, what users have answered about short
+ * names (registries_remember).
  */
 #pragma once
 
@@ -24,10 +25,18 @@ struct registry_candidate {
 struct registry_candidates {
 	struct registry_candidate *items; /* several for a short name */
 	size_t count;
+	bool chosen; /* there were several, and the user has said which: registries_remember() */
 };
-/* -EPERM: the registry is blocked. */
-int registries_resolve(const struct reference *reference, struct registry_candidates *ret,
-		       struct error *err) must_check;
+/* Asks the user, see image_choose_fn. */
+typedef int registries_choose_fn(const char *name, char *const *names, struct error *err);
+/* `choose` is asked about a short name that could be at several registries, unless its mode is "disabled";
+ * NULL: there is nobody to ask, which "enforcing" refuses then. -EPERM: the registry is blocked. */
+int registries_resolve(const struct reference *reference, registries_choose_fn *choose,
+		       struct registry_candidates *ret, struct error *err) must_check;
+/* Writes down what a short name stands for from now on, where podman and buildah do:
+ * /var/cache/containers/short-name-aliases.conf, or ~/.cache/... of an ordinary user. */
+int registries_remember(const struct reference *short_name, const struct reference *full,
+			struct error *err) must_check;
 /* The full names that a short one may stand for, by its alias or the registries that are searched: an array
  * of *ret_count, which may be 0, and which the caller frees. */
 int registries_full_names(const struct reference *reference, struct reference **ret,

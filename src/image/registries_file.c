@@ -253,6 +253,8 @@ int registries_read(json_t **ret, struct error *err)
 		if (dir != NULL)
 			rc = read_directory(dir, all, err);
 	}
+	if (rc == 0)
+		rc = registries_read_aliases(all, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(all);

@@ -12,3 +12,5 @@ enum {
  * `location` (NULL location: only with a prefix of the form *.host), a later one for the same prefix wins;
  * the other members are as in the last file that has them. */
 int registries_read(json_t **ret, struct error *err) must_check;
+/* Puts the aliases that were written down over those of `all`. */
+int registries_read_aliases(json_t *all, struct error *err) must_check;

@@ -34,7 +34,7 @@ int trust_open_registry(const struct reference *reference, enum registry_access 
 
 	/* Whom one trusts is not a matter of search lists. */
 	full.short_name = false;
-	rc = registries_resolve(&full, &places, err);
+	rc = registries_resolve(&full, NULL, &places, err);
 	if (rc < 0)
 		return rc;
 	e = &places.items[0].endpoints[places.items[0].endpoints_count - 1];

@@ -98,6 +98,10 @@ enum image_pull_policy {
 enum image_tls { IMAGE_TLS_DEFAULT, IMAGE_TLS_VERIFY, IMAGE_TLS_INSECURE }; /* --tls-verify */
 
 /* How to talk to registries. A zeroed one is the default. */
+/* Asks the user which of several names, a list ended by NULL, a short one shall stand for: its place in the
+ * list, or an error. */
+typedef int image_choose_fn(const char *name, char *const *names, struct error *err);
+
 struct image_remote {
 	const char *platform; /* "linux/arm64/v8"; NULL: the host's */
 	enum image_tls tls;
@@ -107,6 +111,7 @@ struct image_remote {
 	unsigned int retries;  /* 0: the default */
 	image_progress_fn *progress;
 	void *progress_data;
+	image_choose_fn *choose; /* for `pull`; NULL: there is nobody to ask */
 };
 
 /* Fetches the image from its registry and gives it its name. -ENOENT: the registry has no such image;

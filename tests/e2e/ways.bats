@@ -128,6 +128,77 @@ id() { berth images -q --no-trunc "$1"; }
 	expect_in "$stderr" "version 1"
 }
 
+# at_terminal TYPED WORD...: berth with these words on a terminal at which TYPED is typed as soon as it asks,
+# a line each time. Prints what the terminal shows, and the exit code last.
+at_terminal() {
+	python3 - "$@" <<-'END'
+		import os, pty, sys
+		typed, *command = sys.argv[1:]
+		pid, fd = pty.fork()
+		if pid == 0:
+		    os.execv(command[0], command)
+		text, asked = b"", 0
+		lines = typed.encode().decode("unicode_escape").encode().splitlines(keepends=True)
+		try:
+		    while piece := os.read(fd, 4096):
+		        text += piece
+		        while asked < min(text.count(b"? "), len(lines)):
+		            os.write(fd, lines[asked])
+		            asked += 1
+		except OSError:
+		    pass
+		print(text.decode(), "code", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+	END
+}
+
+@test "a short name that may be several is asked about on a terminal" {
+	registry_begin
+	berth push -q busybox "$REGISTRY/bb:1"
+	berth push -q busybox "$REGISTRY/team/bb:1"
+	export BERTH TEST_DIR REGISTRY
+	export -f at_terminal
+	cat >"$CONTAINERS_REGISTRIES_CONF" <<-END
+		short-name-mode = "enforcing"
+		unqualified-search-registries = ["localhost:1", "$REGISTRY"]
+	END
+	# Where answers are kept is not for a test to use.
+	unshare -m bash -euc 'mount -t tmpfs none /var/cache
+		words=("$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state")
+		at_terminal "\x03" "${words[@]}" pull bb:1 >"$TEST_DIR/ctrl-c"
+		at_terminal "\x04" "${words[@]}" run --rm bb:1 true >"$TEST_DIR/end"
+		at_terminal "1\n" "${words[@]}" pull -q bb:1 >"$TEST_DIR/wrong"
+		test ! -e /var/cache/containers
+		at_terminal "9\nwhat\n2\n" "${words[@]}" pull -q bb:1 >"$TEST_DIR/right"
+		at_terminal "2\n" "${words[@]}" run --rm team/bb:1 echo hello >"$TEST_DIR/run"
+		cp /var/cache/containers/short-name-aliases.conf "$TEST_DIR/aliases"
+		# It is known now: on a terminal or not.
+		"${words[@]}" rmi -f "$REGISTRY/bb:1" >"$TEST_DIR/removed"
+		"${words[@]}" pull -q bb:1 </dev/null >"$TEST_DIR/known"
+		at_terminal "1\n" "${words[@]}" pull -q bb:1 >"$TEST_DIR/known-too"
+		printf "[aliases]\n\"bb\" = 1\n" >/var/cache/containers/short-name-aliases.conf
+		! "${words[@]}" pull -q bb:1 </dev/null 2>"$TEST_DIR/bad"'
+	expect_in "$(cat "$TEST_DIR/ctrl-c")" "  1  localhost:1/bb:1"
+	expect_in "$(cat "$TEST_DIR/ctrl-c")" "interrupted"
+	expect_in "$(cat "$TEST_DIR/ctrl-c")" "code 130"
+	expect_in "$(cat "$TEST_DIR/end")" "none of them was chosen"
+	expect_in "$(cat "$TEST_DIR/end")" "code 125"
+	expect_in "$(cat "$TEST_DIR/wrong")" "code 125"
+	expect_in "$(cat "$TEST_DIR/right")" "code 0"
+	expect "$(grep -c "Which one (1-2)?" "$TEST_DIR/right")" 3
+	expect_in "$(cat "$TEST_DIR/run")" "hello"
+	expect "$(id "$REGISTRY/bb:1")" "$(id busybox)"
+	expect "$(cat "$TEST_DIR/aliases")" "$(printf '[aliases]\n  "bb" = "%s/bb"\n  "team/bb" = "%s/team/bb"' "$REGISTRY" "$REGISTRY")"
+	expect "$(cat "$TEST_DIR/known")" "$(id busybox)"
+	expect "$(grep -c "Which one" "$TEST_DIR/known-too")" 0
+	expect_in "$(cat "$TEST_DIR/bad")" short-name-aliases.conf
+	# "permissive", the default, asks as well, and tries all of them where it cannot.
+	sed -i 1d "$CONTAINERS_REGISTRIES_CONF"
+	berth pull -q bb:1 </dev/null
+	expect_in "$(at_terminal '2\n' "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull -q none:1)" "Which one"
+	sed -i '1i short-name-mode = "disabled"' "$CONTAINERS_REGISTRIES_CONF"
+	expect_in "$(at_terminal '' "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" pull -q bb:1)" "code 0"
+}
+
 @test "drop-in files of the system and of the user" {
 	registry_begin
 	berth push -q busybox "$REGISTRY/bb:1"

@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 		if (reference_parse(names[i], &reference, &err) < 0)
 			abort();
-		if (registries_resolve(&reference, &found, &err) < 0) {
+		if (registries_resolve(&reference, NULL, &found, &err) < 0) {
 			if (err.text[0] == '\0')
 				abort();
 			continue;

@@ -81,7 +81,7 @@ static char *places(const char *name, int expected)
 	struct buf text = {0};
 
 	assert_int_equal(reference_parse(name, &reference, &err), 0);
-	assert_int_equal(registries_resolve(&reference, &c, &err), expected);
+	assert_int_equal(registries_resolve(&reference, NULL, &c, &err), expected);
 	for (size_t i = 0; i < c.count; i++) {
 		buf_add_str(&text, i ? "; " : "");
 		for (size_t k = 0; k < c.items[i].endpoints_count; k++)
@@ -246,7 +246,7 @@ static void what_is_not_understood_is_refused(void **state)
 
 		setenv("CONTAINERS_REGISTRIES_CONF", path, 1);
 		assert_int_equal(reference_parse("busybox", &reference, &err), 0);
-		assert_int_equal(registries_resolve(&reference, &c, &err), -EINVAL);
+		assert_int_equal(registries_resolve(&reference, NULL, &c, &err), -EINVAL);
 		if (strstr(err.text, cases[i].why) == NULL)
 			fail_msg("%s: %s", cases[i].why, err.text);
 	}
@@ -288,6 +288,55 @@ static void short_names_are_looked_for_as_the_mode_says(void **state)
 	assert_string_equal(d, "c.example/x");
 	setenv("CONTAINERS_REGISTRIES_CONF", all, 1);
 	e = places("x", -EPERM);
+}
+
+static int chooses;
+
+static int choose_second(const char *name, char *const *names, struct error *err)
+{
+	(void)err;
+	chooses++;
+	assert_string_equal(name, "x:1");
+	assert_string_equal(names[0], "one.example/x:1");
+	assert_string_equal(names[1], "b.example/x:1");
+	assert_null(names[2]);
+	return 1;
+}
+
+static void the_user_is_asked_about_short_names_unless_that_is_disabled(void **state)
+{
+	static const char *const modes[] = {"short-name-mode = \"enforcing\"\n",
+					    "short-name-mode = \"permissive\"\n", "",
+					    "short-name-mode = \"disabled\"\n"};
+
+	(void)state;
+	for (size_t i = 0; i < array_size(modes); i++) {
+		own_mem char *text = str_format(
+			"%sunqualified-search-registries = [\"one.example\", \"no.example\", "
+			"\"b.example\"]\n[aliases]\n\"known\" = \"k.example/known\"\n"
+			"[[registry]]\nlocation = \"no.example\"\nblocked = true\n",
+			modes[i]);
+		own_mem char *path = put("1.conf", text, 0600);
+		own_registry_candidates struct registry_candidates c = {0}, known = {0};
+		const bool asks = i < 3;
+		struct reference reference;
+
+		setenv("CONTAINERS_REGISTRIES_CONF", path, 1);
+		chooses = 0;
+		assert_int_equal(reference_parse("known", &reference, NULL), 0);
+		assert_int_equal(registries_resolve(&reference, choose_second, &known, NULL), 0);
+		assert_int_equal(chooses, 0);
+		assert_false(known.chosen);
+		assert_int_equal(reference_parse("x:1", &reference, NULL), 0);
+		assert_int_equal(registries_resolve(&reference, choose_second, &c, NULL), 0);
+		assert_int_equal(chooses, asks);
+		assert_true(c.chosen == asks);
+		assert_int_equal(c.count, asks ? 1 : 2);
+		assert_string_equal(c.items[0].reference.registry,
+				    asks ? "b.example" : "one.example");
+		assert_string_equal(c.items[0].endpoints[0].registry,
+				    asks ? "b.example" : "one.example");
+	}
 }
 
 static void the_users_own_files_come_after_the_systems(void **state)
@@ -461,6 +510,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_not_understood_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(short_names_are_looked_for_as_the_mode_says, begin,
 						end),
+		cmocka_unit_test_setup_teardown(
+			the_user_is_asked_about_short_names_unless_that_is_disabled, begin, end),
 		cmocka_unit_test_setup_teardown(the_users_own_files_come_after_the_systems, begin,
 						end),
 		cmocka_unit_test_setup_teardown(helpers_of_registries_conf_are_asked_in_order,
