@@ -113,20 +113,13 @@ static void check_counts_place(struct checking *c)
 }
 
 /* Sets one count right. Where the whole block of counts is missing there is no place for it. */
-static int mend(struct checking *c, uint64_t cluster, uint64_t count)
+static int mend(struct checking *c, uint64_t cluster)
 {
-	int rc = 0;
+	int rc;
 
 	if (!qcow2_refcount_has_block(c->q, cluster))
 		return 0;
-	while (rc == 0 && count < c->found[cluster]) {
-		rc = qcow2_refcount_change(c->q, cluster, 1);
-		count++;
-	}
-	while (rc == 0 && count > c->found[cluster]) {
-		rc = qcow2_refcount_change(c->q, cluster, -1);
-		count--;
-	}
+	rc = qcow2_refcount_set(c->q, cluster, c->found[cluster]);
 	if (rc == 0)
 		c->result.mended++;
 	return rc;
@@ -152,7 +145,7 @@ static int compare(struct checking *c, int mending)
 				wrong(c, "cluster %llu has %u users", (unsigned long long)i,
 				      c->found[i]);
 		} else if (mending > 0 ? count < c->found[i] : count > c->found[i]) {
-			rc = mend(c, i, count);
+			rc = mend(c, i);
 		}
 		if (rc < 0)
 			return rc;

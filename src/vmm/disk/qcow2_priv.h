@@ -192,7 +192,9 @@ bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset);
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret) must_check;
 /* False: no block counts it; it can be allocated, but its count not be changed. */
 bool qcow2_refcount_has_block(const struct qcow2 *q, uint64_t cluster);
+/* By one, up or down. */
 int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, int delta) must_check;
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count) must_check;
 /* Clusters one behind the other, counted once. *ret: where they begin. */
 int qcow2_alloc(struct qcow2 *q, uint64_t clusters, uint64_t *ret) must_check;
 /* Notes that a mapping is not used any more. */

@@ -217,24 +217,39 @@ static int grow_reftable(struct qcow2 *q, uint64_t cluster)
 	return rc;
 }
 
-int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, int delta)
+static int wrong_count(struct qcow2 *q, uint64_t cluster)
+{
+	return qcow2_damaged(q, "the reference count of cluster %llu is wrong",
+			     (unsigned long long)cluster);
+}
+
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
 	struct qcow2_table *block;
-	uint64_t count, i = cluster % counts_per_block(q);
 	int rc = get_block(q, cluster, &block);
 
 	if (rc < 0)
 		return rc;
-	count = block ? qcow2_count_get(block->data, i, q->header.refcount_order) : 0;
-	if (block == NULL || (delta < 0 && count == 0) || (delta > 0 && count == count_max(q)))
-		return qcow2_damaged(q, "the reference count of cluster %llu is wrong",
-				     (unsigned long long)cluster);
-	count = delta < 0 ? count - 1 : count + 1;
-	qcow2_count_set(block->data, i, q->header.refcount_order, count);
+	if (block == NULL || count > count_max(q))
+		return wrong_count(q, cluster);
+	qcow2_count_set(block->data, cluster % counts_per_block(q), q->header.refcount_order,
+			count);
 	block->dirty = true;
 	if (count == 0 && cluster < q->free_hint)
 		q->free_hint = cluster;
 	return 0;
+}
+
+int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, int delta)
+{
+	uint64_t count;
+	int rc = qcow2_refcount_get(q, cluster, &count);
+
+	if (rc < 0)
+		return rc;
+	if ((delta < 0 && count == 0) || (delta > 0 && count == count_max(q)))
+		return wrong_count(q, cluster);
+	return qcow2_refcount_set(q, cluster, delta < 0 ? count - 1 : count + 1);
 }
 
 /* Makes sure that `cluster`, which is free, can be counted. 1: a table was made, which may have taken

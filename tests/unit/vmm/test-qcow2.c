@@ -447,6 +447,26 @@ static void leaks_and_low_counts_are_mended(void **state)
 	shell("qemu-img check -q disk && qemu-io -c 'read -P 5 0 128k' disk");
 }
 
+/* A count may be as large as its 64 bits: counting down to what is right would take for ever. */
+static void huge_counts_are_mended(void **state)
+{
+	static const uint8_t huge[8] = {0x7f};
+	own_mem char *path = in_dir("disk");
+	struct disk_image_check found;
+	struct error err = {0};
+
+	(void)state;
+	shell("rm -f *; qemu-img create -f qcow2 -o refcount_bits=64 disk 1M && "
+	      "qemu-io -c 'write -P 5 0 128k' disk");
+	put("disk", (2 << 16) + 8 * 5, huge, sizeof(huge));
+	assert_int_equal(disk_image_check(path, DISK_FORMAT_AUTO, false, &found, &err), 0);
+	assert_int_equal(found.leaks, 1);
+	assert_int_equal(disk_image_check(path, DISK_FORMAT_AUTO, true, &found, &err), 0);
+	assert_int_equal(found.mended, 1);
+	check_by_us("disk");
+	shell("qemu-img check -q disk && qemu-io -c 'read -P 5 0 128k' disk");
+}
+
 static int begin(void **state)
 {
 	(void)state;
@@ -470,6 +490,7 @@ int main(void)
 		cmocka_unit_test(a_raw_disk_cannot_become_another_format),
 		cmocka_unit_test(damage_is_found_and_not_spread),
 		cmocka_unit_test(leaks_and_low_counts_are_mended),
+		cmocka_unit_test(huge_counts_are_mended),
 	};
 
 	return cmocka_run_group_tests(tests, begin, finish);
