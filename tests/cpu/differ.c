@@ -28,6 +28,7 @@ enum {
 	CODE_MAX = 15 * SEQUENCE_MAX + 1,
 	LANDING = 64, /* in the page of the code; an 8-bit displacement reaches it from its start */
 	LANDING_RANGE = 48,
+	BREAKPOINT = 0xcc, /* the instruction; what the page of the code is full of */
 	XSAVE_COMPARED = 832,
 	DIFFERENCES_SHOWN = 20,
 };
@@ -38,7 +39,7 @@ struct outcome {
 	uint32_t error;
 	uint64_t cr2;
 	uint8_t xsave[XSAVE_COMPARED];
-	uint8_t memory[GUEST_DATA_SIZE];
+	uint8_t memory[GUEST_DATA_SIZE], code[GUEST_CODE_SIZE];
 };
 
 struct sample {
@@ -158,7 +159,6 @@ static void native_open(void)
 
 	native_data = map_at(GUEST_DATA, GUEST_DATA_SIZE, PROT_READ | PROT_WRITE);
 	native_code = map_at(GUEST_CODE, GUEST_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
-	memset(native_code, 0xcc, GUEST_CODE_SIZE);
 	sigaltstack(&alternative, NULL);
 	for (unsigned int i = 0; i < array_size(signals); i++)
 		sigaction(signals[i], &action, &soft_action[signals[i]]);
@@ -167,6 +167,8 @@ static void native_open(void)
 static void run_native(const struct sample *s, struct outcome *o)
 {
 	memcpy(native_data, s->memory, GUEST_DATA_SIZE);
+	/* All of it, as the case before may have written there. */
+	memset(native_code, BREAKPOINT, GUEST_CODE_SIZE);
 	memcpy(native_code, s->code, s->length);
 	memcpy(native_registers.gpr, s->gpr, sizeof(s->gpr));
 	native_registers.rflags = s->rflags;
@@ -178,6 +180,7 @@ static void run_native(const struct sample *s, struct outcome *o)
 		native_enter(native_xsave);
 	}
 	memcpy(o->memory, native_data, GUEST_DATA_SIZE);
+	memcpy(o->code, native_code, GUEST_CODE_SIZE);
 }
 
 /* ---- the software CPU's side ---- */
@@ -188,6 +191,7 @@ static bool run_soft(struct guest *g, struct cpu_state *state, const struct samp
 	struct guest_fault fault;
 
 	memcpy(g->memory + GUEST_DATA_PHYSICAL, s->memory, GUEST_DATA_SIZE);
+	memset(g->memory + GUEST_CODE_PHYSICAL, BREAKPOINT, GUEST_CODE_SIZE);
 	memcpy(g->memory + GUEST_CODE_PHYSICAL, s->code, s->length);
 	guest_written(g, GUEST_CODE_PHYSICAL, s->length);
 	guest_start_state(g, GUEST_LONG_USER, state);
@@ -205,6 +209,7 @@ static bool run_soft(struct guest *g, struct cpu_state *state, const struct samp
 	o->cr2 = fault.cr2;
 	memcpy(o->xsave, state->xsave, XSAVE_COMPARED);
 	memcpy(o->memory, g->memory + GUEST_DATA_PHYSICAL, GUEST_DATA_SIZE);
+	memcpy(o->code, g->memory + GUEST_CODE_PHYSICAL, GUEST_CODE_SIZE);
 	return true;
 }
 
@@ -511,7 +516,7 @@ static void make_sample(struct sample *s, uint64_t seed, const char *only)
 	/* A repetition over the whole address space ends in a fault, but not soon. */
 	if (one_in(2))
 		s->gpr[CPU_RCX] &= 0xff;
-	s->code[s->length++] = 0xcc;
+	s->code[s->length++] = BREAKPOINT;
 }
 
 /* ---- comparison ---- */
@@ -582,7 +587,18 @@ static bool compare(const struct outcome *h, const struct outcome *s, bool show)
 	if (h->xsave[512] & 4)
 		bad |= compare_bytes("ymm", h->xsave + 576, s->xsave + 576, 256, 576, show);
 	bad |= compare_bytes("memory", h->memory, s->memory, GUEST_DATA_SIZE, 0, show);
+	bad |= compare_bytes("code", h->code, s->code, GUEST_CODE_SIZE, 0, show);
 	return bad;
+}
+
+/* Whether it has written where it executes: nobody has asked is_testable about what is there then. */
+static bool has_changed_itself(const struct sample *sample, const struct outcome *host)
+{
+	uint8_t before[LANDING + LANDING_RANGE];
+
+	memset(before, BREAKPOINT, sizeof(before));
+	memcpy(before, sample->code, sample->length);
+	return memcmp(before, host->code, sizeof(before)) != 0;
 }
 
 /* Whether bytes that its mask leaves out can fault is the processor's own choice: MASKMOVQ and MASKMOVDQU
@@ -591,6 +607,8 @@ static bool is_unspecified(const struct sample *sample, const struct outcome *ho
 {
 	uint64_t rip = GUEST_CODE;
 
+	if (has_changed_itself(sample, host))
+		return true;
 	for (unsigned int i = 0; i < sample->count && rip <= host->rip; i++) {
 		ZydisMnemonic m = sample->instructions[i].info.mnemonic;
 
@@ -716,7 +734,6 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	guest_open(&d.guest);
-	memset(d.guest.memory + GUEST_CODE_PHYSICAL, 0xcc, GUEST_CODE_SIZE);
 	native_open(); /* its handlers come before the CPU's, and pass on what is not theirs */
 	for (uint64_t i = 0; i < options.cases; i++) {
 		if (!run_case(&d, &options, options.seed + i))
