@@ -57,6 +57,9 @@ PROGRAM(long_not_present, 64, "mov eax, [0x40000000]; int3");
 PROGRAM(long_fetch, 64, "mov eax, 0x40000000; jmp rax");
 PROGRAM(long_not_canonical, 64, "mov rax, 0x800000000000; mov rax, [rax]");
 PROGRAM(long_stack_not_canonical, 64, "mov rsp, 0x900000000000; push rax");
+/* A call looks at its stack before it looks where it leads. */
+PROGRAM(long_call_from_no_stack, 64,
+	"mov rax, 0x900000000000; mov [0x10000000], rax; mov rsp, rax; call [0x10000000]");
 PROGRAM(long_privileged, 64, "cli");
 PROGRAM(long_divide, 64, "xor ecx, ecx; mov eax, 5; cdq; div ecx");
 PROGRAM(long_undefined, 64, "ud2");
@@ -191,6 +194,7 @@ static const struct program programs[] = {
 	FAULTS(long_fetch, GUEST_LONG_USER, 14, 0x14),
 	FAULTS(long_not_canonical, GUEST_LONG_USER, 13, 0),
 	FAULTS(long_stack_not_canonical, GUEST_LONG_USER, 12, 0),
+	FAULTS_PRECISELY(long_call_from_no_stack, GUEST_LONG_USER, 12, 0),
 	FAULTS(long_privileged, GUEST_LONG_USER, 13, 0),
 	FAULTS(long_divide, GUEST_LONG_USER, 0, 0),
 	FAULTS(long_undefined, GUEST_LONG_USER, 6, 0),

@@ -105,8 +105,9 @@ static const struct op *do_call_mem(struct soft *c, const struct op *op)
 	uint64_t to;
 
 	c->op = op;
-	to = checked_call(c, operand_read(c, op, op->size));
+	to = operand_read(c, op, op->size);
 	stack_check_canonical(c);
+	to = checked_call(c, to);
 	soft_push(c, op->size, op_next_rip(c, op));
 	return run_follow(c, op, to);
 }
