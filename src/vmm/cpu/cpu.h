@@ -113,6 +113,19 @@ struct cpu_state {
 	struct cpu_msr msrs[CPU_MSRS_MAX];
 };
 
+/* Whether each bool is one: in a state that comes out of a file there can be any byte. */
+static inline bool cpu_events_are_valid(const struct cpu_events *e)
+{
+	const bool *const bools[] = {&e->nmi_pending,         &e->nmi_blocked,
+				     &e->interrupt_shadow,    &e->exception_pending,
+				     &e->exception_has_error, &e->interrupt_pending};
+
+	for (unsigned int i = 0; i < sizeof(bools) / sizeof(bools[0]); i++)
+		if (*(const uint8_t *)bools[i] > 1)
+			return false;
+	return e->activity <= CPU_WAITS_FOR_STARTUP;
+}
+
 /* A piece of guest memory in the host's memory; all values are multiples of 4096. */
 enum cpu_region_flags { CPU_REGION_READ_ONLY = 1 }; /* ROM: writes go to mmio_write */
 

@@ -252,6 +252,18 @@ static void impossible_state_is_refused(void **data)
 	guest_start_state(g, GUEST_LONG_KERNEL, &state);
 	state.cr4 &= ~0x20ull; /* long mode without PAE */
 	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	state.cr4 |= 0x1000; /* five levels */
+	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	state.xcr0 |= 0xe0; /* AVX-512 */
+	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	state.rflags |= 0x20000; /* virtual 8086 mode in long mode */
+	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+	guest_start_state(g, GUEST_LONG_KERNEL, &state);
+	memset(&state.events.nmi_blocked, 0x55, 1); /* neither true nor false */
+	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
 }
 
 /* Calls a subroutine, changes the page it is in, loads CR3, calls again, INVLPG, calls again. */

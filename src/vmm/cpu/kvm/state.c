@@ -236,6 +236,8 @@ int kvm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0].value = state->xcr0};
 	int rc;
 
+	if (!cpu_events_are_valid(&state->events))
+		return -EINVAL;
 	for (unsigned int i = 0; i < CPU_GPRS; i++)
 		*gpr_of(&regs, i) = state->gpr[i];
 	set_special(state, &sregs);

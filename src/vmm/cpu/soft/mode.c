@@ -5,9 +5,6 @@
 #include "vmm/cpu/soft/machine.h"
 #include "vmm/cpu/soft/mmu.h"
 
-#define CR4_KNOWN                                                                                  \
-	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |         \
-	 CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 #define CR3_PCID 0xfffull
 #define CR3_KEEP (1ull << 63) /* with PCIDs: no need to forget translations; we do all the same */
 

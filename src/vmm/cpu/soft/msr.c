@@ -218,9 +218,7 @@ bool msr_read(struct soft *c, uint32_t index, uint64_t *ret)
 
 static bool write_efer(struct soft *c, uint64_t value)
 {
-	uint64_t known = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-
-	if (value & ~known || ((value ^ c->efer) & EFER_LME && c->cr0 & CR0_PG))
+	if (value & ~(uint64_t)EFER_KNOWN || ((value ^ c->efer) & EFER_LME && c->cr0 & CR0_PG))
 		return false;
 	c->efer = (value & ~(uint64_t)EFER_LMA) | (c->efer & EFER_LMA);
 	soft_flush_tlb(c); /* NXE changes what is reserved */

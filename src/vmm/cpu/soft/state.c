@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "vmm/cpu/soft/debug.h"
 #include "vmm/cpu/soft/fpu.h"
+#include "vmm/cpu/soft/identity.h"
 #include "vmm/cpu/soft/mmu.h"
 #include "vmm/cpu/soft/msr.h"
 #include "vmm/cpu/soft/run.h"
@@ -60,12 +61,13 @@ static int check(const struct cpu_state *s)
 {
 	bool lma = s->efer & EFER_LMA;
 
-	if (s->msr_count > CPU_MSRS_MAX || s->cr0 >> 32 ||
+	if (s->msr_count > CPU_MSRS_MAX || s->cr0 >> 32 || s->cr4 & ~(uint64_t)CR4_KNOWN ||
+	    s->efer & ~(uint64_t)EFER_KNOWN || s->xcr0 & ~identity_xcr0() ||
 	    (s->cr0 & CR0_PG && !(s->cr0 & CR0_PE)) ||
 	    (lma && (!(s->cr0 & CR0_PG) || !(s->efer & EFER_LME) || !(s->cr4 & CR4_PAE))) ||
-	    s->events.activity > CPU_WAITS_FOR_STARTUP || s->cr8 > 15)
+	    (s->rflags & FLAG_VM && (lma || !(s->cr0 & CR0_PE))) || s->cr8 > 15)
 		return -EINVAL;
-	return 0;
+	return cpu_events_are_valid(&s->events) ? 0 : -EINVAL;
 }
 
 static void set_events(struct soft *c, const struct cpu_state *s)
