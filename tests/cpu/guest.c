@@ -24,6 +24,7 @@ enum {
 	STACK_REAL = 0xf000,
 	EXIT_PORT = 0xf4,
 	OUTPUT_PORT = 0xe9,
+	GUARD = 1 << 20,
 };
 enum {
 	SELECTOR_CODE = 0x08,
@@ -134,6 +135,22 @@ static void fill_tables(struct guest *g)
 	}
 }
 
+/* Between pages that nobody may touch. */
+static uint8_t *map_memory(void)
+{
+	uint8_t *all =
+		mmap(NULL, GUEST_MEMORY + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (all == MAP_FAILED || mprotect(all + GUARD, GUEST_MEMORY, PROT_READ | PROT_WRITE) < 0)
+		abort();
+	return all + GUARD;
+}
+
+static void unmap_memory(uint8_t *memory)
+{
+	munmap(memory - GUARD, GUEST_MEMORY + 2 * GUARD);
+}
+
 int guest_open_on(struct guest *g, const struct cpu_accel *accel, struct error *err)
 {
 	struct cpu_region region = {.size = GUEST_MEMORY};
@@ -141,10 +158,7 @@ int guest_open_on(struct guest *g, const struct cpu_accel *accel, struct error *
 	int rc;
 
 	*g = (struct guest){.client.ops = &ops};
-	g->memory = mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			 -1, 0);
-	if (g->memory == MAP_FAILED)
-		abort();
+	g->memory = map_memory();
 	region.host = g->memory;
 	config.client = &g->client;
 	map_pages(g);
@@ -156,7 +170,7 @@ int guest_open_on(struct guest *g, const struct cpu_accel *accel, struct error *
 			accel->close(g->vm);
 	}
 	if (rc < 0)
-		munmap(g->memory, GUEST_MEMORY);
+		unmap_memory(g->memory);
 	return rc;
 }
 
@@ -176,7 +190,7 @@ void guest_close(struct guest *g)
 
 	accel->destroy(g->vcpu);
 	accel->close(g->vm);
-	munmap(g->memory, GUEST_MEMORY);
+	unmap_memory(g->memory);
 }
 
 static struct cpu_segment segment(uint16_t selector, uint32_t access)

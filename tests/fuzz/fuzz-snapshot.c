@@ -16,7 +16,8 @@ enum { MEMORY = 1 << 20 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char directory[] = "/tmp/fuzz-snapshot-XXXXXX";
+/* In memory: it is written anew for each input. */
+static char directory[] = "/dev/shm/fuzz-snapshot-XXXXXX";
 
 static int inside(enum snapshot_file which, char *path, size_t size)
 {

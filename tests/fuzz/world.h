@@ -1,6 +1,7 @@
 /*
  * world: all devices of a machine, without its CPUs, for the fuzzers. On the other side of the devices is a
- * host that answers: connections of the socket device are made, and what the guest sends on them comes back.
+ * host that answers: connections of the socket device are made, and what the guest sends on them comes back, as do
+ * its packets. The process enters a network namespace of its own; where it may not, there is no network card.
  */
 #pragma once
 
@@ -31,6 +32,7 @@ struct world {
 	pthread_t disk_thread; /* runs board.disk_loop, as a machine's does */
 	int end;               /* tells it to return */
 	int broker;            /* of the socket device */
+	int wire;              /* the other side of the network card's tap, or -1 */
 	unsigned int next_peer;
 	int peers[PEERS_MAX]; /* the host's ends of its connections */
 };
