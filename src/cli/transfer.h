@@ -13,7 +13,7 @@ enum { TRANSFER_OPTIONS_COUNT = 4 };
 		.options = transfer_options, .count = TRANSFER_OPTIONS_COUNT                       \
 	}
 
-/* Those options, and those of the command's own that concern the way. `progress` may be NULL. */
 /* Who asks about short names: NULL without a terminal. */
 image_choose_fn *transfer_choose(void);
+/* Those options, and those of the command's own that concern the way. `progress` may be NULL. */
 struct image_remote transfer_remote(const struct args *args, struct progress *progress);

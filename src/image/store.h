@@ -97,11 +97,11 @@ enum image_pull_policy {
 };
 enum image_tls { IMAGE_TLS_DEFAULT, IMAGE_TLS_VERIFY, IMAGE_TLS_INSECURE }; /* --tls-verify */
 
-/* How to talk to registries. A zeroed one is the default. */
 /* Asks the user which of several names, a list ended by NULL, a short one shall stand for: its place in the
  * list, or an error. */
 typedef int image_choose_fn(const char *name, char *const *names, struct error *err);
 
+/* How to talk to registries. A zeroed one is the default. */
 struct image_remote {
 	const char *platform; /* "linux/arm64/v8"; NULL: the host's */
 	enum image_tls tls;
