@@ -2,6 +2,7 @@
  * vm: what the files of the isolation "vm" share.
  *
  *     isolation_vm.c   the table (isolation.h)
+ *     vm_check.c       what a machine cannot have
  *     vm_plan.c        prepare: everything that can be done before there is a machine
  *     vm_devices.c     devices of the host as disks
  *     vm_disk.c        the writable layer's disk
@@ -56,10 +57,15 @@ struct vm_path vm_path(const char *id, const char *name);
 /* isolation_vm.c: ends and removes everything of a machine that runs, or ran. */
 int vm_destroy(struct engine *engine, const char *id, struct error *err) must_check;
 
-/* --- vm_plan.c ------------------------------------------------------------------------------------- */
+/* --- vm_check.c ------------------------------------------------------------------------------------ */
 
 /* Refuses what a machine cannot have, in words. */
 int vm_check(const struct workload_config *config, struct error *err) must_check;
+/* How many directories and files of the host it is to see. */
+unsigned int vm_share_count(const struct workload_config *config);
+
+/* --- vm_plan.c ------------------------------------------------------------------------------------- */
+
 /* The plan's text is {"command":[arguments of berth],"boots":bool,"prepare":request,"run":request}. */
 int vm_prepare(struct engine *engine, const struct workload *workload, struct plan *ret,
 	       struct error *err) must_check;
