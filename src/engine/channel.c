@@ -52,9 +52,11 @@ ssize_t channel_receive(int fd, struct packet *ret)
 {
 	ssize_t n;
 
+	/* A peer that goes while there is something of ours that it has not read resets the connection, which the
+	 * kernel says once, and before what that peer had sent: an exit code, say. */
 	do
 		n = recv(fd, ret, sizeof(*ret), 0);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
 	/* An empty packet is never sent: 0 is the end. */

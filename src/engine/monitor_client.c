@@ -22,7 +22,7 @@ static void watch_for(struct client *c, uint32_t events)
 		client_remove(c);
 }
 
-/* What waited has gone: the session may go on. */
+/* What waited has gone, or is given up: the session may go on. */
 static void drained(struct client *c)
 {
 	struct session *s = c->session;
@@ -36,6 +36,13 @@ static void drained(struct client *c)
 		session_pump(s);
 }
 
+/* It takes nothing any more. What it had sent before it went, as the line typed before the detach keys, is still to
+ * be read; then comes the end. */
+static void no_output(struct client *c)
+{
+	c->attach &= ~(uint32_t)(WORKLOAD_ATTACH_STDOUT | WORKLOAD_ATTACH_STDERR);
+}
+
 static void flush_pending(struct client *c)
 {
 	int rc = channel_send(c->fd, c->pending, c->pending_len, false);
@@ -43,9 +50,8 @@ static void flush_pending(struct client *c)
 	if (rc == -EAGAIN)
 		return;
 	if (rc < 0)
-		client_remove(c);
-	else
-		drained(c);
+		no_output(c);
+	drained(c);
 }
 
 static void out_of_patience(struct loop *loop, struct loop_source *source, void *data)
@@ -62,7 +68,7 @@ void client_output(struct client *c, struct packet *packet, size_t len)
 	if (rc == 0)
 		return;
 	if (rc != -EAGAIN) {
-		client_remove(c);
+		no_output(c);
 		return;
 	}
 	c->pending = mem_copy(packet, PACKET_HEAD + len);
@@ -251,7 +257,8 @@ static void client_ready(struct loop *loop, struct loop_source *source, int fd, 
 		return;
 	}
 	n = sock_receive_fds(fd, p, sizeof(*p), &received, 1, &count);
-	if (n == -EAGAIN)
+	/* Reset is said once, before what a client that is gone had still sent (channel_receive). */
+	if (n == -EAGAIN || n == -ECONNRESET)
 		return;
 	if (n < PACKET_HEAD) {
 		client_remove(c);

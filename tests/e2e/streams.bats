@@ -110,6 +110,40 @@ late"
 	expect "$(echo hello | timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a -i t)" hello
 }
 
+@test "input that nobody reads hides neither output nor exit code" {
+	local i
+	berth run -d --name t busybox sleep 100 >/dev/null
+	for ((i = 0; i < 10; i++)); do
+		expect "$(yes 2>/dev/null | berth exec -i t sh -c 'echo said; exit 7'; echo "$?")" "said
+7"
+	done
+	expect "$(yes 2>/dev/null | berth run --rm -i busybox sh -c 'echo said; exit 7'; echo "$?")" "said
+7"
+}
+
+@test "what was typed before the detach keys arrives" {
+	berth run -dit --name t busybox sh -c 'yes & read -r x; echo "$x" >/got; kill $!; sleep 100' >/dev/null
+	python3 - "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach t <<'END'
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+# Much comes, so that there is something on its way to the command when it goes.
+n = 0
+while n < 100000:
+    n += len(os.read(fd, 65536))
+os.write(fd, b"hello\n\x10\x11")
+try:
+    while os.read(fd, 65536):
+        pass
+except OSError:
+    pass
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+END
+	eventually berth exec t test -s /got
+	expect "$(berth exec t cat /got)" hello
+}
+
 @test "the detach keys leave it running" {
 	python3 - "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run -it --name t busybox sh -c "echo ready; exec cat" <<'END'
 import os, pty, sys, time, select
