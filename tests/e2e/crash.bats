@@ -8,7 +8,10 @@ teardown() { berth_teardown; }
 
 # The processes of this test's berth, the oldest first: commands, monitors, their helpers.
 berth_processes() {
-	grep -l -a -s -F -e "$TEST_DIR/state" /proc/[0-9]*/cmdline | cut -d/ -f3 | sort -n
+	# Listed first: in a pipe the names would be looked for by the process that becomes grep, which has what it
+	# looks for in its own command line.
+	local all=(/proc/[0-9]*/cmdline)
+	grep -l -a -s -F -e "$TEST_DIR/state" "${all[@]}" | cut -d/ -f3 | sort -n
 }
 
 # A random number of milliseconds up to $1.
@@ -38,9 +41,9 @@ clean() {
 round() {
 	local pid kind=$((RANDOM % 3)) ids
 	case $kind in
-	0) berth run --rm busybox true & ;;
-	1) berth run --rm busybox sleep 1000 & ;;
-	2) berth run -d busybox sleep 1000 & ;;
+	0) berth_job run --rm busybox true & ;;
+	1) berth_job run --rm busybox sleep 1000 & ;;
+	2) berth_job run -d busybox sleep 1000 & ;;
 	esac >/dev/null 2>&1
 	pid=$!
 	nap 60
@@ -62,6 +65,14 @@ has_begun() {
 	berth logs "$1" | grep -q begun
 }
 
+@test "only what is berth's is killed" {
+	expect "$(berth_processes)" ""
+	berth_job run --name t busybox sleep 1000 >/dev/null 2>&1 3>&- &
+	pid=$!
+	eventually in_state t running
+	expect_in "$(berth_processes)" "$pid"
+}
+
 @test "kill -9 of commands, monitors and their helpers at random moments" {
 	RANDOM=${BERTH_CRASH_SEED:-7}
 	touch "$TEST_DIR/start"
@@ -80,7 +91,7 @@ has_ended() {
 	berth run -d --name t busybox sleep 1000 >/dev/null
 	pid=$(berth inspect -f '{{.State.Pid}}' t)
 	kill -9 "$(berth inspect -f '{{.State.MonitorPid}}' t)"
-	eventually test "$(state_of t)" = exited
+	eventually in_state t exited
 	expect "$(berth inspect -f '{{.State.ExitCode}}' t)" 137
 	expect_in "$(berth inspect -f '{{.State.Error}}' t)" "monitor"
 	has_ended "$pid"
@@ -91,11 +102,11 @@ has_ended() {
 @test "with --rm the next command removes it" {
 	berth run -d --rm --name t busybox sleep 1000 >/dev/null
 	kill -9 "$(berth inspect -f '{{.State.MonitorPid}}' t)"
-	eventually test -z "$(berth ps -aq)"
+	eventually no_workloads
 }
 
 @test "the command that is killed does not take its workload with it" {
-	berth run --name t busybox sh -c 'echo begun; sleep 1; echo done; exit 4' >/dev/null 2>&1 &
+	berth_job run --name t busybox sh -c 'echo begun; sleep 1; echo done; exit 4' >/dev/null 2>&1 &
 	pid=$!
 	eventually has_begun t
 	kill -9 "$pid"

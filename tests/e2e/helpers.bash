@@ -17,13 +17,21 @@ BERTH=$(type -P "${BERTH:-berth}") || {
 BERTH_ISOLATION=${BERTH_ISOLATION:-container}
 
 # Our berth: everything of it lies below $TEST_DIR.
-berth() {
-	local verb=$1
+berth() { berth_by command "$@"; }
+
+# The same for the background: what $! names is the command itself, and not a shell that waits for it.
+#	berth_job run busybox sleep 1000 &
+berth_job() { berth_by exec "$@"; }
+
+# $1 is what starts it, the shell's "command" or "exec".
+berth_by() {
+	local by=$1 verb=$2
+	shift
 	if [ "$BERTH_ISOLATION" = vm ] && { [ "$verb" = run ] || [ "$verb" = create ]; }; then
 		shift
 		set -- "$verb" --vm "$@"
 	fi
-	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@"
+	"$by" "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@"
 }
 
 # For a test of what only one of the walls has; docs/virtual-machines.md lists these differences.
@@ -142,6 +150,11 @@ eventually() {
 	echo "did not come true within 10 s: $*"
 	return 1
 }
+
+# For `eventually`, whose words the shell has put in before it begins: a $(...) among them would be asked for
+# only once.
+in_state() { [ "$(state_of "$1")" = "$2" ]; }
+no_workloads() { [ -z "$(berth ps -aq)" ]; }
 
 # Whether a command that was killed is gone with all of its children, and they have let go of the store: a
 # process has no command line any more some time before its files are closed, and with them its locks.

@@ -184,7 +184,8 @@ teardown() { berth_teardown; }
 	berth run --rm busybox true
 	expect "$(berth ps -aq)" ""
 	id=$(berth run -d --rm busybox sleep 0.2)
-	eventually test -z "$(berth wait --condition removed "$id" >/dev/null 2>&1; berth ps -aq)"
+	berth wait --condition removed "$id" >/dev/null 2>&1 || true
+	expect "$(berth ps -aq)" ""
 	id=$(berth run -d --rm busybox sleep 100)
 	berth kill "$id" >/dev/null
 	eventually bash -c "! '$BERTH' --root '$TEST_DIR/root' --state '$TEST_DIR/state' inspect $id"
@@ -204,7 +205,7 @@ teardown() { berth_teardown; }
 @test "a container outlives its command's death by kill -9" {
 	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" run --name t busybox sleep 100 &
 	pid=$!
-	eventually test "$(state_of t 2>/dev/null)" = running || eventually berth exec t true
+	eventually in_state t running
 	kill -9 $pid
 	wait $pid || true
 	expect "$(state_of t)" running

@@ -158,14 +158,14 @@ begin() {
 		"stats --no-stream k" "start k")
 	verb=${verbs[$((RANDOM % ${#verbs[@]}))]}
 	case $verb in
-	run*) berth $verb "${with[@]}" busybox sh -c 'echo x > /x; sleep 0.2' & ;;
+	run*) berth_job $verb "${with[@]}" busybox sh -c 'echo x > /x; sleep 0.2' & ;;
 	*)
 		berth run -d --name k "${with[@]}" busybox sh -c "$works"
 		case $verb in
 		start*) berth kill k ;;
 		unpause*) berth pause k ;;
 		esac
-		berth $verb &
+		berth_job $verb &
 		;;
 	esac >/dev/null 2>&1
 	command=$!

@@ -255,7 +255,7 @@ cpu_of() {
 		kill -9 "${!victim}"
 		eventually test ! -e "/proc/$vmm"
 		eventually test ! -e "/proc/$main"
-		eventually test "$(state_of k)" = exited
+		eventually in_state k exited
 		berth ps -a
 		expect "$(berth inspect -f '{{.State.ExitCode}}' k)" 137
 		[ ! -e "$TEST_DIR/state/$id" ]
