@@ -377,7 +377,7 @@ static int run_import(const struct args *args, struct error *err)
 	if (rc >= 0)
 		rc = image_import(store, fd, &import, &image, err);
 	if (rc == -ENOTSUP)
-		hint(err, rc, "unpack it first: xz -dc FILE | berth import - NAME");
+		hint(err, rc, "unpack it first: bzip2 -dc FILE | berth import - NAME");
 	if (rc == -ENOENT && strstr(args_at(args, 0), "://") != NULL)
 		hint(err, rc, "fetch it first: curl -L %.100s | berth import - NAME",
 		     args_at(args, 0));

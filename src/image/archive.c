@@ -229,7 +229,7 @@ static int not_a_tar(const unsigned char *begin, size_t len, struct error *err)
 {
 	int rc = tar_refuse(begin, len, err);
 
-	return rc == -ENOTSUP ? hint(err, rc, "unpack it first: xz -dc FILE | berth load") : rc;
+	return rc == -ENOTSUP ? hint(err, rc, "unpack it first: bzip2 -dc FILE | berth load") : rc;
 }
 
 /* Walks over all headers. */
@@ -295,6 +295,7 @@ static int spool(struct image_session *session, int fd, struct error *err)
 		return file;
 	unlinkat(session->dir_fd, name, 0);
 	decompressor_create(write_spool, &file, &d);
+	decompressor_set_archive(d);
 	for (;;) {
 		int rc = interrupt_await(fd, err);
 		ssize_t n = rc < 0 ? 0 : read(fd, chunk, READ_SIZE);
@@ -326,7 +327,7 @@ int archive_open(struct image_session *session, int fd, struct archive **ret, st
 	a->dir_fd = -1;
 	if (n < 0)
 		return fail(err, (int)n, "read the archive");
-	if (at < 0 || compression_sniff(magic, (size_t)n) != COMPRESSION_NONE) {
+	if (at < 0 || compression_sniff_archive(magic, (size_t)n) != COMPRESSION_NONE) {
 		a->fd = spool(session, fd, err);
 		a->own = true;
 		at = 0;

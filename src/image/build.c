@@ -177,6 +177,7 @@ static struct descriptor oci_layer(const struct descriptor *layer)
 		d.media_type = zstd;
 		break;
 	case COMPRESSION_NONE:
+	case COMPRESSION_XZ:
 	case COMPRESSION_UNKNOWN:
 		d.media_type = plain;
 	}

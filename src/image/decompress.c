@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "base/mem.h"
+#include "image/unxz.h"
 
 enum { MAGIC_LEN = 4, PIECE_MAX = 1 << 30 };
 
@@ -22,6 +23,8 @@ struct decompressor {
 	struct gunzip *gunzip;
 	bool padded; /* zeros follow the last gzip member: only more of them may come */
 	ZSTD_DStream *zstd;
+	struct unxz *unxz;
+	bool archive;
 	bool inside; /* a member or frame has begun and not ended */
 	/* What has been unpacked and not delivered yet. */
 	unsigned char *buffer; /* NULL: there is none yet */
@@ -30,7 +33,7 @@ struct decompressor {
 	decompress_room_fn *room; /* instead of that one */
 };
 
-static const char *const names[] = {"unknown", "none", "gzip", "zstd"};
+static const char *const names[] = {"unknown", "none", "gzip", "zstd", "xz"};
 
 const char *compression_name(enum compression compression)
 {
@@ -62,6 +65,15 @@ enum compression compression_sniff(const void *data, size_t len)
 	return COMPRESSION_NONE;
 }
 
+enum compression compression_sniff_archive(const void *data, size_t len)
+{
+	static const unsigned char xz[] = {0xfd, '7', 'z', 'X'};
+
+	if (len >= sizeof(xz) && memcmp(data, xz, sizeof(xz)) == 0)
+		return COMPRESSION_XZ;
+	return compression_sniff(data, len);
+}
+
 void decompressor_create(image_bytes_fn *out, void *context, struct decompressor **ret)
 {
 	struct decompressor *d = mem_new(sizeof(*d));
@@ -76,6 +88,11 @@ void decompressor_set_room(struct decompressor *d, decompress_room_fn *room)
 	d->room = room;
 }
 
+void decompressor_set_archive(struct decompressor *d)
+{
+	d->archive = true;
+}
+
 void decompressor_set_gunzip(struct decompressor *d, enum gunzip_engine engine)
 {
 	d->engine = engine;
@@ -87,6 +104,7 @@ void decompressor_destroy(struct decompressor *d)
 		return;
 	gunzip_destroy(d->gunzip);
 	ZSTD_freeDStream(d->zstd);
+	unxz_destroy(d->unxz);
 	free(d->own_buffer);
 	free(d);
 }
@@ -216,21 +234,46 @@ static int zstd_add(struct decompressor *d, const void *data, size_t len, struct
 	return 0;
 }
 
+static int xz_add(struct decompressor *d, const void *data, size_t len, struct error *err)
+{
+	struct gunzip_step step = {.in = data, .in_len = len, .out_len = 1};
+	int rc = d->unxz == NULL ? unxz_create(&d->unxz, err) : 0;
+
+	/* Room that is left says that it has given all there is. */
+	while (rc == 0 && (step.in_len > 0 || step.out_len == 0)) {
+		size_t room;
+
+		step.out = next_room(d, &room);
+		step.out_len = room;
+		rc = unxz_step(d->unxz, &step, err);
+		if (rc == 0)
+			rc = fill(d, room - step.out_len, err);
+	}
+	return rc;
+}
+
 static int add(struct decompressor *d, const void *data, size_t len, struct error *err)
 {
 	d->in_bytes += len;
 	if (len == 0)
 		return 0;
-	if (d->kind == COMPRESSION_NONE)
+	switch (d->kind) {
+	case COMPRESSION_GZIP:
+		return gzip_add(d, data, len, err);
+	case COMPRESSION_ZSTD:
+		return zstd_add(d, data, len, err);
+	case COMPRESSION_XZ:
+		return xz_add(d, data, len, err);
+	default:
 		return deliver(d, data, len, err);
-	return d->kind == COMPRESSION_GZIP ? gzip_add(d, data, len, err)
-					   : zstd_add(d, data, len, err);
+	}
 }
 
 /* The kind is known now, by what has been held back. */
 static int begin(struct decompressor *d, struct error *err)
 {
-	d->kind = compression_sniff(d->magic, d->magic_len);
+	d->kind = d->archive ? compression_sniff_archive(d->magic, d->magic_len)
+			     : compression_sniff(d->magic, d->magic_len);
 	return add(d, d->magic, d->magic_len, err);
 }
 
@@ -267,5 +310,7 @@ int decompressor_finish(struct decompressor *d, struct error *err)
 	if (rc == 0 && d->inside)
 		return refuse(err, -EBADMSG, "the %s stream ends too early",
 			      compression_name(d->kind));
+	if (rc == 0 && d->unxz != NULL)
+		rc = unxz_finish(d->unxz, err);
 	return rc < 0 || d->buffer == NULL ? rc : flush(d, err);
 }

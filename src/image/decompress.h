@@ -1,7 +1,7 @@
 /*
  * decompress: a compressed stream that is pushed in comes out unpacked: gzip (several members too),
- * zstd (several frames, skippable ones as zstd:chunked has them), or as it is. What it is, its first
- * bytes say.
+ * zstd (several frames, skippable ones as zstd:chunked has them), or as it is; of archives also xz. What it
+ * is, its first bytes say.
  *
  * A bomb is met by two limits: DECOMPRESS_MAX altogether, and DECOMPRESS_RATIO_MAX to one beyond
  * DECOMPRESS_RATIO_FREE.
@@ -23,12 +23,20 @@ enum {
 	DECOMPRESS_ROOM = 256 << 10, /* of what is unpacked, so much is delivered at a time */
 };
 
-enum compression { COMPRESSION_UNKNOWN, COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD };
+enum compression {
+	COMPRESSION_UNKNOWN,
+	COMPRESSION_NONE,
+	COMPRESSION_GZIP,
+	COMPRESSION_ZSTD,
+	COMPRESSION_XZ, /* archives only: no layer at a registry is */
+};
 const char *compression_name(enum compression compression);
 /* COMPRESSION_UNKNOWN if it is none's name. */
 enum compression compression_find(const char *name);
 /* What the first bytes of a stream (at least 4 of them, or all) say. */
 enum compression compression_sniff(const void *data, size_t len);
+/* The same of an archive. */
+enum compression compression_sniff_archive(const void *data, size_t len);
 
 /* Receives bytes. 0, or -errno with a reason, which ends the work. */
 typedef int image_bytes_fn(const void *data, size_t len, void *context, struct error *err);
@@ -40,6 +48,8 @@ void decompressor_create(image_bytes_fn *out, void *context, struct decompressor
  * it is goes to `out` where it is. */
 typedef void *decompress_room_fn(void *context);
 void decompressor_set_room(struct decompressor *d, decompress_room_fn *room);
+/* Before the first byte: it is an archive. */
+void decompressor_set_archive(struct decompressor *d);
 /* Before the first byte: what unpacks gzip, if not the fastest there is. */
 void decompressor_set_gunzip(struct decompressor *d, enum gunzip_engine engine);
 void decompressor_destroy(struct decompressor *d);

@@ -152,6 +152,7 @@ int ingest_begin(struct image_session *session, const struct layer_format *forma
 	decompressor_create(pass_tar, ingest, &ingest->decompressor);
 	decompressor_set_room(ingest->decompressor, tar_room);
 	if (mode == INGEST_TAR) {
+		decompressor_set_archive(ingest->decompressor);
 		rc = compressor_create(take_blob, ingest, &ingest->compressor, err);
 		if (rc < 0)
 			return rc;

@@ -270,7 +270,7 @@ int image_save(struct image_store *store, char *const *names, enum image_archive
 int image_save_layout(struct image_store *store, const char *name, const char *dir,
 		      struct error *err) must_check;
 
-/* A new image of one layer, or with one layer more than another has, from a tar (plain, gzip or zstd). */
+/* A new image of one layer, or with one layer more than another has, from a tar (plain, gzip, zstd or xz). */
 struct image_import {
 	const char *name;     /* NULL: none */
 	const char *platform; /* NULL: the host's, or the other image's */

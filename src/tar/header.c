@@ -105,7 +105,7 @@ int tar_refuse(const void *data, size_t len, struct error *err)
 		if (len >= wrappings[i].len &&
 		    memcmp(data, wrappings[i].magic, wrappings[i].len) == 0)
 			return refuse(err, -ENOTSUP,
-				      "it is compressed with %s, and only gzip and zstd are read",
+				      "it is compressed with %s, which is not read here",
 				      wrappings[i].name);
 	return refuse(err, -EBADMSG, "it is no tar archive, or its beginning is damaged");
 }

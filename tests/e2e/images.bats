@@ -124,7 +124,7 @@ busybox:latest $new"
 	run_split berth load -i "$TEST_DIR/nothere"
 	expect "$status" 125
 	expect_in "$stderr" nothere
-	for program in xz bzip2; do
+	for program in bzip2 lzma; do
 		run_split berth load < <($program -c "$TEST_DIR/good.tar")
 		expect "$status" 125
 		expect_in "$stderr" "it is compressed with $program"
@@ -140,6 +140,41 @@ busybox:latest $new"
 	expect "$status" 125
 	expect_in "$stderr" "hint: fetch it first: curl -L http://localhost/rootfs.tar | berth import"
 	expect "$(berth images -q)" ""
+}
+
+@test "load and import read archives that are packed with gzip, zstd or xz, from files and pipes" {
+	local id program
+	id=$(berth images -q --no-trunc busybox)
+	mkdir -p "$TEST_DIR/rootfs/bin"
+	cp /bin/busybox "$TEST_DIR/rootfs/bin/sh"
+	tar -C "$TEST_DIR/rootfs" -cf "$TEST_DIR/rootfs.tar" .
+	for program in "gzip -n" zstd xz "xz -9"; do
+		for format in docker-archive oci-archive; do
+			berth save -q --format $format -o "$TEST_DIR/plain.tar" busybox
+			$program -c "$TEST_DIR/plain.tar" >"$TEST_DIR/packed"
+			berth rmi -f "$id" >/dev/null
+			expect "$(berth load -q -i "$TEST_DIR/packed")" "Loaded image: docker.io/library/busybox:latest"
+			expect "$(berth images -q --no-trunc)" "$id"
+			berth rmi -f "$id" >/dev/null
+			cat "$TEST_DIR/packed" | berth load -q
+			expect "$(berth images -q --no-trunc)" "$id"
+		done
+		$program -c "$TEST_DIR/rootfs.tar" >"$TEST_DIR/packed"
+		berth import "$TEST_DIR/packed" mine:1 >/dev/null
+		expect "$(berth run --rm mine:1 /bin/sh -c 'echo in it')" "in it"
+		berth rmi mine:1 >/dev/null
+		cat "$TEST_DIR/packed" | berth import - mine:1 >/dev/null
+		expect "$(berth inspect --format '{{index .RootFS.Layers 0}}' mine:1)" "sha256:$(sha256sum "$TEST_DIR/rootfs.tar" | cut -d' ' -f1)"
+		berth rmi mine:1 >/dev/null
+	done
+	xz -c "$TEST_DIR/plain.tar" | head -c 200000 >"$TEST_DIR/cut"
+	run_split berth load -q -i "$TEST_DIR/cut"
+	expect "$status" 125
+	expect_in "$stderr" "the xz stream ends too early"
+	run_split berth import "$TEST_DIR/cut" x
+	expect "$status" 125
+	expect_in "$stderr" "the xz stream ends too early"
+	berth system check
 }
 
 @test "import makes an image from a tar" {

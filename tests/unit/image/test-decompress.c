@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
+#include <lzma.h>
 #include <zstd.h>
 
 #include "base/mem.h"
@@ -46,6 +47,44 @@ static void zstd_of(const struct buf *plain, struct buf *packed)
 	n = ZSTD_compress(room, bound, plain->data, plain->len, 1);
 	assert_false(ZSTD_isError(n));
 	buf_add(packed, room, n);
+}
+
+/* One after the other, each of so many bytes of `plain`. `dictionary`: 0 for the usual. */
+static void xz_of(const struct buf *plain, size_t each, uint32_t dictionary, struct buf *packed)
+{
+	lzma_options_lzma options;
+	lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, NULL}};
+	size_t bound = lzma_stream_buffer_bound(each);
+	own_mem uint8_t *room = mem_new(bound);
+
+	assert_false(lzma_lzma_preset(&options, 0));
+	if (dictionary > 0)
+		options.dict_size = dictionary;
+	for (size_t at = 0; at < plain->len; at += each) {
+		size_t n = plain->len - at < each ? plain->len - at : each, done = 0;
+
+		assert_int_equal(lzma_stream_buffer_encode(filters, LZMA_CHECK_CRC64, NULL,
+							   (const uint8_t *)plain->data + at, n,
+							   room, &done, bound),
+				 LZMA_OK);
+		buf_add(packed, room, done);
+	}
+}
+
+static int unpack_archive(const struct buf *packed, size_t step, struct buf *out, struct error *err)
+{
+	own_decompressor struct decompressor *d = NULL;
+
+	decompressor_create(collect, out, &d);
+	decompressor_set_archive(d);
+	for (size_t at = 0; at < packed->len; at += step) {
+		size_t n = packed->len - at < step ? packed->len - at : step;
+		int rc = decompressor_add(d, packed->data + at, n, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return decompressor_finish(d, err);
 }
 
 static int unpack_with(enum gunzip_engine engine, const struct buf *packed, size_t step,
@@ -315,6 +354,78 @@ static void the_sinks_error_ends_it(void **state)
 	assert_string_equal(err.text, "full");
 }
 
+static void archives_may_be_xz(void **state)
+{
+	static const size_t steps[] = {1, 4096, 10 << 20}, sizes[] = {DECOMPRESS_ROOM, 100000};
+	own_buf struct buf plain = {0};
+
+	(void)state;
+	make_plain(&plain);
+	for (size_t s = 0; s < array_size(sizes); s++)
+		for (size_t i = 0; i < array_size(steps); i++) {
+			own_buf struct buf xz = {0}, out = {0};
+			struct error err = {0};
+
+			xz_of(&plain, sizes[s], 0, &xz);
+			/* Streams may be followed by zeros, four at a time. */
+			buf_add(&xz, "\0\0\0\0", 4);
+			assert_int_equal(unpack_archive(&xz, steps[i], &out, &err), 0);
+			assert_int_equal(out.len, plain.len);
+			assert_memory_equal(out.data, plain.data, plain.len);
+		}
+}
+
+static void damaged_xz_is_refused(void **state)
+{
+	own_buf struct buf plain = {0}, xz = {0}, large = {0};
+	static const struct {
+		size_t cut, flip;
+		const char *more, *why;
+	} cases[] = {
+		{1, 0, "", "ends too early"},
+		{100, 0, "", "ends too early"},
+		{0, 200, "", "damaged"},
+		{0, 6, "", "damaged"},
+		{0, 0, "more bytes than a header has", "damaged"},
+		{0, 0,
+		 "\xfd"
+		 "7zXZ",
+		 "ends too early"},
+	};
+
+	(void)state;
+	make_plain(&plain);
+	xz_of(&plain, plain.len, 0, &xz);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		own_buf struct buf bad = {0}, out = {0};
+		struct error err = {0};
+
+		buf_add(&bad, xz.data, xz.len - cases[i].cut);
+		if (cases[i].flip > 0)
+			bad.data[cases[i].flip] ^= 0x55;
+		buf_add_str(&bad, cases[i].more);
+		assert_int_equal(unpack_archive(&bad, 1000, &out, &err), -EBADMSG);
+		if (strstr(err.text, cases[i].why) == NULL)
+			fail_msg("case %zu: %s", i, err.text);
+	}
+	/* What it would take to unpack stands in its beginning. */
+	xz_of(&plain, plain.len, 1U << 30, &large);
+	{
+		own_buf struct buf out = {0};
+		struct error err = {0};
+
+		assert_int_equal(unpack_archive(&large, 1000, &out, &err), -EFBIG);
+		assert_non_null(strstr(err.text, "256 MiB"));
+	}
+	/* No layer is packed so: its bytes come as they are, and are no tar. */
+	{
+		own_buf struct buf out = {0};
+
+		assert_int_equal(unpack(&xz, 1000, &out, NULL), 0);
+		assert_int_equal(out.len, xz.len);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +438,8 @@ int main(void)
 		cmocka_unit_test(takes_all_parts_of_a_header),
 		cmocka_unit_test(stops_a_bomb),
 		cmocka_unit_test(the_sinks_error_ends_it),
+		cmocka_unit_test(archives_may_be_xz),
+		cmocka_unit_test(damaged_xz_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
