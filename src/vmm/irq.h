@@ -24,6 +24,10 @@ struct irq_ops {
 	void (*set_line)(struct irq *irq, unsigned int line, bool level);
 	/* A message-signalled interrupt: a write of `data` to `address` in the local APICs' range. */
 	void (*send_msi)(struct irq *irq, uint64_t address, uint32_t data);
+	/* Both may be NULL. From now on `*route` (0 at first, then the caller's for good) stands for this message,
+	 * which signal_route sends with no more than a write to an eventfd. -errno: there is only send_msi. */
+	int (*set_route)(struct irq *irq, unsigned int *route, uint64_t address, uint32_t data);
+	void (*signal_route)(struct irq *irq, unsigned int route);
 };
 
 struct irq {

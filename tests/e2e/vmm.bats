@@ -15,6 +15,10 @@ setup_file() {
 		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
 		-o "$guests/smp64" "$BATS_TEST_DIRNAME"/../guest/smp/{start.S,smp.c}
 	objcopy -O elf32-i386 "$guests/smp64" "$guests/smp"
+	gcc -m32 -O2 -Wall -Wextra -Werror -Wno-main -ffreestanding -fno-pic -no-pie -fno-stack-protector \
+		-fcf-protection=none -mgeneral-regs-only -nostdlib -static \
+		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/messages" "$BATS_TEST_DIRNAME/../guest/pci/messages.c"
 }
 
 vm() {
@@ -70,8 +74,17 @@ smp() {
 	smp 4 soft pair=20000 code=200 shootdown=500 wake=500
 }
 
+@test "a device's interrupts come at the vector that the guest has set, and wait while it is masked" {
+	run vm --accel soft --kernel "$guests/messages"
+	[ "$status" -eq 1 ]
+	[ "$output" = "messages passed" ]
+}
+
 @test "the guest programs have the same results on kvm" {
 	[ -w /dev/kvm ] || skip "no /dev/kvm here: the accelerator kvm is NOT tested"
+	run vm --accel kvm --kernel "$guests/messages"
+	[ "$status" -eq 1 ]
+	[ "$output" = "messages passed" ]
 	run vm --accel kvm --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
 	[ "$status" -eq 1 ]
 	[ "$output" = "testdev one two 3 8" ]

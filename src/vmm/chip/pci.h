@@ -51,6 +51,8 @@ struct pci_function {
 	uint8_t msix_capability;
 	unsigned int msix_count;
 	struct pci_msix_entry msix[PCI_MSIX_VECTORS_MAX];
+	unsigned int
+		msix_route[PCI_MSIX_VECTORS_MAX]; /* for its message as it is; 0: none (irq.h) */
 	uint64_t msix_pending;
 };
 

@@ -130,7 +130,22 @@ void pci_msix_send(struct pci_function *f, unsigned int vector)
 		return;
 	}
 	f->msix_pending &= ~(1ull << vector);
-	irq_send_msi(f->board->irq, entry->address, entry->data);
+	if (f->msix_route[vector])
+		f->board->irq->ops->signal_route(f->board->irq, f->msix_route[vector]);
+	else
+		irq_send_msi(f->board->irq, entry->address, entry->data);
+}
+
+/* Guests change a message while it is masked: what it is then counts. */
+static void set_route(struct pci_function *f, unsigned int vector)
+{
+	const struct pci_msix_entry *entry = &f->msix[vector];
+	const struct irq_ops *ops = f->board->irq->ops;
+
+	if (!ops->set_route || entry->control & MSIX_ENTRY_MASKED)
+		return;
+	if (ops->set_route(f->board->irq, &f->msix_route[vector], entry->address, entry->data) < 0)
+		f->msix_route[vector] = 0;
 }
 
 /* What waited is sent once nothing masks it any more. */
@@ -157,6 +172,7 @@ void pci_msix_write(struct pci_function *f, uint32_t offset, unsigned int size, 
 	if (offset / MSIX_ENTRY >= f->msix_count || offset % size)
 		return;
 	memcpy((uint8_t *)&f->msix[offset / MSIX_ENTRY] + offset % MSIX_ENTRY, &value, size);
+	set_route(f, offset / MSIX_ENTRY);
 	send_pending(f);
 }
 
@@ -242,6 +258,8 @@ void pci_function_load(struct pci_function *f, struct state_reader *in)
 	state_get(in, config, sizeof(config));
 	state_get(in, f->msix, sizeof(f->msix));
 	f->msix_pending = state_get_u64(in);
+	for (unsigned int i = 0; i < f->msix_count; i++)
+		set_route(f, i);
 	/* Only what the guest could have written: the rest is what this function is. */
 	for (unsigned int i = 0; i < PCI_CONFIG_SIZE; i++)
 		f->config[i] =

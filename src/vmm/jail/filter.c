@@ -47,12 +47,13 @@ enum {
 /* What an argument must be. */
 enum check {
 	ANY,
-	NOT_EXECUTABLE, /* mmap, mprotect: memory that may be executed was made before */
-	KVM_REQUEST,    /* ioctl: only KVM's */
-	DEVICE_REQUEST, /* ioctl: KVM's, and those below */
-	OURSELVES,      /* tgkill: our process */
-	FLAGS_ONLY,     /* fcntl: no locks, no owners, no leases */
-	FILE_COMMANDS,  /* fcntl: duplicates and locks of open files */
+	NOT_EXECUTABLE,  /* mmap, mprotect: memory that may be executed was made before */
+	KVM_REQUEST,     /* ioctl: only KVM's */
+	DEVICE_REQUEST,  /* ioctl: KVM's, and those below */
+	MESSAGE_REQUEST, /* ioctl: an interrupt that has no eventfd */
+	OURSELVES,       /* tgkill: our process */
+	FLAGS_ONLY,      /* fcntl: no locks, no owners, no leases */
+	FILE_COMMANDS,   /* fcntl: duplicates and locks of open files */
 };
 
 struct call {
@@ -65,8 +66,11 @@ static const struct call calls[] = {
 	{SYS_futex, ALL, ANY},
 	{SYS_sched_yield, ALL, ANY}, /* a guest's spin loop lets the others work */
 	/* Guest code enters the kernel here. */
-	{SYS_ioctl, KVM | DISKS | FILES, KVM_REQUEST}, /* also: interrupts */
+	{SYS_ioctl, KVM, KVM_REQUEST},
 	{SYS_ioctl, DEV, DEVICE_REQUEST},
+	{SYS_ioctl, DISKS | FILES, MESSAGE_REQUEST},
+	{SYS_eventfd2, KVM | DEV,
+	 ANY}, /* what a guest's interrupt is sent by, when it sets one up */
 	/* Doorbells and wake-ups are eventfds; the serial line and the consoles write where they were
 	 * told; a device that a vCPU touches writes to them. */
 	{SYS_write, ALL, ANY},
@@ -248,6 +252,10 @@ static void add_check(struct program *p, enum check check)
 	case DEVICE_REQUEST:
 		allow_kvm(p);
 		allow_list(p, 1, device_requests, array_size(device_requests));
+		break;
+	case MESSAGE_REQUEST:
+		load_argument(p, 1);
+		allow_if(p, KVM_SIGNAL_MSI);
 		break;
 	case OURSELVES:
 		load_argument(p, 0);

@@ -306,6 +306,32 @@ static void ask_kvm(int fd)
 	CHECK(ioctl(fd, KVM_GET_API_VERSION, 0) < 0);
 }
 
+static void send_message(int fd)
+{
+	CHECK(ioctl(fd, KVM_SIGNAL_MSI, NULL) < 0);
+}
+
+static void make_eventfd(int unused)
+{
+	(void)unused;
+	CHECK(eventfd(0, EFD_CLOEXEC) >= 0);
+}
+
+/* Threads that serve what a guest asks of disks and directories send its interrupts, and no more. */
+static void serving_threads_only_send_interrupts(void **state)
+{
+	static const enum jail_thread kinds[] = {JAIL_DISKS, JAIL_FILES};
+
+	(void)state;
+	needs_no_sanitizer();
+	for (unsigned int i = 0; i < array_size(kinds); i++) {
+		assert_int_equal(filtered(kinds[i], send_message, 0), 0);
+		assert_int_equal(WTERMSIG(filtered(kinds[i], ask_kvm, 0)), SIGSYS);
+		assert_int_equal(WTERMSIG(filtered(kinds[i], make_eventfd, 0)), SIGSYS);
+	}
+	assert_int_equal(filtered(JAIL_VCPU_KVM, make_eventfd, 0), 0);
+}
+
 static void only_kvm_threads_speak_to_kvm(void **state)
 {
 	(void)state;
@@ -433,6 +459,7 @@ int main(void)
 		cmocka_unit_test(lets_threads_work),
 		cmocka_unit_test(ends_with_what_is_not_allowed),
 		cmocka_unit_test(only_kvm_threads_speak_to_kvm),
+		cmocka_unit_test(serving_threads_only_send_interrupts),
 		cmocka_unit_test(has_rights_over_a_directory_and_nothing_else),
 		cmocka_unit_test(only_file_threads_keep_rights),
 	};

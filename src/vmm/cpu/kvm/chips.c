@@ -6,34 +6,6 @@
 #include "base/mem.h"
 #include "vmm/cpu/kvm/kvm_priv.h"
 
-static void set_line(struct irq *irq, unsigned int line, bool level)
-{
-	struct kvm_vm *vm = container_of(irq, struct kvm_vm, irq);
-	struct kvm_irq_level request = {.irq = line, .level = level};
-
-	ioctl(vm->fd, KVM_IRQ_LINE, &request);
-}
-
-static void send_msi(struct irq *irq, uint64_t address, uint32_t data)
-{
-	struct kvm_vm *vm = container_of(irq, struct kvm_vm, irq);
-	struct kvm_msi msi = {.address_lo = (uint32_t)address,
-			      .address_hi = (uint32_t)(address >> 32),
-			      .data = data};
-
-	ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
-}
-
-const struct irq_ops kvm_irq_ops = {
-	.set_line = set_line,
-	.send_msi = send_msi,
-};
-
-struct irq *kvm_irq(struct cpu_vm *vm)
-{
-	return &kvm_vm_of(vm)->irq;
-}
-
 static int get_chips(const struct kvm_vm *vm, struct kvm_irqchip chips[3],
 		     struct kvm_pit_state2 *pit)
 {
@@ -60,9 +32,11 @@ int kvm_chips_create(struct kvm_vm *vm, struct error *err)
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	int rc;
 
-	vm->irq.ops = &kvm_irq_ops;
 	if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return fail(err, -errno, "create KVM's interrupt controllers");
+	rc = kvm_routes_init(vm);
+	if (rc < 0)
+		return fail(err, rc, "tell KVM which interrupt goes where");
 	if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
 		return fail(err, -errno, "create KVM's timer");
 	rc = get_chips(vm, vm->reset_chips, &vm->reset_pit);

@@ -33,6 +33,7 @@ static void close_vm(struct cpu_vm *base)
 	struct kvm_vm *vm = kvm_vm_of(base);
 
 	own_mem_release(&vm->cpuid);
+	kvm_routes_release(vm);
 	fd_close(&vm->fd);
 	fd_close(&vm->kvm_fd);
 	own_mem_release(&vm);
@@ -124,6 +125,7 @@ static int open_vm(const struct cpu_vm_config *config, struct cpu_vm **ret, stru
 	vm->base = (struct cpu_vm){.accel = &cpu_accel_kvm, .client = config->client};
 	vm->kvm_fd = vm->fd = -1;
 	vm->vcpu_count = config->vcpus;
+	pthread_mutex_init(&vm->routes_lock, NULL);
 	sigaction(KICK_SIGNAL, &action, NULL);
 	rc = set_up(vm, config, err);
 	if (rc < 0) {

@@ -17,6 +17,15 @@ struct kvm_vcpu {
 	pthread_t thread;
 };
 
+/* A message that an eventfd sends. */
+struct kvm_route {
+	uint64_t address;
+	uint32_t data;
+	int fd;
+};
+
+enum { KVM_ROUTES_MAX = 1024 };
+
 struct kvm_vm {
 	struct cpu_vm base;
 	int kvm_fd, fd;
@@ -28,6 +37,11 @@ struct kvm_vm {
 	struct kvm_irqchip reset_chips[3];
 	struct kvm_pit_state2 reset_pit;
 	struct kvm_lapic_state reset_lapic;
+	/* Guards changes of routes. Each is signalled by one device, which has its own lock, and changes it
+	 * under that, too. */
+	pthread_mutex_t routes_lock;
+	unsigned int route_count;
+	struct kvm_route routes[KVM_ROUTES_MAX];
 };
 
 static inline struct kvm_vm *kvm_vm_of(struct cpu_vm *vm)
@@ -43,6 +57,9 @@ static inline struct kvm_vcpu *kvm_vcpu_of(struct vcpu *vcpu)
 /* state.c */
 int kvm_get_state(struct vcpu *vcpu, struct cpu_state *ret_state);
 int kvm_set_state(struct vcpu *vcpu, const struct cpu_state *state);
-/* chips.c */
+/* routes.c */
 extern const struct irq_ops kvm_irq_ops;
+int kvm_routes_init(struct kvm_vm *vm) must_check;
+void kvm_routes_release(struct kvm_vm *vm);
+/* chips.c */
 int kvm_chips_create(struct kvm_vm *vm, struct error *err) must_check;
