@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -97,9 +99,12 @@ static int adopt(struct container *c, int fd, enum container_lock lock)
 	}
 	if (lock == CONTAINER_LOOK)
 		return 0;
-	while (flock(fd, LOCK_EX) < 0)
+	while (flock(fd, lock == CONTAINER_TRY ? LOCK_EX | LOCK_NB : LOCK_EX) < 0) {
+		if (errno == EWOULDBLOCK)
+			return 0;
 		if (errno != EINTR)
 			return -errno;
+	}
 	if (fstatat(c->root_fd, c->id, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
 		c->locked = true;
@@ -119,6 +124,22 @@ void container_unlock(struct container *c)
 {
 	if (flock(entry_fd(c), LOCK_UN) == 0)
 		c->locked = false;
+}
+
+/* The question is a change of its times: whoever may do more than look may do that as well. */
+void container_ask(const struct container *c)
+{
+	if (futimens(entry_fd(c), NULL) < 0)
+		log_debug("container %s: %s", c->id, strerror(errno));
+}
+
+int container_watch(const struct container *c)
+{
+	own_fd int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	if (fd < 0 || inotify_add_watch(fd, fd_path(entry_fd(c)).text, IN_ATTRIB) < 0)
+		return -errno;
+	return take(fd);
 }
 
 bool container_is_there(const struct container *c)

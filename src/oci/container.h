@@ -46,7 +46,8 @@ struct container {
 	json_t *record;
 };
 
-enum container_lock { CONTAINER_LOOK, CONTAINER_LOCK };
+/* With CONTAINER_TRY it is locked if nobody else holds the lock: `locked` says. */
+enum container_lock { CONTAINER_LOOK, CONTAINER_LOCK, CONTAINER_TRY };
 
 enum container_form { CONTAINER_DIRECTORY, CONTAINER_FILE };
 
@@ -63,6 +64,10 @@ OWN_DEFINE(own_container, struct container *, container_close);
 
 /* Lets others have the lock. */
 void container_unlock(struct container *c);
+/* Asks who holds the lock to let go of it. */
+void container_ask(const struct container *c);
+/* For who holds it: a descriptor that is readable when that has been asked, from now on. -errno. */
+int container_watch(const struct container *c) must_check;
 /* True if it is still what its id stands for: nobody has removed it. */
 bool container_is_there(const struct container *c);
 

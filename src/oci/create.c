@@ -165,7 +165,7 @@ struct creation {
 
 static int run_runtime_hooks(struct creation *x, struct error *err)
 {
-	int rc = record_runtime_hooks(x->launch->config, x->container->id, x->options->bundle,
+	int rc = record_runtime_hooks(x->container, x->launch->config, x->options->bundle,
 				      x->child.pid, err);
 
 	if (rc == 0 && (rc = sync_send(x->launch->parent_sock, SYNC_GO, -1)) < 0)
@@ -259,8 +259,10 @@ static int make_ready(struct creation *x, struct error *err)
 	int rc, acknowledged;
 
 	if (!is_eager(x)) {
-		rc = follow(x, err);
-		return rc < 0 ? rc : acknowledge(x, true, err);
+		/* Known from the beginning: a deletion ends it, whatever we wait for. */
+		if ((rc = record_process(x, false, err)) < 0 || (rc = follow(x, err)) < 0)
+			return rc;
+		return acknowledge(x, true, err);
 	}
 	acknowledged = acknowledge(x, false, &ours);
 	/* If it has ended already it says why, and that is the reason for our failure too. */
@@ -284,14 +286,16 @@ static int converse(struct creation *x, struct error *err)
 	return rc < 0 ? rc : 0;
 }
 
-static void run_poststart(const struct config *c, const char *id, const char *bundle, pid_t pid)
+static void run_poststart(const struct container *container, const struct config *c,
+			  const char *bundle, pid_t pid)
 {
 	struct hook_state state = {
-		.id = id,
+		.id = container->id,
 		.bundle = bundle,
 		.status = OCI_RUNNING,
 		.pid = pid,
 		.annotations = c->annotations,
+		.container = container,
 	};
 
 	hooks_run_late(c, HOOK_POSTSTART, &state);
@@ -451,7 +455,7 @@ int oci_create(const struct oci_create *o, struct oci_child *ret, struct error *
 		return rc;
 	}
 	if (o->flags & OCI_CREATE_RUN)
-		run_poststart(c, o->id, o->bundle, x.child.pid);
+		run_poststart(container, c, o->bundle, x.child.pid);
 	*ret = x.child;
 	/* What systemd is to be told of it is in the record alone. */
 	if (o->flags & OCI_CREATE_REMEMBER && cg->unit == NULL) {
@@ -490,7 +494,7 @@ int oci_start(const char *state_root, const char *id, struct error *err)
 	 * also of one that has ended by now. */
 	if (rc == 0 && json_object_get(container->record, "poststart") != NULL &&
 	    (rc = container_config(container, &c, err)) == 0)
-		run_poststart(c, id,
+		run_poststart(container, c,
 			      json_string_value(json_object_get(container->record, "bundle")),
 			      (pid_t)json_integer_value(json_object_get(container->record, "pid")));
 	return rc;

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "oci/container.h"
@@ -68,9 +69,33 @@ static const char *died_of(int signal)
 	return signal == SIGSYS ? "bad system call" : strsignal(signal);
 }
 
-static int run_one(const struct config_hook *hook, const char *state, struct error *err)
+/* Waits for the end of a hook, for its timeout, or until it is to give way. */
+static int await_hook(const struct config_hook *hook, int pidfd, const struct hook_state *s,
+		      struct error *err)
 {
-	own_fd int in = text_fd(state), out = memfd_create("output", MFD_CLOEXEC), pidfd = -1;
+	own_fd int watch = s->container ? container_watch(s->container) : -1;
+	struct pollfd waits[] = {{.fd = pidfd, .events = POLLIN}, {.fd = watch, .events = POLLIN}};
+	int rc;
+
+	do
+		rc = poll(waits, array_size(waits),
+			  hook->timeout_seconds ? hook->timeout_seconds * 1000 : -1);
+	while (rc < 0 && errno == EINTR);
+	if (waits[0].revents != 0) {
+		rc = proc_wait(pidfd, NULL);
+		return rc < 0 ? fail(err, rc, "wait for the hook") : rc;
+	}
+	if (proc_signal(pidfd, SIGKILL) == 0 && proc_wait(pidfd, NULL) < 0)
+		return fail(err, -ECHILD, "wait for the hook");
+	if (rc > 0)
+		return refuse(err, -ECANCELED, "killed, because the container is being deleted");
+	return refuse(err, -ETIMEDOUT, "did not end within %d seconds", hook->timeout_seconds);
+}
+
+static int run_one(const struct config_hook *hook, const char *text, const struct hook_state *s,
+		   struct error *err)
+{
+	own_fd int in = text_fd(text), out = memfd_create("output", MFD_CLOEXEC), pidfd = -1;
 	own_mem char *output = NULL;
 	struct proc_spawn spawn = {
 		.path = hook->path,
@@ -78,30 +103,16 @@ static int run_one(const struct config_hook *hook, const char *state, struct err
 		.env = hook->env,
 		.stdio = {in, out, out},
 	};
-	struct pollfd wait;
 	pid_t pid;
 	int rc;
 
 	if (in < 0 || out < 0)
 		return fail(err, in < 0 ? in : -errno, "create a file in memory");
 	rc = proc_spawn(&spawn, &pid, &pidfd, err);
-	if (rc < 0)
-		return rc;
-	wait = (struct pollfd){.fd = pidfd, .events = POLLIN};
-	do
-		rc = poll(&wait, 1, hook->timeout_seconds ? hook->timeout_seconds * 1000 : -1);
-	while (rc < 0 && errno == EINTR);
-	if (rc == 0) {
-		if (proc_signal(pidfd, SIGKILL) == 0 && proc_wait(pidfd, NULL) < 0)
-			return fail(err, -ECHILD, "wait for the hook");
-		return refuse(err, -ETIMEDOUT, "did not end within %d seconds",
-			      hook->timeout_seconds);
-	}
-	rc = proc_wait(pidfd, NULL);
-	if (rc < 0)
-		return fail(err, rc, "wait for the hook");
 	if (rc == 0)
-		return 0;
+		rc = await_hook(hook, pidfd, s, err);
+	if (rc <= 0)
+		return rc;
 	output = output_tail(out);
 	if (rc > 128 && rc - 128 < NSIG)
 		return refuse(err, -ECANCELED, "signal: %s%s%s", died_of(rc - 128),
@@ -109,11 +120,11 @@ static int run_one(const struct config_hook *hook, const char *state, struct err
 	return refuse(err, -ECANCELED, "exit status %d%s%s", rc, output[0] ? ": " : "", output);
 }
 
-static int run_nth(const struct config *c, enum config_hook_kind kind, size_t i, const char *state,
-		   struct error *err)
+static int run_nth(const struct config *c, enum config_hook_kind kind, size_t i, const char *text,
+		   const struct hook_state *s, struct error *err)
 {
 	const struct config_hook *hook = &c->hooks[kind].items[i];
-	int rc = run_one(hook, state, err);
+	int rc = run_one(hook, text, s, err);
 
 	return rc < 0 ? fail(err, rc, "hooks.%s[%zu]: error running hook %s",
 			     config_hook_names[kind], i, hook->path)
@@ -127,7 +138,7 @@ int hooks_run(const struct config *c, enum config_hook_kind kind, const struct h
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < c->hooks[kind].count; i++)
-		rc = run_nth(c, kind, i, text, err);
+		rc = run_nth(c, kind, i, text, state, err);
 	return rc;
 }
 
@@ -139,7 +150,7 @@ void hooks_run_late(const struct config *c, enum config_hook_kind kind,
 	for (size_t i = 0; i < c->hooks[kind].count; i++) {
 		struct error err = {0};
 
-		if (run_nth(c, kind, i, text, &err) < 0)
+		if (run_nth(c, kind, i, text, state, &err) < 0)
 			log_warn("%s", err.text);
 	}
 }

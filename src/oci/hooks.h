@@ -9,6 +9,8 @@
 #include "oci/config.h"
 #include "oci/runtime.h"
 
+struct container;
+
 /* What a hook reads on its standard input. */
 struct hook_state {
 	const char *id;
@@ -16,6 +18,9 @@ struct hook_state {
 	enum oci_status status;
 	pid_t pid; /* 0: none */
 	const json_t *annotations;
+	/* One that we hold the lock of: who asks for it ends the hook that runs. NULL: hooks take their
+	 * time. */
+	const struct container *container;
 };
 
 /* Runs all hooks of a kind in order, each within its timeout; stops at the first that fails. The

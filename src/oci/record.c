@@ -88,16 +88,17 @@ int record_pid_file(const char *path, pid_t pid, struct error *err)
 	return file_write(AT_FDCWD, path, text, strlen(text), 0644, FILE_WRITE_ATOMIC, err);
 }
 
-int record_runtime_hooks(const struct config *c, const char *id, const char *bundle, pid_t pid,
-			 struct error *err)
+int record_runtime_hooks(const struct container *container, const struct config *c,
+			 const char *bundle, pid_t pid, struct error *err)
 {
 	struct hook_state state = {
-		.id = id,
+		.id = container->id,
 		.bundle = bundle,
 		/* The prestart hooks are from a time when they ran on start. */
 		.status = OCI_CREATED,
 		.pid = pid,
 		.annotations = c->annotations,
+		.container = container,
 	};
 	int rc = hooks_run(c, HOOK_PRESTART, &state, err);
 

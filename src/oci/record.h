@@ -18,8 +18,8 @@ void record_fill(struct container *container, const struct config *c, const char
 /* Writes the pid to a file; NULL: none. */
 int record_pid_file(const char *path, pid_t pid, struct error *err) must_check;
 /* The prestart and createRuntime hooks. */
-int record_runtime_hooks(const struct config *c, const char *id, const char *bundle, pid_t pid,
-			 struct error *err) must_check;
+int record_runtime_hooks(const struct container *container, const struct config *c,
+			 const char *bundle, pid_t pid, struct error *err) must_check;
 /* The file `status` for whoever looks for one as crun writes it: nothing here reads it. `stdio` are the
  * descriptors that became 0, 1 and 2; what they are is told as a text that is a JSON list. */
 int record_status(const struct container *container, const struct cgroup *cg, const int stdio[3],

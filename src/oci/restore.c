@@ -182,7 +182,7 @@ static int on_reached(const char *point, pid_t pid, int fd, void *data, struct e
 	int rc;
 
 	if (str_eq(point, "setup-namespaces"))
-		return record_runtime_hooks(x->config, o->id, o->bundle, pid, err);
+		return record_runtime_hooks(x->container, x->config, o->bundle, pid, err);
 	if (str_eq(point, "post-restore")) {
 		/* From here on it exists whatever becomes of us: R1. */
 		rc = proc_start_time(pid, &start_ticks);

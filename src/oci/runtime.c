@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -226,6 +227,60 @@ static int end_init(const struct container *c, struct error *err)
 	return 0;
 }
 
+/* Opens it for a deletion that is to succeed whatever others do with it: who waits for a hook ends that, and
+ * who waits for the container's process sees it end. Asked once they might not have listened yet. */
+static int open_by_force(const char *state_root, const char *id, struct container **ret,
+			 struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (;;) {
+		own_container struct container *c = NULL;
+		int rc = container_open(state_root, id, CONTAINER_TRY, &c, err);
+
+		if (rc == 0 && c->locked)
+			*ret = take(c);
+		else if (rc == 0)
+			rc = end_init(c, err);
+		if (rc < 0 || c == NULL)
+			return rc;
+		container_ask(c);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static int check_ended(const struct container *c, struct error *err)
+{
+	const enum oci_status status = container_status(c);
+
+	/* A created one has not run yet: there is nothing to lose, and engines delete it like this. */
+	if (status == OCI_STOPPED || status == OCI_CREATED)
+		return 0;
+	return hint(err,
+		    refuse(err, -EBUSY, "cannot delete container %s that is not stopped: %s", c->id,
+			   oci_status_name(status)),
+		    "stop it first, or delete with --force");
+}
+
+/* Opens it for a deletion that leaves alone what is alive: nobody waits for a call that makes it. */
+static int open_ended(const char *state_root, const char *id, struct container **ret,
+		      struct error *err)
+{
+	own_container struct container *c = NULL;
+	int rc = container_open(state_root, id, CONTAINER_TRY, &c, err);
+
+	if (rc < 0 || (rc = check_ended(c, err)) < 0)
+		return rc;
+	if (!c->locked) {
+		container_close(take(c));
+		rc = container_open(state_root, id, CONTAINER_LOCK, &c, err);
+		if (rc < 0 || (rc = check_ended(c, err)) < 0)
+			return rc;
+	}
+	*ret = take(c);
+	return 0;
+}
+
 /* What is left when its first process has gone. */
 static int remove_rest(struct container *c, struct cgroup *cg, struct error *err)
 {
@@ -255,8 +310,8 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 {
 	own_container struct container *c = NULL;
 	own_cgroup struct cgroup *cg = NULL;
-	enum oci_status status;
-	int rc = container_open(state_root, id, CONTAINER_LOOK, &c, err);
+	int rc = flags & OCI_DELETE_FORCE ? open_by_force(state_root, id, &c, err)
+					  : open_ended(state_root, id, &c, err);
 
 	if (rc == -ENOENT && flags & OCI_DELETE_FORCE) {
 		error_clear(err);
@@ -264,15 +319,6 @@ int oci_delete(const char *state_root, const char *id, enum oci_delete_flags fla
 	}
 	if (rc < 0)
 		return rc;
-	/* We hold the lock: what says "creating" was left by a runtime that is gone. */
-	status = container_status(c);
-	/* A created one has not run yet: there is nothing to lose, and engines delete it like this. */
-	if (!(flags & OCI_DELETE_FORCE) && status != OCI_STOPPED && status != OCI_CREATED)
-		return hint(err,
-			    refuse(err, -EBUSY,
-				   "cannot delete container %s that is not stopped: %s", id,
-				   oci_status_name(status)),
-			    "stop it first, or delete with --force");
 	rc = end_init(c, err);
 	if (rc == 0 && json_object_get(c->record, "cgroup") != NULL)
 		rc = container_cgroup(c, &cg, err);

@@ -177,8 +177,8 @@ int oci_kill(const char *state_root, const char *id, int signal, enum oci_kill_f
 
 enum oci_delete_flags { OCI_DELETE_STOPPED = 0, OCI_DELETE_FORCE = 1 };
 /* Removes a stopped container: what is still in its cgroup is killed, the cgroup and the state are
- * removed, poststop hooks run. With force a living container is killed first, and one that does not
- * exist is success. */
+ * removed, poststop hooks run. With force a living container is killed first, a call that makes or starts
+ * it is ended with the hook that it waits for, and one that does not exist is success. */
 int oci_delete(const char *state_root, const char *id, enum oci_delete_flags flags,
 	       struct error *err) must_check;
 /* The same as a forced one, for who made the container and has waited for its process: without reading what is

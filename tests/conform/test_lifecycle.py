@@ -365,6 +365,27 @@ class Hooks(RuntimeTest):
         self.hook("createRuntime", "exec sleep 60", timeout=1)
         self.refused()
 
+    def test_forced_deletion_ends_a_hook_that_hangs_and_who_waits_for_it(self):
+        fifo = os.path.join(self.work, "fifo")
+        os.mkfifo(fifo)
+        for kind in ("prestart", "createRuntime", "createContainer", "poststart"):
+            with self.subTest(kind), open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as hook:
+                self.config["hooks"] = {}
+                self.hook(kind, f"exec 9>'{fifo}'; echo hangs >&9; exec sleep 60")
+                self.process["args"] = ["sleep", "1000"]
+                self.write_config()
+                name = self.new_id()
+                waiting = subprocess.Popen(self.command("run", "--detach", "--bundle", self.bundle, name),
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                           stderr=subprocess.DEVNULL)
+                wait_for(lambda: hook.read(6) == b"hangs\n", "the hook")
+                self.assertNotEqual(self.runtime("delete", name).returncode, 0)
+                self.ok("delete", "--force", name, timeout=20)
+                # The hook's end of the pipe is closed.
+                wait_for(lambda: hook.read(1) == b"", "the hook to be gone")
+                self.assertEqual(waiting.wait(20) == 0, kind == "poststart")
+                self.assertNotEqual(self.runtime("state", name).returncode, 0)
+
     def test_missing_program(self):
         self.config["hooks"] = {"createRuntime": [{"path": "/no/such/hook"}]}
         self.refused("/no/such/hook")
