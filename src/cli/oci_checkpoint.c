@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -130,25 +129,6 @@ static int parse_image(const struct args *args, struct oci_image *ret, struct er
 
 /* --- checkpoint --------------------------------------------------------------------------------- */
 
-/* The image that one builds on is a directory, named relative to the new image. */
-static int check_parent(const struct args *args, struct error *err)
-{
-	const char *parent = args_string(args, "parent-path");
-	own_mem char *path = NULL;
-	struct stat st;
-
-	if (str_empty(parent))
-		return 0;
-	if (parent[0] == '/')
-		return args_refuse(args, err, "--parent-path \"%s\" has to be relative", parent);
-	path = str_format("%s/%s", args_string(args, "image-path"), parent);
-	if (stat(path, &st) < 0)
-		return fail(err, -errno, "invalid --parent-path: %s", path);
-	return S_ISDIR(st.st_mode)
-		       ? 0
-		       : refuse(err, -ENOTDIR, "invalid --parent-path: %s is no directory", path);
-}
-
 static int parse_server(const struct args *args, char **ret_address, uint16_t *ret_port,
 			struct error *err)
 {
@@ -176,7 +156,10 @@ static int make_checkpoint(const struct args *args, struct error *err)
 	};
 	int rc;
 
-	if ((rc = parse_image(args, &o.image, err)) < 0 || (rc = check_parent(args, err)) < 0 ||
+	if (o.parent_path != NULL && o.parent_path[0] == '/')
+		return args_refuse(args, err, "--parent-path \"%s\" has to be relative",
+				   o.parent_path);
+	if ((rc = parse_image(args, &o.image, err)) < 0 ||
 	    (rc = parse_server(args, &server, &o.page_server_port, err)) < 0)
 		return rc;
 	o.page_server = server;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -237,6 +239,20 @@ static void add_options(struct dump *d)
 		protobuf_add_number(b, CRIU_STATUS_FD, criu_pass_fd(&d->request, o->status_fd));
 }
 
+/* The image that one builds on is a directory, named relative to the new one, which is there by now. */
+static int check_parent(const char *parent, int image_fd, struct error *err)
+{
+	struct stat st;
+
+	if (parent == NULL)
+		return 0;
+	if (fstatat(image_fd, parent, &st, 0) < 0)
+		return fail(err, -errno, "invalid --parent-path %s", parent);
+	return S_ISDIR(st.st_mode)
+		       ? 0
+		       : refuse(err, -ENOTDIR, "invalid --parent-path: %s is no directory", parent);
+}
+
 static int write_image(struct dump *d, struct error *err)
 {
 	const struct oci_image *image = &d->options->image;
@@ -248,7 +264,8 @@ static int write_image(struct dump *d, struct error *err)
 	for (int i = 0; i < 3; i++)
 		d->request.stdio[i] = i;
 	if (rc < 0 ||
-	    (rc = image_begin(image, "dump.log", true, d->config, &dirs, &d->request, err)) < 0)
+	    (rc = image_begin(image, "dump.log", true, d->config, &dirs, &d->request, err)) < 0 ||
+	    (rc = check_parent(d->options->parent_path, dirs.image_fd, err)) < 0)
 		return rc;
 	add_options(d);
 	if ((rc = add_namespace(d, NAMESPACE_NETWORK, IMAGE_NETWORK_KEY, err)) < 0 ||
@@ -258,6 +275,18 @@ static int write_image(struct dump *d, struct error *err)
 	    ((rc = add_mounts(d, err)) < 0 || (rc = save_descriptors(d, dirs.image_fd, err)) < 0))
 		return rc;
 	return criu_perform(&d->request, NULL, err);
+}
+
+/* In a pid namespace that others are in as well, its number is free for a restore only when whoever is its
+ * parent by now has collected it. */
+static void await_number(const struct dump *d)
+{
+	enum { PATIENCE_MS = 3000 };
+
+	if (config_new_namespace(d->config, NAMESPACE_PID))
+		return;
+	for (int ms = 0; ms < PATIENCE_MS && kill(d->pid, 0) == 0; ms += 10)
+		(void)!poll(NULL, 0, 10);
 }
 
 static int checkpoint_locked(const struct oci_checkpoint *o, struct error *err)
@@ -284,6 +313,8 @@ static int checkpoint_locked(const struct oci_checkpoint *o, struct error *err)
 	d.cgroup = cg;
 	d.pid = container_pid(container);
 	rc = write_image(&d, err);
+	if (rc == 0 && !(o->image.flags & (OCI_IMAGE_LEAVE_RUNNING | OCI_IMAGE_PRE_DUMP)))
+		await_number(&d);
 	criu_request_release(&d.request);
 	strv_free(d.mount_points);
 	free(d.mount_ids);

@@ -78,6 +78,14 @@ static json_t *annotations(void)
 			 criu_is_there() ? "true" : "false");
 }
 
+/* What an engine must not take from an image or a user without a look: these change what is done on the
+ * host. One that ends with a dot stands for all that begin like it. */
+static json_t *unsafe_annotations(void)
+{
+	return json_pack("[s, s, s]", "org.criu.config", "org.systemd.property.",
+			 "run.oci.keep_original_groups");
+}
+
 json_t *oci_features(void)
 {
 	json_t *linux_ = json_object(), *seccomp = json_object();
@@ -105,7 +113,8 @@ json_t *oci_features(void)
 				      "flags", memory_words(config_memory_flags)));
 	json_object_set_new(linux_, "mountExtensions",
 			    json_pack("{s:{s:b}}", "idmap", "enabled", 1));
-	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "ociVersionMin", "1.0.0",
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "ociVersionMin", "1.0.0",
 			 "ociVersionMax", "1.3.0", "hooks", hooks(), "mountOptions",
-			 mount_options(), "linux", linux_, "annotations", annotations());
+			 mount_options(), "linux", linux_, "annotations", annotations(),
+			 "potentiallyUnsafeConfigAnnotations", unsafe_annotations());
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #include "base/str.h"
 #include "oci/container.h"
 
-enum { OUTPUT_SHOWN = 256 };
+enum { OUTPUT_SHOWN = 256, PROC_TEXT_MAX = 4096 };
 
 static char *state_text(const struct hook_state *s)
 {
@@ -142,11 +143,51 @@ int hooks_run(const struct config *c, enum config_hook_kind kind, const struct h
 	return rc;
 }
 
+/* The nanoseconds that a process has had a processor; 0 if the kernel does not say. */
+static uint64_t time_of(pid_t pid)
+{
+	own_mem char *path = str_format("/proc/%d/schedstat", (int)pid), *text = NULL;
+	size_t len;
+
+	return file_read(AT_FDCWD, path, PROC_TEXT_MAX, &text, &len, NULL) < 0
+		       ? 0
+		       : strtoull(text, NULL, 10);
+}
+
+/* True if it is on a processor, waits for one, or for its pages. */
+static bool is_busy(pid_t pid)
+{
+	own_mem char *path = str_format("/proc/%d/stat", (int)pid), *text = NULL;
+	const char *name_end;
+	size_t len;
+
+	if (file_read(AT_FDCWD, path, PROC_TEXT_MAX, &text, &len, NULL) < 0)
+		return false;
+	name_end = strrchr(text, ')');
+	return name_end != NULL && (name_end[2] == 'R' || name_end[2] == 'D');
+}
+
+/* Poststart hooks come after the program, which has been executed, but where processors are busy may not have
+ * had one yet: it does its first steps before them, until it waits for something or has ended. */
+static void let_begin(pid_t pid)
+{
+	enum { FIRST_STEPS_NS = 10 * 1000 * 1000, PATIENCE_MS = 1000 };
+	own_fd int pidfd = proc_open(pid);
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
+	const uint64_t begin = time_of(pid);
+
+	for (int ms = 0; pidfd >= 0 && ms < PATIENCE_MS && is_busy(pid); ms++)
+		if (time_of(pid) - begin >= FIRST_STEPS_NS || poll(&end, 1, 1) != 0)
+			return;
+}
+
 void hooks_run_late(const struct config *c, enum config_hook_kind kind,
 		    const struct hook_state *state)
 {
 	own_mem char *text = c->hooks[kind].count > 0 ? state_text(state) : NULL;
 
+	if (text != NULL && kind == HOOK_POSTSTART)
+		let_begin(state->pid);
 	for (size_t i = 0; i < c->hooks[kind].count; i++) {
 		struct error err = {0};
 

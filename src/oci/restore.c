@@ -225,15 +225,26 @@ static int let_in(int image_fd, uint32_t uid, struct error *err)
 		       : 0;
 }
 
+/* CRIU turns its back on the host's root by putting it into a directory of the new one: /tmp, or one that
+ * it makes, which it cannot in a root that is read-only. Then it has a /tmp meanwhile. */
+static bool lend_tmp(const struct restore *x, int root_fd)
+{
+	return x->config->root_readonly && root_fd >= 0 && mkdirat(root_fd, "tmp", 0755) == 0;
+}
+
 static int perform(struct restore *x, const struct image_dirs *dirs, pid_t *ret_pid,
 		   struct error *err)
 {
 	const struct config_linux *l = &x->config->linux_;
 	const bool user = config_new_namespace(x->config, NAMESPACE_USER);
+	own_fd int root = open(x->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const bool lent = lend_tmp(x, root);
 	int rc = user ? let_in(dirs->image_fd, userns_host_id(&l->uid_maps, 0), err) : 0;
 
 	if (rc == 0)
 		rc = criu_perform(&x->request, ret_pid, err);
+	if (lent && unlinkat(root, "tmp", AT_REMOVEDIR) < 0)
+		log_debug("the root keeps an empty directory tmp");
 	if (user && fremovexattr(dirs->image_fd, ACL_NAME) < 0)
 		log_debug("the image stays open to the user namespace's root");
 	return rc;

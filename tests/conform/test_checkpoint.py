@@ -53,6 +53,16 @@ class Refusals(RuntimeTest):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("parent-path", result.stderr)
 
+    def test_parent_path_is_relative_to_an_image_that_is_not_there_yet(self):
+        name = self.start_sleeping()
+        os.makedirs(os.path.join(self.work, "before"))
+        for parent, there in (("../before", True), ("../none", False)):
+            result = self.runtime("checkpoint", "--image-path", os.path.join(self.work, "image" + str(there)),
+                                  "--leave-running", "--parent-path", parent, name, timeout=60)
+            # CRIU finds nothing in it; but it has been found.
+            self.assertNotEqual(result.returncode, 0)
+            self.assertEqual("parent-path" in result.stderr, not there, result.stderr)
+
     def test_without_criu_is_refused_in_words(self):
         name = self.start_sleeping()
         command = self.command("checkpoint", "--image-path", os.path.join(self.work, "image"), name)
@@ -156,6 +166,16 @@ class Checkpoint(RuntimeTest):
         self.checkpoint(name, "--leave-running")
         self.assertEqual(self.state(name)["pid"], pid)
         self.wait_count(3)
+
+    def test_root_that_is_read_only_and_has_no_tmp(self):
+        self.config["root"]["readonly"] = True
+        self.shell("while :; do sleep 0.05; done")
+        name = self.create()
+        os.rmdir(os.path.join(self.rootfs, "tmp"))
+        self.ok("start", name)
+        self.again(name)
+        self.assertFalse(os.path.exists(os.path.join(self.rootfs, "tmp")))
+        self.assertNotEqual(self.runtime("exec", name, "touch", "/file").returncode, 0)
 
     def test_in_the_foreground_with_its_exit_code(self):
         self.shell("while ! [ -e /tmp/go ]; do sleep 0.05; done; exit 7")

@@ -215,6 +215,11 @@ class Lifecycle(RuntimeTest):
         self.assertIn("createRuntime", features["hooks"])
         self.assertTrue(features["linux"]["seccomp"]["enabled"])
 
+    def test_features_name_the_annotations_that_do_something_on_the_host(self):
+        unsafe = json.loads(self.ok("features"))["potentiallyUnsafeConfigAnnotations"]
+        self.assertIn("org.criu.config", unsafe)
+        self.assertIn("org.systemd.property.", unsafe)
+
     def test_version(self):
         self.assertIn("spec:", self.ok("--version"))
 
@@ -335,6 +340,26 @@ class Hooks(RuntimeTest):
         self.assertEqual((state["id"], state["bundle"]), (name, self.bundle))
         self.assertGreater(state["pid"], 0)
         self.assertEqual(json.loads(read(self.work + "/poststop"))["status"], "stopped")
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two processors")
+    def test_poststart_comes_after_first_steps_of_a_program_that_waits_for_a_processor(self):
+        crowded = min(os.sched_getaffinity(0))
+        crowd = [subprocess.Popen(["taskset", "-c", str(crowded), "sh", "-c", "while :; do :; done"])
+                 for _ in range(2)]
+        try:
+            self.linux["resources"]["cpu"] = {"cpus": str(crowded)}
+            self.process["scheduler"] = {"policy": "SCHED_OTHER", "nice": 10}
+            self.shell("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo program >>/order; exec sleep 1000")
+            self.hook("poststart", f"echo hook >>{self.rootfs}/order")
+            for _ in range(6):
+                name = self.create()
+                self.ok("start", name)
+                self.ok("delete", "--force", name)
+            self.assertEqual(read(self.rootfs + "/order").split(), ["program", "hook"] * 6)
+        finally:
+            for process in crowd:
+                process.kill()
+                process.wait()
 
     def test_create_container_runs_in_the_containers_namespaces(self):
         self.hook("createContainer", f"readlink /proc/self/ns/uts >{self.work}/uts")
