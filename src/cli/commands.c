@@ -155,7 +155,7 @@ static const struct command_entry entries[] = {
 };
 
 const struct command berth_command = {
-	.summary = "Run OCI images as containers",
+	.summary = "Run OCI images as containers and as virtual machines",
 	.options = {OPTION_SET(global_options)},
 	.entries = entries,
 };

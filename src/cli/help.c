@@ -20,6 +20,23 @@ void help_usage(struct buf *out, const char *path, const struct command *command
 		buf_format(out, " %s", command->arguments);
 }
 
+const struct option_spec *help_option_after(const struct command *command,
+					    const struct option_spec *option)
+{
+	const struct option_spec *next = NULL;
+
+	for (size_t i = 0; i < OPTION_SETS_MAX; i++)
+		for (size_t j = 0; j < command->options[i].count; j++) {
+			const struct option_spec *o = &command->options[i].options[j];
+
+			if (!(o->flags & (OPTION_HIDDEN | OPTION_REFUSED)) &&
+			    (option == NULL || strcmp(o->name, option->name) > 0) &&
+			    (next == NULL || strcmp(o->name, next->name) < 0))
+				next = o;
+		}
+	return next;
+}
+
 void help_option_name(struct buf *out, const struct option_spec *option)
 {
 	if (option->letter != 0)
@@ -77,25 +94,19 @@ static void add_row(struct buf *out, const char *name, const char *text)
 
 static void add_options(struct buf *out, const struct command *command, const char *heading)
 {
+	const struct option_spec *option = NULL;
 	bool any = false;
 
-	for (size_t i = 0; i < OPTION_SETS_MAX; i++) {
-		const struct option_set *set = &command->options[i];
+	while ((option = help_option_after(command, option)) != NULL) {
+		own_buf struct buf name = {0}, text = {0};
 
-		for (size_t j = 0; j < set->count; j++) {
-			const struct option_spec *option = &set->options[j];
-			own_buf struct buf name = {0}, text = {0};
-
-			if (option->flags & (OPTION_HIDDEN | OPTION_REFUSED))
-				continue;
-			if (!any)
-				buf_format(out, "\n%s:\n", heading);
-			any = true;
-			buf_add_str(&name, option->letter ? "" : "    ");
-			help_option_name(&name, option);
-			help_option_text(&text, option);
-			add_row(out, name.data, text.data);
-		}
+		if (!any)
+			buf_format(out, "\n%s:\n", heading);
+		any = true;
+		buf_add_str(&name, option->letter ? "" : "    ");
+		help_option_name(&name, option);
+		help_option_text(&text, option);
+		add_row(out, name.data, text.data);
 	}
 }
 

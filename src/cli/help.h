@@ -8,6 +8,9 @@
 void help_usage(struct buf *out, const char *path, const struct command *command);
 /* The whole help text of the command that `args` reached. */
 void help_text(struct buf *out, const struct args *args);
+/* The option whose name comes after that of `option` (NULL: the first), of those that are shown; NULL: no more. */
+const struct option_spec *help_option_after(const struct command *command,
+					    const struct option_spec *option);
 /* One option as help shows it: "-v, --volume LIST"; the same for man pages. */
 void help_option_name(struct buf *out, const struct option_spec *option);
 /* The help line of an option with its default. */

@@ -50,26 +50,23 @@ static void add_paragraphs(struct buf *out, const char *text)
 
 static void add_options(struct buf *out, const struct command *command, const char *heading)
 {
+	const struct option_spec *option = NULL;
 	bool any = false;
 
-	for (size_t i = 0; i < OPTION_SETS_MAX; i++)
-		for (size_t j = 0; j < command->options[i].count; j++) {
-			const struct option_spec *option = &command->options[i].options[j];
-			own_buf struct buf name = {0}, text = {0};
+	while ((option = help_option_after(command, option)) != NULL) {
+		own_buf struct buf name = {0}, text = {0};
 
-			if (option->flags & (OPTION_HIDDEN | OPTION_REFUSED))
-				continue;
-			if (!any)
-				buf_format(out, ".SH %s\n", heading);
-			any = true;
-			help_option_name(&name, option);
-			help_option_text(&text, option);
-			buf_add_str(out, ".TP\n.B ");
-			add_text(out, name.data);
-			buf_add_char(out, '\n');
-			add_text(out, text.data);
-			buf_add_str(out, ".\n");
-		}
+		if (!any)
+			buf_format(out, ".SH %s\n", heading);
+		any = true;
+		help_option_name(&name, option);
+		help_option_text(&text, option);
+		buf_add_str(out, ".TP\n.B ");
+		add_text(out, name.data);
+		buf_add_char(out, '\n');
+		add_text(out, text.data);
+		buf_add_str(out, ".\n");
+	}
 }
 
 static void add_entries(struct buf *out, const char *path, const struct command *group)

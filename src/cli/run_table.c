@@ -7,7 +7,7 @@
 #include "cli/run_priv.h"
 #include "cli/vmm_devices.h"
 
-#define NO_BRIDGE "there are no networks yet; use --network host"
+#define NO_BRIDGE "there are no networks yet; a container can have the host's with --network host"
 #define NO_HEALTH "there are no health checks yet"
 #define NO_VM "snapshots are not started as workloads; use berth vmm run --restore"
 #define NO_BLKIO "disk bandwidth cannot be limited yet"
@@ -55,7 +55,7 @@ static const struct option_spec workload_options[] = {
 	{"device-write-bps", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"device-write-iops", 0, OPTION_LIST, OPTION_REFUSED, "LIMIT", "", NO_BLKIO},
 	{"disk", 0, OPTION_LIST, 0, VM_DISK, "",
-	 "With --vm: no image; start the system on this disk. May be repeated"},
+	 "With --vm: no image; start the system on this disk, the first if there are several"},
 	{"dns", 0, OPTION_LIST, 0, "ADDRESS", "", "Use this name server"},
 	{"dns-option", 0, OPTION_LIST, 0, "OPTION", "", "Add an option to resolv.conf"},
 	{"dns-search", 0, OPTION_LIST, 0, "DOMAIN", "", "Search this domain"},
@@ -170,12 +170,13 @@ static const struct option_spec run_options[] = {
 
 const struct command run_command = {
 	.arguments = "IMAGE [COMMAND] [ARG...]",
-	.summary = "Run a command in a new container",
+	.summary = "Run a command in a new container or virtual machine",
 	.description =
 		"Makes a container from an image, starts it, and connects its output (and with -i its "
-		"input) to the terminal until it ends. With --vm --disk FILE there is no image: a "
-		"virtual machine starts the system that is on the disk, and the terminal is its serial "
-		"console.\n\nThe exit code is that of the command; 125 if "
+		"input) to the terminal until it ends. With --vm the same image runs in a virtual "
+		"machine with a kernel of its own (berth kernel add debian fetches one). With --vm "
+		"--disk FILE there is no image: a virtual machine starts the system that is on the "
+		"disk, and the terminal is its serial console.\n\nThe exit code is that of the command; 125 if "
 		"berth failed, 126 if the command cannot be run, 127 if it is not there, and 128+N if "
 		"signal N ended it.",
 	.examples =
@@ -183,6 +184,7 @@ const struct command run_command = {
 		"berth run -d --name web busybox httpd -f -p 8080\tIn the background\n"
 		"berth run --rm --memory 64m --cpus 0.5 busybox sh -c 'free -m'\tWith limits\n"
 		"berth run --rm -v /srv/data:/data:ro busybox ls /data\tWith a directory of the host\n"
+		"berth run --rm -it --vm busybox sh\tIn a virtual machine\n"
 		"berth run -it --vm --disk debian.qcow2\tA whole system, from a disk of its own\n",
 	.options = {OPTION_SET(workload_options), OPTION_SET(run_options)},
 	.flags = COMMAND_STOP_AT_ARGUMENT,

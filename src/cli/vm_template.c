@@ -42,7 +42,8 @@ static int add_row(const struct vm_template *t, void *data, struct error *err)
 	json_t *row = json_object();
 
 	str_from_size((uint64_t)t->size_bytes, 3, size);
-	str_from_size((uint64_t)t->memory_bytes, 3, memory);
+	/* As --memory says it. Machines have whole MiB. */
+	snprintf(memory, sizeof(memory), "%lldMiB", (long long)(t->memory_bytes >> 20));
 	when_local(t->created_ns, created);
 	when_ago(t->created_ns, ago);
 	snprintf(cpus, sizeof(cpus), "%u", t->cpus);

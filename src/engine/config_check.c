@@ -57,7 +57,10 @@ static int check_names(const struct workload_config *config, struct error *err)
 static int check_limits(const struct workload_config *config, struct error *err)
 {
 	if (config->memory_bytes >= 0 && config->memory_bytes < MEMORY_MIN)
-		return refuse(err, -EINVAL, "a memory limit below 6 MiB lets nothing start");
+		return hint(err,
+			    refuse(err, -EINVAL, "a memory limit of %lld bytes lets nothing start",
+				   (long long)config->memory_bytes),
+			    "6 MiB is the least: --memory 6m");
 	if (config->memory_swap_bytes >= 0 && config->memory_bytes < 0)
 		return hint(err, refuse(err, -EINVAL, "a swap limit needs a memory limit"),
 			    "add --memory");

@@ -10,6 +10,7 @@
 
 enum { CPUS_MAX = 64 };
 static const int64_t NANO = 1000000000;
+static const int64_t STORAGE_MIN = 1 << 20, STORAGE_MAX = (int64_t)8 << 40;
 
 static int refuse_namespaces(const struct workload_config *c, struct error *err)
 {
@@ -72,6 +73,15 @@ static int refuse_resources(const struct workload_config *c, struct error *err)
 			       "--oom-kill-disable: the kernel of a virtual machine has control "
 			       "groups of version 2, which cannot do that"),
 			"leave it out");
+	if (c->storage_bytes >= 0 &&
+	    (c->storage_bytes < STORAGE_MIN || c->storage_bytes > STORAGE_MAX))
+		return hint(
+			err,
+			refuse(err, -EINVAL,
+			       "--storage-opt size: the disk of a virtual machine has from 1 MiB "
+			       "to 8 TiB, not %lld bytes",
+			       (long long)c->storage_bytes),
+			"leave it out for 10 GiB; what is not written takes no room");
 	if (c->nano_cpus > CPUS_MAX * NANO)
 		return refuse(err, -EINVAL, "a virtual machine has at most %d CPUs", CPUS_MAX);
 	return 0;

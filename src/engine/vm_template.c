@@ -438,7 +438,8 @@ int vm_template_remove(struct engine *engine, const char *key, struct error *err
 	if (rc < 0)
 		return rc;
 	if (s.count == 0 || *key == '\0')
-		return refuse(err, -ENOENT, "there is no template \"%s\"", key);
+		return hint(err, refuse(err, -ENOENT, "there is no template \"%s\"", key),
+			    "berth template ls lists them");
 	if (s.count > 1)
 		return refuse(err, -ENOTUNIQ, "%u templates begin with \"%s\"", s.count, key);
 	return tree_remove(templates, s.found, err);

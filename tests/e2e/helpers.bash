@@ -140,14 +140,14 @@ run_split() {
 	rm -f "$file"
 }
 
-# Waits up to 10 seconds until the command succeeds.
+# Waits up to 30 seconds (machines that test many things at once are slow) until the command succeeds.
 eventually() {
 	local i
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 600; i++)); do
 		if "$@" >/dev/null 2>&1; then return 0; fi
 		sleep 0.05
 	done
-	echo "did not come true within 10 s: $*"
+	echo "did not come true within 30 s: $*"
 	return 1
 }
 

@@ -153,11 +153,18 @@ begin() {
 	0) with=(-v "$TEST_DIR/share:/share") ;;
 	1) with=(--read-only) ;;
 	esac
-	verbs=("run --rm" "run --name k" "run -d --name k" "exec k sleep 1000" "stop -t 1 k" "restart -t 1 k"
+	patience=300
+	verbs=("run --rm" "run --name k" "run -d --name k" "run --rm --no-template" "template" "exec k sleep 1000" "stop -t 1 k" "restart -t 1 k"
 		"kill k" "rm -f k" "cp k:/bin -" "commit -q k c" "pause k" "unpause k" "attach k" "export -o /dev/null k"
 		"stats --no-stream k" "start k")
 	verb=${verbs[$((RANDOM % ${#verbs[@]}))]}
 	case $verb in
+	# It is built by a process of its own, and by the trial start that follows.
+	template)
+		rm -rf "$TEST_DIR/root/templates"
+		patience=6000
+		berth_job run --rm "${with[@]}" busybox true &
+		;;
 	run*) berth_job $verb "${with[@]}" busybox sh -c 'echo x > /x; sleep 0.2' & ;;
 	*)
 		berth run -d --name k "${with[@]}" busybox sh -c "$works"
@@ -172,14 +179,14 @@ begin() {
 }
 
 @test "whatever is killed, at whatever moment, nothing is left" {
-	local i verb command
+	local i verb command patience
 	RANDOM=${BERTH_SEED:-$(date +%N | sed 's/^0*//')}
 	echo "BERTH_SEED=$RANDOM"
 	mkdir "$TEST_DIR/share"
 	for ((i = 0; i < ${BERTH_KILLS:-4}; i++)); do
 		echo no-id-yet >"$TEST_DIR/ids"
 		begin
-		nap 300
+		nap "$patience"
 		kill_somebody "$command"
 		if [ $((RANDOM % 2)) = 0 ]; then
 			nap 50

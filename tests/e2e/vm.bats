@@ -73,7 +73,7 @@ probe() {
 @test "what a virtual machine cannot have is refused, with a reason and what to do" {
 	local flags
 	for flags in "--pid host" "--ipc host" "--uts host" "--network host" "--device /dev/null" \
-		"--cpuset-cpus 0" "--cgroup-parent x" "--oom-kill-disable --memory 64m" \
+		"--cpuset-cpus 0" "--storage-opt size=1k" "--cgroup-parent x" "--oom-kill-disable --memory 64m" \
 		"--security-opt apparmor=some"; do
 		# shellcheck disable=SC2086 # two words
 		run berth run --rm $flags busybox true
@@ -329,11 +329,14 @@ builder() { pgrep -f "^berth template-builder $TEST_DIR/root "; }
 	[ "$status" -eq 0 ]
 	local keys=("${lines[@]}")
 	[ "${#keys[@]}" -ge 1 ]
+	# The unit is that of --memory.
+	expect_in "$(berth template ls --format '{{.Memory}}')" 512MiB
 	berth template rm "${keys[@]}"
 	[ -z "$(berth template ls -q)" ]
 	run berth template rm "${keys[0]}"
 	[ "$status" -eq 125 ] || [ "$status" -eq 1 ]
 	expect_in "$output" "there is no template"
+	expect_in "$output" "berth template ls"
 }
 
 @test "compare measures both walls and leaves nothing" {

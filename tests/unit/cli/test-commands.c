@@ -53,6 +53,24 @@ static void check_sorted(const char *path, const struct command *command)
 					 command->options[i].options[j].name);
 }
 
+static void help_shows_all_in_order(void **state)
+{
+	const struct option_spec *option = NULL, *last = NULL;
+	size_t count = 0;
+
+	(void)state;
+	while ((option = help_option_after(&run_command, last)) != NULL) {
+		assert_true(last == NULL || strcmp(last->name, option->name) < 0);
+		last = option;
+		count++;
+	}
+	for (size_t i = 0; i < OPTION_SETS_MAX; i++)
+		for (size_t j = 0; j < run_command.options[i].count; j++)
+			count -= !(run_command.options[i].options[j].flags &
+				   (OPTION_HIDDEN | OPTION_REFUSED));
+	assert_int_equal(count, 0);
+}
+
 static void options_are_sorted(void **state)
 {
 	(void)state;
@@ -226,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_are_sorted),
+		cmocka_unit_test(help_shows_all_in_order),
 		cmocka_unit_test(names_and_letters_are_unique),
 		cmocka_unit_test(texts_have_their_form),
 		cmocka_unit_test(entries_are_unique_and_complete),

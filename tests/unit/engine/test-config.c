@@ -171,7 +171,7 @@ static const struct check_case checks[] = {
 	{"bad_name", bad_name, "cannot be a name"},
 	{"relative_directory", relative_directory, "absolute path"},
 	{"bad_signal", bad_signal, "SIGNOTHING"},
-	{"little_memory", little_memory, "6 MiB"},
+	{"little_memory", little_memory, "lets nothing start"},
 	{"swap_without_memory", swap_without_memory, "needs a memory limit"},
 	{"swap_below_memory", swap_below_memory, "below"},
 	{"unknown_capability", unknown_capability, "FLY"},
