@@ -95,6 +95,8 @@ second" ]
 	smp 2 kvm order=50 message=500 lock=100 code=10 shootdown=16 wake=10 nmi=5
 	run vm --debug --kernel "$guests/hello"
 	if [[ "$output" == *"accelerator soft: "* ]]; then
+		run vm --accel kvm --kernel "$guests/exceptions"
+		[ "$status" -ne 125 ] || [[ "$output" == *"KVM cannot emulate an instruction: "??" "* ]]
 		skip "this /dev/kvm only emulates: exceptions, locks and CMPXCHG16B are NOT tested on it"
 	fi
 	run vm --accel kvm --kernel "$guests/exceptions"

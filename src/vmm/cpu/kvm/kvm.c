@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -265,6 +266,22 @@ static void handle_mmio(struct kvm_vcpu *vcpu)
 				       run->mmio.data);
 }
 
+/* A KVM that emulates does not know every instruction, and says which one it was. */
+static void report_emulation(const struct kvm_vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+	char bytes[3 * sizeof(run->emulation_failure.insn_bytes) + 1] = "";
+	unsigned int size = 0;
+
+	if (run->internal.ndata > 0 &&
+	    run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)
+		size = run->emulation_failure.insn_size;
+	for (unsigned int i = 0; i < size && i < sizeof(run->emulation_failure.insn_bytes); i++)
+		snprintf(bytes + 3 * i, 4, " %02x", run->emulation_failure.insn_bytes[i]);
+	log_error("vCPU %u: KVM cannot emulate an instruction%s%s", vcpu->base.index,
+		  size ? ":" : "", bytes);
+}
+
 static enum cpu_exit report_failure(const struct kvm_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
@@ -273,9 +290,12 @@ static enum cpu_exit report_failure(const struct kvm_vcpu *vcpu)
 		log_error("vCPU %u: the CPU refuses the guest's state (reason 0x%llx)",
 			  vcpu->base.index,
 			  (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
+		 run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
+		report_emulation(vcpu);
 	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
-		log_error("vCPU %u: KVM cannot emulate an instruction (internal error %u)",
-			  vcpu->base.index, run->internal.suberror);
+		log_error("vCPU %u: KVM cannot go on (internal error %u)", vcpu->base.index,
+			  run->internal.suberror);
 	else
 		log_error("vCPU %u: KVM gave up for reason %u", vcpu->base.index, run->exit_reason);
 	return CPU_EXIT_FAILED;
