@@ -226,7 +226,6 @@ static void add_options(struct dump *d)
 	protobuf_add_number(b, CRIU_PID, d->pid);
 	protobuf_add_string(b, CRIU_ROOT,
 			    json_string_value(json_object_get(d->container->record, "rootfs")));
-	protobuf_add_number(b, CRIU_ORPHAN_PTS_MASTER, 1);
 	if (o->image.flags & OCI_IMAGE_LEAVE_RUNNING)
 		protobuf_add_number(b, CRIU_LEAVE_RUNNING, 1);
 	if (o->parent_path != NULL) {

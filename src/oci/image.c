@@ -91,7 +91,13 @@ int image_begin(const struct oci_image *image, const char *log, bool make, const
 	protobuf_add_string(&r->options, CRIU_LOG_FILE, log);
 	protobuf_add_number(&r->options, CRIU_NOTIFY_SCRIPTS, 1);
 	protobuf_add_number(&r->options, CRIU_MANAGE_CGROUPS, 1);
-	protobuf_add_number(&r->options, CRIU_CGROUPS_MODE, image->cgroups);
+	protobuf_add_number(&r->options, CRIU_CGROUPS_MODE,
+			    image->cgroups == OCI_IMAGE_CGROUPS_STRICT && !make
+				    ? OCI_IMAGE_CGROUPS_FULL
+				    : image->cgroups);
+	/* The terminal that we have made is sent to its user; one of the caller's is the caller's again. */
+	if (c->process.terminal)
+		protobuf_add_number(&r->options, CRIU_ORPHAN_PTS_MASTER, 1);
 	for (size_t i = 0; i < array_size(flags); i++)
 		if (image->flags & flags[i].flag)
 			protobuf_add_number(&r->options, flags[i].option, 1);

@@ -31,7 +31,8 @@ void image_dirs_release(struct image_dirs *d);
 #define own_image_dirs __attribute__((cleanup(image_dirs_release)))
 
 /* Opens the directories, and begins the request: directories, log, and the options that both directions
- * have. With `make` a missing one is created. */
+ * have. With `make` a missing one is created. (It is to be read without: CRIU
+ * would take offence at the cgroup that is made for it, so that "strict" is restore.c's.) */
 int image_begin(const struct oci_image *image, const char *log, bool make, const struct config *c,
 		struct image_dirs *ret, struct criu_request *r, struct error *err) must_check;
 

@@ -65,44 +65,58 @@ static int open_again(struct restore *x, struct error *err)
 		       : 0;
 }
 
-/* True if another mount of the container covers the place: an image has what is in those. */
-static bool is_covered(const struct config *c, size_t mount)
+/* The mount of the container that the place is in, or NULL for the root; *ret_rest is the path there. */
+static const struct config_mount *covering(const struct config *c, size_t mount,
+					   const char **ret_rest)
 {
-	for (size_t i = 0; i < mount; i++) {
+	for (size_t i = mount; i-- > 0;) {
 		const char *rest =
 			str_after(c->mounts[mount].destination, c->mounts[i].destination);
 
-		if (rest != NULL && rest[0] == '/')
-			return true;
+		if (rest != NULL && rest[0] == '/') {
+			*ret_rest = rest;
+			return &c->mounts[i];
+		}
 	}
-	return false;
+	return NULL;
 }
 
-/* The root may be a fresh one of the same image, in which nobody has made the places to mount on yet. */
+static char *source_of(const struct restore *x, const struct config_mount *m)
+{
+	return m->source && m->source[0] != '/' ? str_format("%s/%s", x->options->bundle, m->source)
+						: str_copy(m->source);
+}
+
+static int make_place(const struct restore *x, size_t i, struct error *err)
+{
+	const struct config_mount *m = &x->config->mounts[i];
+	const char *path = m->destination;
+	const struct config_mount *cover = covering(x->config, i, &path);
+	own_mem char *source = source_of(x, m), *below = cover ? source_of(x, cover) : NULL;
+	own_fd int root = -1, place = -1;
+	struct rootfs files = {.config = x->config};
+	struct stat st;
+
+	/* What is in a file system of the container's own is in the image, or the kernel's. */
+	if (cover != NULL && (!cover->bind || stat(below, &st) < 0 || !S_ISDIR(st.st_mode)))
+		return 0;
+	root = open(cover ? below : x->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return fail(err, -errno, "open %s", cover ? below : x->root);
+	files.root_fd = root;
+	place = rootfs_target(&files, path,
+			      !m->bind || stat(source, &st) < 0 || S_ISDIR(st.st_mode), err);
+	return place < 0 ? place : 0;
+}
+
+/* The root, or a volume, may be a fresh one, in which nobody has made the places to mount on yet. */
 static int make_places(const struct restore *x, struct error *err)
 {
-	const struct config *c = x->config;
-	own_fd int root = open(x->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	const struct rootfs files = {.config = c, .root_fd = root};
+	for (size_t i = 0; i < x->config->mount_count; i++) {
+		int rc = make_place(x, i, err);
 
-	if (root < 0)
-		return fail(err, -errno, "root.path: open %s", x->root);
-	for (size_t i = 0; i < c->mount_count; i++) {
-		const struct config_mount *m = &c->mounts[i];
-		own_mem char *source = NULL;
-		own_fd int place = -1;
-		struct stat st;
-
-		if (is_covered(c, i))
-			continue;
-		source = m->source && m->source[0] != '/'
-				 ? str_format("%s/%s", x->options->bundle, m->source)
-				 : str_copy(m->source);
-		place = rootfs_target(&files, m->destination,
-				      !m->bind || stat(source, &st) < 0 || S_ISDIR(st.st_mode),
-				      err);
-		if (place < 0)
-			return fail(err, place, "mounts[%zu]", i);
+		if (rc < 0)
+			return fail(err, rc, "mounts[%zu]", i);
 	}
 	return 0;
 }
@@ -355,7 +369,6 @@ static int put_request(struct restore *x, struct image_dirs *dirs, struct error 
 	protobuf_add_string(&r->options, CRIU_ROOT, x->root);
 	protobuf_add_number(&r->options, CRIU_EVASIVE_DEVICES, 1);
 	protobuf_add_number(&r->options, CRIU_RESTORE_SIBLING, 1);
-	protobuf_add_number(&r->options, CRIU_ORPHAN_PTS_MASTER, 1);
 	protobuf_add_string(&r->options, CRIU_LSM_PROFILE, o->lsm_profile);
 	protobuf_add_string(&r->options, CRIU_LSM_MOUNT_CONTEXT, o->lsm_mount_context);
 	image_outside(x->config, o->bundle, x->cgroup, add_outside_mount, x);
@@ -364,6 +377,20 @@ static int put_request(struct restore *x, struct image_dirs *dirs, struct error 
 }
 
 /* --- the container ------------------------------------------------------------------------------ */
+
+/* Ours are there when CRIU looks, which does as it is asked to with those of the container's own below them:
+ * that there is none yet we see for ourselves. */
+static int require_new_cgroup(const struct oci_restore *o, const struct cgroup *cg,
+			      struct error *err)
+{
+	for (size_t i = 0; o->image.cgroups == OCI_IMAGE_CGROUPS_STRICT && i < cg->dir_count; i++)
+		if (access(cg->dirs[i].path, F_OK) == 0)
+			return refuse(err, -EEXIST,
+				      "the cgroup %s is there already, and is to be made anew "
+				      "(--manage-cgroups-mode strict)",
+				      cg->dirs[i].path);
+	return 0;
+}
 
 static int check_options(const struct oci_restore *o, const struct config *c, struct error *err)
 {
@@ -427,7 +454,7 @@ int oci_restore(const struct oci_restore *o, struct oci_child *ret, struct error
 	if ((rc = record_read_spec(NULL, o->bundle, &json, NULL, err)) < 0 ||
 	    (rc = config_parse(json, &c, err)) < 0 || (rc = check_options(o, c, err)) < 0 ||
 	    (rc = cgroup_plan(o->cgroup_manager, c->linux_.cgroups_path, o->id, &cg, err)) < 0 ||
-	    (rc = cgroup_check_free(cg, err)) < 0 ||
+	    (rc = cgroup_check_free(cg, err)) < 0 || (rc = require_new_cgroup(o, cg, err)) < 0 ||
 	    (rc = container_create(o->state_root, o->id, CONTAINER_DIRECTORY, &container, err)) < 0)
 		return rc;
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)

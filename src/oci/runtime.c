@@ -227,8 +227,17 @@ static int end_init(const struct container *c, struct error *err)
 	return 0;
 }
 
+/* What is in the container's cgroup and no process that the record knows: a restore's, for example. */
+static void end_unknown(const struct container *c)
+{
+	own_cgroup struct cgroup *cg = NULL;
+
+	if (container_pid(c) == 0 && container_cgroup(c, &cg, NULL) == 0 && !cg->shared)
+		(void)!cgroup_signal(cg, SIGKILL, NULL);
+}
+
 /* Opens it for a deletion that is to succeed whatever others do with it: who waits for a hook ends that, and
- * who waits for the container's process sees it end. Asked once they might not have listened yet. */
+ * who waits for the container's process, or CRIU, sees it end. Asked once they might not have listened yet. */
 static int open_by_force(const char *state_root, const char *id, struct container **ret,
 			 struct error *err)
 {
@@ -244,6 +253,7 @@ static int open_by_force(const char *state_root, const char *id, struct containe
 			rc = end_init(c, err);
 		if (rc < 0 || c == NULL)
 			return rc;
+		end_unknown(c);
 		container_ask(c);
 		nanosleep(&pause, NULL);
 	}
