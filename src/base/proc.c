@@ -9,13 +9,62 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
+
+enum { ID_MAP_MAX = 64 << 10 };
+
+bool proc_is_root(void)
+{
+	/* The kernel's number for the initial one (PROC_USER_INIT_INO). */
+	enum { INITIAL = 0xEFFFFFFDU };
+	struct stat st;
+
+	return geteuid() == 0 &&
+	       (stat("/proc/self/ns/user", &st) < 0 || st.st_ino == (ino_t)INITIAL);
+}
+
+/* How many ids the namespace has; in *ret_found whether `wanted` is one of them. */
+static uint64_t count_ids(const char *path, unsigned int wanted, bool *ret_found)
+{
+	own_mem char *text = NULL;
+	unsigned int inside, outside, count;
+	uint64_t all = 0;
+	size_t len;
+	int used;
+
+	*ret_found = false;
+	if (file_read(AT_FDCWD, path, ID_MAP_MAX, &text, &len, NULL) < 0)
+		return UINT32_MAX;
+	for (const char *p = text; sscanf(p, "%u %u %u%n", &inside, &outside, &count, &used) == 3;
+	     p += used) {
+		all += count;
+		*ret_found = *ret_found || (wanted >= inside && wanted - inside < count);
+	}
+	return all;
+}
+
+bool proc_has_one_id(void)
+{
+	bool found;
+
+	return !proc_is_root() && (count_ids("/proc/self/uid_map", 0, &found) == 1 ||
+				   count_ids("/proc/self/gid_map", 0, &found) == 1);
+}
+
+bool proc_has_group(unsigned int gid)
+{
+	bool found;
+
+	return proc_is_root() || (count_ids("/proc/self/gid_map", gid, &found) > 0 && found);
+}
 
 int proc_open(pid_t pid)
 {

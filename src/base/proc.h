@@ -12,6 +12,13 @@
 
 /* pidfd_open. The descriptor or -errno (-ESRCH). */
 int proc_open(pid_t pid) must_check;
+/* True for root of the machine: of the initial user namespace. Root of any other one is an ordinary user
+ * outside it. */
+bool proc_is_root(void);
+/* True if the user namespace has but one user or group. */
+bool proc_has_one_id(void);
+/* True if it has that group. */
+bool proc_has_group(unsigned int gid);
 /* Sends `signal` through a pidfd. 0 or -errno. */
 int proc_signal(int pidfd, int signal) must_check;
 /* Waits for a child through its pidfd and reaps it. Returns the exit code as a shell gives it:

@@ -9,8 +9,10 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "engine/engine_priv.h"
+#include "engine/rootless.h"
 #include "engine/schema.h"
 #include "image/store.h"
 
@@ -24,7 +26,7 @@ static char *choose(const char *given, const char *variable, const char *system_
 	const char *value = given ? given : getenv(variable);
 	own_mem char *cwd = NULL;
 
-	if (str_empty(value) && geteuid() == 0)
+	if (str_empty(value) && proc_is_root())
 		return str_copy(system_path);
 	if (str_empty(value)) {
 		const char *xdg = getenv(xdg_variable), *home = getenv("HOME");
@@ -32,7 +34,7 @@ static char *choose(const char *given, const char *variable, const char *system_
 		if (!str_empty(xdg))
 			return str_format("%s/berth", xdg);
 		if (xdg_fallback[0] == '/')
-			return str_format("%s-%u", xdg_fallback, geteuid());
+			return str_format("%s-%u", xdg_fallback, rootless_user());
 		return str_format("%s/%s/berth", home ? home : "", xdg_fallback);
 	}
 	if (value[0] == '/')
@@ -67,24 +69,34 @@ static int open_parts(struct engine *engine, struct error *err)
 
 void engine_init_paths(struct engine *engine, const char *root, const char *state)
 {
-	*engine = (struct engine){.root_fd = -1, .state_fd = -1, .rootless = geteuid() != 0};
+	*engine = (struct engine){.root_fd = -1, .state_fd = -1, .rootless = !proc_is_root()};
 	engine->root =
 		choose(root, "BERTH_ROOT", "/var/lib/berth", "XDG_DATA_HOME", ".local/share");
 	engine->state =
 		choose(state, "BERTH_STATE", "/run/berth", "XDG_RUNTIME_DIR", "/tmp/berth-run");
 }
 
-int engine_open_plain(const char *root, const char *state, struct engine **ret, struct error *err)
+/* With `enter` the process may be an ordinary user's still. */
+static int open_at(const char *root, const char *state, bool enter, struct engine **ret,
+		   struct error *err)
 {
 	own_engine struct engine *engine = mem_new(sizeof(*engine));
-	int rc;
+	int rc = 0;
 
 	engine_init_paths(engine, root, state);
-	rc = open_parts(engine, err);
+	if (enter)
+		rc = rootless_enter(engine->state, err);
+	if (rc == 0)
+		rc = open_parts(engine, err);
 	if (rc < 0)
 		return rc;
 	*ret = take(engine);
 	return 0;
+}
+
+int engine_open_plain(const char *root, const char *state, struct engine **ret, struct error *err)
+{
+	return open_at(root, state, false, ret, err);
 }
 
 static void ignore_problem(const char *problem, bool repaired, void *data)
@@ -107,7 +119,7 @@ static int first_look(struct engine *engine, struct error *err)
 int engine_open(const struct engine_options *options, struct engine **ret, struct error *err)
 {
 	own_engine struct engine *engine = NULL;
-	int rc = engine_open_plain(options->root, options->state, &engine, err);
+	int rc = open_at(options->root, options->state, true, &engine, err);
 
 	/* First of all: the checks below open the image store already, which takes it over. */
 	if (rc == 0) {

@@ -14,6 +14,7 @@
 
 #include "base/beneath.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/find.h"
@@ -76,6 +77,12 @@ static int hold_begin(struct engine *engine, const char *ref, enum hold_how how,
 		/* We see it running again before we end, but for SIGKILL: then the guard is alone. */
 		sigprocmask(SIG_BLOCK, &ending, &ret->signals);
 		rc = guard_begin(engine, w, &ret->guard, err);
+		/* Nothing is delegated to an ordinary user, often: then it is not of one moment. */
+		if (rc == -ENOTSUP && engine->rootless) {
+			log_warn("\"%s\" runs on meanwhile: %s", ref, err ? err->text : "");
+			error_clear(err);
+			rc = 0;
+		}
 		if (rc < 0)
 			sigprocmask(SIG_SETMASK, &ret->signals, NULL);
 		return rc < 0 ? fail(err, rc, "cannot pause \"%s\"", ref) : 0;

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "engine/seccomp.h"
 #include "engine/spec.h"
@@ -228,11 +229,20 @@ static json_t *cpu(const struct workload_config *config)
 	return o;
 }
 
+/* In an ordinary user's namespaces there is nobody whom the kernel would let make a device. */
+static bool is_rootless(const struct workload_config *config)
+{
+	return config->isolation == WORKLOAD_CONTAINER && !proc_is_root();
+}
+
 static json_t *resources(const struct workload_config *config, json_t *device_rules)
 {
 	json_t *o = json_object(), *pids = json_object();
 
-	json_object_set_new(o, "devices", device_rules);
+	if (is_rootless(config))
+		json_decref(device_rules);
+	else
+		json_object_set_new(o, "devices", device_rules);
 	set_part(o, "memory", memory(config));
 	set_part(o, "cpu", cpu(config));
 	if (config->pids_limit > 0)
@@ -250,7 +260,9 @@ static json_t *sysctls(const struct workload_config *config)
 	/* As docker: in a network of its own a workload needs no privilege for low ports and ping. */
 	if (config->network != WORKLOAD_NETWORK_HOST) {
 		json_set_string(o, "net.ipv4.ip_unprivileged_port_start", "0");
-		json_set_string(o, "net.ipv4.ping_group_range", "0 2147483647");
+		/* All groups; those that a user namespace lacks are refused there. */
+		json_set_string(o, "net.ipv4.ping_group_range",
+				is_rootless(config) ? "0 0" : "0 2147483647");
 	}
 	for (size_t i = 0; config->sysctls != NULL && config->sysctls[i] != NULL; i++) {
 		const char *pair = config->sysctls[i], *equals = strchrnul(pair, '=');

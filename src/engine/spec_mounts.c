@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "engine/spec.h"
 
@@ -49,6 +50,8 @@ static bool replaced(const struct workload_config *config, const char *target)
 
 static void add_defaults(const struct workload_config *config, json_t *mounts)
 {
+	const bool no_tty_group = config->isolation == WORKLOAD_CONTAINER && !proc_has_group(5);
+
 	for (size_t i = 0; i < array_size(defaults); i++) {
 		const struct default_mount *d = &defaults[i];
 		own_strv char **options = strv_split(d->options, ',');
@@ -56,6 +59,10 @@ static void add_defaults(const struct workload_config *config, json_t *mounts)
 
 		if (replaced(config, d->target))
 			continue;
+		/* An ordinary user may not have the group of the terminals. */
+		for (size_t j = 0; no_tty_group && options[j] != NULL; j++)
+			if (str_eq(options[j], "gid=5"))
+				strcpy(options[j], "rw");
 		/* A privileged workload may change what /sys and the cgroups hold. */
 		if ((config->flags & WORKLOAD_PRIVILEGED) && str_after(d->target, "/sys") != NULL)
 			for (size_t j = 0; options[j] != NULL; j++)

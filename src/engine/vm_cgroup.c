@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "engine/vm.h"
 #include "oci/cgroup.h"
@@ -55,7 +56,7 @@ static int enter(int state_fd, const char *id, const char *path, const struct co
 	saved = cgroup_save(cg);
 	rc = json_write_file(state_fd, vm_path(id, VM_CGROUP_NAME).text, saved, 0600, err);
 	if (rc == 0)
-		rc = cgroup_make(cg, c, geteuid() != 0, err);
+		rc = cgroup_make(cg, c, !proc_is_root(), err);
 	if (rc == 0)
 		rc = cgroup_apply(cg, &c->linux_.resources, err);
 	if (rc == 0)
@@ -85,7 +86,7 @@ int vm_cgroup_enter(int state_fd, const char *id, const json_t *plan, struct err
 	if (rc == 0)
 		return 0;
 	/* A user to whom nothing is delegated has the machine's own limits. */
-	if (geteuid() != 0) {
+	if (!proc_is_root()) {
 		log_debug("no control group for the virtual machine: %s", why.text);
 		return 0;
 	}

@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/random.h"
 
 /* In order of preference. */
@@ -38,15 +39,8 @@ const char *layer_format_name(const struct layer_format *format)
 
 const char *layer_overlay_prefix(void)
 {
-	own_mem char *map = NULL;
-	size_t len = 0;
-
-	/* Any user namespace but the initial one maps ids: trusted attributes are refused there. */
-	if (geteuid() == 0 &&
-	    file_read(AT_FDCWD, "/proc/self/uid_map", LAYER_BLOCK, &map, &len, NULL) == 0 &&
-	    strstr(map, "4294967295") != NULL)
-		return "trusted.overlay.";
-	return "user.overlay.";
+	/* In any user namespace but the initial one trusted attributes are refused. */
+	return proc_is_root() ? "trusted.overlay." : "user.overlay.";
 }
 
 void layer_file_name(char out[static LAYER_FILE_NAME_MAX], const struct layer_format *format,

@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "image/registries.h"
 #include "image/registries_priv.h"
@@ -29,7 +30,7 @@ static char *directory(void)
 {
 	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 
-	if (geteuid() == 0)
+	if (proc_is_root())
 		return str_copy("/var/cache/containers");
 	if (!str_empty(cache))
 		return str_format("%s/containers", cache);
@@ -128,7 +129,7 @@ int registries_remember(const struct reference *short_name, const struct referen
 
 	if (dir == NULL)
 		return refuse(err, -ENOENT, "there is no home directory to keep the answer in");
-	dir_fd = dir_open(AT_FDCWD, dir, geteuid() == 0 ? 0755 : 0700, err);
+	dir_fd = dir_open(AT_FDCWD, dir, proc_is_root() ? 0755 : 0700, err);
 	lock = dir_fd < 0 ? dir_fd : lock_file(dir_fd, err);
 	if (lock < 0)
 		return lock;

@@ -20,6 +20,7 @@
 #include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "tar/pack.h"
 
 struct unpack {
@@ -35,6 +36,7 @@ struct unpack {
 	struct tar_xattr *xattrs;
 	size_t xattr_count;
 	char *file_path; /* for messages */
+	bool one_owner;  /* there is no other id here that files could belong to */
 };
 
 static struct unpack *unpack_of(struct layer_body *b)
@@ -58,6 +60,7 @@ static int unpack_begin(int layers_fd, struct layer_tree *tree, struct layer_bod
 	u->base.fd = fd;
 	u->parent = TREE_NONE;
 	u->parent_fd = u->file = -1;
+	u->one_owner = proc_has_one_id();
 	*ret = &u->base;
 	return 0;
 }
@@ -132,11 +135,28 @@ static int set_xattrs(const char *fd_name, const struct tar_xattr *xattrs, size_
 	return 0;
 }
 
+/* Gives `name` in the directory `fd`, or with "" that file itself, to its owner. Where there is one id only,
+ * all belongs to that. */
+static int give(const struct unpack *u, int fd, const char *name, const struct tree_meta *m,
+		const char *path, struct error *err)
+{
+	const int flags = AT_SYMLINK_NOFOLLOW | (name[0] == '\0' ? AT_EMPTY_PATH : 0);
+	int rc = fchownat(fd, name, m->uid, m->gid, flags) < 0 ? -errno : 0;
+
+	if (rc == -EINVAL && u->one_owner)
+		rc = fchownat(fd, name, geteuid(), getegid(), flags) < 0 ? -errno : 0;
+	if (rc == 0)
+		return 0;
+	return hint(err, fail(err, rc, "give %s to %u:%u", path, m->uid, m->gid),
+		    "without root's rights only ids mapped into the user namespace can own files: "
+		    "/etc/subuid, /etc/subgid");
+}
+
 /* Sets owner, mode, attributes and times of `name` in the directory `dirfd`, in the order in which one
  * does not undo the other: a new owner takes set-id bits and capabilities away. */
-static int set_meta(int dirfd, const char *name, bool is_link, const struct tree_meta *m,
-		    const struct tar_xattr *xattrs, size_t count, const char *path,
-		    struct error *err)
+static int set_meta(const struct unpack *u, int dirfd, const char *name, bool is_link,
+		    const struct tree_meta *m, const struct tar_xattr *xattrs, size_t count,
+		    const char *path, struct error *err)
 {
 	const struct timespec times[2] = {
 		{.tv_nsec = UTIME_OMIT},
@@ -146,10 +166,9 @@ static int set_meta(int dirfd, const char *name, bool is_link, const struct tree
 	own_mem char *full = str_format("%s/%s", dir.text, name);
 	int rc;
 
-	if (fchownat(dirfd, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return hint(err, fail(err, -errno, "give %s to %u:%u", path, m->uid, m->gid),
-			    "without root's rights only ids mapped into the user namespace can own "
-			    "files");
+	rc = give(u, dirfd, name, m, path, err);
+	if (rc < 0)
+		return rc;
 	if (!is_link && fchmodat(dirfd, name, m->mode, 0) < 0)
 		return fail(err, -errno, "set the mode of %s", path);
 	rc = set_xattrs(full, xattrs, count, path, err);
@@ -208,12 +227,9 @@ static int unpack_file_end(struct layer_body *b, uint32_t *ret_object, struct er
 
 	if (u->at < u->size && ftruncate(u->file, (off_t)u->size) < 0)
 		return fail(err, -errno, "write %s", u->file_path);
-	if (fchown(u->file, u->meta.uid, u->meta.gid) < 0)
-		return hint(err,
-			    fail(err, -errno, "give %s to %u:%u", u->file_path, u->meta.uid,
-				 u->meta.gid),
-			    "without root's rights only ids mapped into the user namespace can own "
-			    "files");
+	rc = give(u, u->file, "", &u->meta, u->file_path, err);
+	if (rc < 0)
+		return rc;
 	if (fchmod(u->file, u->meta.mode) < 0)
 		return fail(err, -errno, "set the mode of %s", u->file_path);
 	for (size_t i = 0; i < u->xattr_count && rc == 0; i++)
@@ -264,8 +280,8 @@ static int unpack_special(struct layer_body *b, uint32_t parent, const char *nam
 	*ret_object = tree_add_object(b->tree, 0, 0);
 	if (kind == NODE_WHITEOUT)
 		return 0;
-	return set_meta(dir, text, kind == NODE_SYMLINK, &meta, e->xattrs, e->xattr_count, e->path,
-			err);
+	return set_meta(unpack_of(b), dir, text, kind == NODE_SYMLINK, &meta, e->xattrs,
+			e->xattr_count, e->path, err);
 }
 
 static int unpack_dir(struct layer_body *b, uint32_t node, struct error *err)
@@ -348,7 +364,8 @@ static int finish_dir(struct layer_body *b, const struct tree_dir *dir, struct e
 		    setxattr(self.text, name, marks[i].value, strlen(marks[i].value), 0) < 0)
 			return fail(err, -errno, "set the attribute %s of %s", name, path);
 	}
-	return set_meta(fd, ".", false, &dir->meta, dir->xattrs, dir->xattr_count, path, err);
+	return set_meta(unpack_of(b), fd, ".", false, &dir->meta, dir->xattrs, dir->xattr_count,
+			path, err);
 }
 
 static int unpack_finish(struct layer_body *b, const struct digest *diffid, struct layer_info *ret,

@@ -466,7 +466,11 @@ int cgroup_apply(const struct cgroup *cg, const struct config_resources *r, stru
 	if (!wants_anything(r))
 		return 0;
 	if (cg->dir_count == 0)
-		return refuse(err, -ENOTSUP,
-			      "linux.resources: the container has no cgroup of its own to limit");
+		return hint(
+			err,
+			refuse(err, -ENOTSUP,
+			       "linux.resources: the container has no cgroup of its own to limit"),
+			"an ordinary user can limit what runs in a control group that is "
+			"delegated to it: systemd-run --user --scope -p Delegate=yes");
 	return cg->v2 ? cgroup_apply_v2(cg, r, err) : cgroup_apply_v1(cg, r, err);
 }

@@ -338,7 +338,7 @@ static int make_cgroup(const struct creation *x, struct cgroup *cg, struct error
 {
 	const struct config *c = x->launch->config;
 	const size_t planned = cg->dir_count;
-	int rc = cgroup_make(cg, c, geteuid() != 0, err);
+	int rc = cgroup_make(cg, c, !proc_is_root(), err);
 
 	if (rc < 0 || cg->dir_count == planned)
 		return rc;

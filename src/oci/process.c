@@ -293,6 +293,15 @@ static bool setgroups_is_denied(void)
 	       strncmp(text, "deny", 4) == 0;
 }
 
+/* The kernel's word for it is that the argument is bad. */
+static int no_such_id(int rc, struct error *err)
+{
+	return rc == -EINVAL ? hint(err, rc,
+				    "the user namespace has no such id: more of them come from "
+				    "/etc/subuid and /etc/subgid")
+			     : rc;
+}
+
 int process_become_user(const struct config_process *p, struct error *err)
 {
 	int rc;
@@ -304,9 +313,11 @@ int process_become_user(const struct config_process *p, struct error *err)
 	if (rc < 0)
 		return rc;
 	if (setresgid(p->gid, p->gid, p->gid) < 0)
-		return fail(err, -errno, "process.user.gid: become group %u", p->gid);
+		return no_such_id(fail(err, -errno, "process.user.gid: become group %u", p->gid),
+				  err);
 	if (setresuid(p->uid, p->uid, p->uid) < 0)
-		return fail(err, -errno, "process.user.uid: become user %u", p->uid);
+		return no_such_id(fail(err, -errno, "process.user.uid: become user %u", p->uid),
+				  err);
 	if (p->has_umask)
 		umask(p->umask);
 	return 0;

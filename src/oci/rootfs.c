@@ -15,6 +15,7 @@
 #include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "oci/rootfs_priv.h"
 #include "oci/tmpfs_copy.h"
@@ -454,7 +455,8 @@ static int mount_fs_entry(const struct rootfs *r, const struct config_mount *m, 
 		fs.attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	fd = mount_new(&fs, &where, err);
 	/* Of control groups there is nothing but the host's if the container has none of its own. */
-	if (fd == -EPERM && (r->user_namespace || is_type(m, "cgroup") || is_type(m, "cgroup2")))
+	if (fd == -EPERM &&
+	    (r->user_namespace || !proc_is_root() || is_type(m, "cgroup") || is_type(m, "cgroup2")))
 		return mount_host_copy(r, m, &where, err);
 	if (fd < 0 || !m->copy_up)
 		return take(fd);

@@ -10,6 +10,7 @@
 #include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/own.h"
 #include "base/str.h"
 
@@ -203,11 +204,13 @@ int user_resolve(int root_fd, const char *text, char *const *groups_add, struct 
 
 json_t *user_to_json(const struct user *user)
 {
+	/* Where a user namespace has but one group, nobody may be in any other. */
+	const size_t count = user->groups_count > 0 && proc_has_one_id() ? 0 : user->groups_count;
 	json_t *o = json_object(), *groups = json_array();
 
 	json_object_set_new(o, "uid", json_integer(user->uid));
 	json_object_set_new(o, "gid", json_integer(user->gid));
-	for (size_t i = 0; i < user->groups_count; i++)
+	for (size_t i = 0; i < count; i++)
 		json_array_append_new(groups, json_integer(user->groups[i]));
 	json_object_set_new(o, "additionalGids", groups);
 	return o;
