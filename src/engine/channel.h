@@ -42,9 +42,9 @@ enum channel_type {
 	/* from the monitor */
 	CHANNEL_STARTED, /* arg: the pid */
 	CHANNEL_OUTPUT,  /* arg: 1 or 2; payload */
-	CHANNEL_EXIT,    /* arg: the exit code; the last packet */
-	CHANNEL_OK,      /* the request is carried out */
-	CHANNEL_ERROR,   /* payload: struct error; the last packet */
+	CHANNEL_EXIT, /* arg: the exit code; payload: why, if that does not say it; the last packet */
+	CHANNEL_OK,   /* the request is carried out */
+	CHANNEL_ERROR, /* payload: struct error; the last packet */
 };
 
 enum channel_exec_flags {

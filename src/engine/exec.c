@@ -177,7 +177,7 @@ int workload_attach(struct engine *engine, const char *ref, const struct workloa
 {
 	own_workload struct workload w = {0};
 	own_fd int fd = -1;
-	struct streams streams = {.stdio = stdio, .started = true};
+	struct streams streams = {.name = ref, .stdio = stdio, .started = true};
 	int rc = find_running(engine, ref, &w, err);
 
 	if (rc == 0 && w.status == WORKLOAD_PAUSED)

@@ -1,6 +1,7 @@
 /* life: stop, kill, restart, pause, wait, rm, rename (verbs of workload.h). */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +18,7 @@
 #include "engine/record.h"
 #include "engine/streams.h"
 
-enum { STOP_ATTEMPTS = 2000 };
+enum { STOP_ATTEMPTS = 2000, KILLED_MS = 10000 };
 
 /* Sends a request to the monitor; returns the connection. */
 static int request(struct engine *engine, const struct workload *w, enum channel_type type,
@@ -106,18 +107,33 @@ int workload_restart(struct engine *engine, const char *ref, int signal, int tim
 	return rc < 0 ? rc : workload_start(engine, ref, NULL, err);
 }
 
+/* Until it has ended, or for a while: who knows that it is killed goes on with what is left of it. */
+static void await_killed(int fd)
+{
+	struct pollfd ended = {.fd = fd, .events = POLLIN};
+
+	while (fd >= 0 && poll(&ended, 1, KILLED_MS) < 0 && errno == EINTR)
+		;
+}
+
 int workload_kill(struct engine *engine, const char *ref, int signal, struct error *err)
 {
 	own_workload struct workload w = {0};
-	own_fd int fd = -1;
+	own_fd int fd = -1, end_fd = -1;
 	int rc = find_running(engine, ref, &w, err);
 
 	if (rc == 0 && signal == SIGKILL)
 		rc = thaw(engine, &w, err);
+	if (rc == 0 && signal == SIGKILL) {
+		end_fd = request(engine, &w, CHANNEL_WAIT, 0, 0, err);
+		rc = end_fd < 0 ? end_fd : 0;
+	}
 	if (rc == 0)
 		rc = fd = request(engine, &w, CHANNEL_SIGNAL, (uint32_t)signal, 0, err);
 	if (rc >= 0)
 		rc = streams_answer(fd, NULL, err);
+	if (rc == 0)
+		await_killed(end_fd);
 	return rc < 0 ? fail(err, rc, "cannot kill \"%s\"", ref) : 0;
 }
 

@@ -344,6 +344,9 @@ static void finish_done(struct monitor *m, const struct helper_result *result)
 		if (loop_add_timer(m->loop, FINISH_RETRY_MS, retry_finish, m, NULL) == 0)
 			return;
 	}
+	if (result->rc == 0 && result->err.text[0] != '\0')
+		m->end_reason = str_copy_n(result->err.text,
+					   strnlen(result->err.text, sizeof(result->err.text)));
 	tell_waiting(m, true);
 	loop_stop(m->loop, result->rc < 0);
 }

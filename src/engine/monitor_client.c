@@ -79,10 +79,24 @@ void client_output(struct client *c, struct packet *packet, size_t len)
 		c->patience = NULL;
 }
 
+static int send_exit(const struct client *c, int exit_code)
+{
+	struct monitor *m = c->monitor;
+	const char *reason = c->waits != CLIENT_WAITS_NOT ? m->end_reason : NULL;
+	struct packet *packet = m->scratch;
+
+	if (reason == NULL)
+		return channel_send_head(c->fd, CHANNEL_EXIT, (uint32_t)exit_code, 0, false);
+	memset(packet, 0, PACKET_HEAD);
+	packet->type = CHANNEL_EXIT;
+	packet->arg = (uint32_t)exit_code;
+	memcpy(packet->payload, reason, strlen(reason));
+	return channel_send(c->fd, packet, strlen(reason), false);
+}
+
 void client_end(struct client *c, int exit_code, const struct error *why)
 {
-	int rc = why ? channel_send_error(c->fd, why)
-		     : channel_send_head(c->fd, CHANNEL_EXIT, (uint32_t)exit_code, 0, false);
+	int rc = why ? channel_send_error(c->fd, why) : send_exit(c, exit_code);
 
 	/* Should there be no room for it, the client sees the connection end. */
 	(void)rc;

@@ -78,7 +78,7 @@ struct client *client_add(struct monitor *m, int fd);
 void client_remove(struct client *client);
 /* Gives output to a client; it must have nothing pending. */
 void client_output(struct client *client, struct packet *packet, size_t len);
-/* Tells the end and closes; NULL for `why`: an exit. */
+/* Tells the end and closes; NULL for `why`: an exit, with whatever monitor->end_reason says. */
 void client_end(struct client *client, int exit_code, const struct error *why);
 /* Frees those that were removed. */
 void clients_sweep(struct monitor *m);
@@ -182,6 +182,7 @@ struct monitor {
 	uint32_t stop_timeout_pending;
 	bool start_failed;
 	struct error start_error;
+	char *end_reason; /* why it ended, if the exit code does not say so; or NULL */
 	struct loop_source *kill_timer, *restart_timer, *idle_timer;
 	int64_t restart_delay_ms;
 	int finish_attempts;

@@ -108,6 +108,9 @@ static int finish(struct helper *h, struct monitor *m, struct error *err)
 		rc = isolation(m)->unlock(engine, m->handover.locks, o->lock_count, err);
 	if (rc < 0)
 		return rc;
+	/* For those who wait for it. */
+	if (reason != NULL)
+		snprintf(err->text, sizeof(err->text), "%s", reason);
 	/* The monitor's duplicate keeps the lock until it exits; its name is gone from here on. */
 	lock_fd = MONITOR_LOCK_FD;
 	lock_release(engine, m->id, &lock_fd);

@@ -126,6 +126,7 @@ static int follow(struct start *s, struct monitor_process *monitor, struct error
 {
 	struct streams streams = {
 		.channel_fd = monitor->channel_fd,
+		.name = s->workload->name,
 		.stdio = s->stdio,
 		.tty = (s->workload->config.flags & WORKLOAD_TTY) != 0,
 		.foreground = true,

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/sock.h"
@@ -40,6 +41,7 @@ struct carry {
 	bool detached;
 	bool ended;
 	int exit_code;
+	char *reason; /* of the end, or NULL */
 };
 
 static const struct workload_stdio *stdio_of(const struct carry *c)
@@ -174,6 +176,7 @@ static int take_packet(struct carry *c, struct error *err)
 	case CHANNEL_EXIT:
 		c->ended = true;
 		c->exit_code = (int)c->in->arg;
+		c->reason = n > 0 ? str_copy_n(c->in->payload, (size_t)n) : NULL;
 		return 0;
 	case CHANNEL_ERROR:
 		return channel_error(c->in, (size_t)n, err);
@@ -288,6 +291,10 @@ int streams_run(struct streams *streams, struct error *err)
 	while (rc == 0 && !c.ended && !c.detached)
 		rc = carry_on(&c, err);
 	end(&c, &before);
+	/* The terminal is as it was again. */
+	if (c.reason != NULL)
+		log_error("\"%s\" ended: %s", streams->name, c.reason);
+	free(c.reason);
 	if (rc < 0)
 		return rc;
 	return c.detached ? 0 : c.exit_code;

@@ -11,6 +11,7 @@
 
 struct streams {
 	int channel_fd;
+	const char *name; /* what it is called in messages */
 	const struct workload_stdio *stdio;
 	bool tty;        /* the workload has a terminal */
 	bool foreground; /* a vanished reader of ours is to be one of the workload's */
@@ -21,7 +22,8 @@ struct streams {
 	void *data;
 };
 
-/* Carries data until the process has ended (returns its exit code) or the user has detached (0).
+/* Carries data until the process has ended (returns its exit code) or the user has detached (0). Why it ended is
+ * logged, if the exit code does not say so.
  * Negative: the process could not be started, as the monitor says, or the monitor is gone (-EPIPE). */
 int streams_run(struct streams *streams, struct error *err) must_check;
 

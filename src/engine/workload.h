@@ -134,7 +134,7 @@ int workload_stop(struct engine *engine, const char *ref, int signal, int timeou
 		  struct error *err) must_check;
 int workload_restart(struct engine *engine, const char *ref, int signal, int timeout_s,
 		     struct error *err) must_check;
-/* Sends any signal. Does not wait. */
+/* Sends any signal. After SIGKILL it waits for the end, ten seconds at most; after others it does not. */
 int workload_kill(struct engine *engine, const char *ref, int signal, struct error *err) must_check;
 int workload_pause(struct engine *engine, const char *ref, struct error *err) must_check;
 int workload_unpause(struct engine *engine, const char *ref, struct error *err) must_check;

@@ -246,7 +246,8 @@ static int advise(const struct registry *r, int rc, struct error *err)
 	case -EHOSTUNREACH:
 		return hint(err, rc,
 			    "check the name and this machine's network; proxies are named by "
-			    "HTTPS_PROXY");
+			    "HTTPS_PROXY; \"berth bootstrap\" makes busybox and debian without a "
+			    "registry");
 	case -ECONNREFUSED:
 		return hint(err, rc,
 			    "check the address and the port, and that a registry runs there");

@@ -140,15 +140,16 @@ run_split() {
 	rm -f "$file"
 }
 
-# Waits up to 30 seconds (machines that test many things at once are slow) until the command succeeds.
+# Waits up to PATIENCE seconds (30: machines that test many things at once are slow) until the command succeeds.
 eventually() {
-	local i
-	for ((i = 0; i < 600; i++)); do
-		if "$@" >/dev/null 2>&1; then return 0; fi
+	local end=$((SECONDS + ${PATIENCE:-30}))
+	while ! "$@" >/dev/null 2>&1; do
+		if [ "$SECONDS" -gt "$end" ]; then
+			echo "did not come true within ${PATIENCE:-30} s: $*"
+			return 1
+		fi
 		sleep 0.05
 	done
-	echo "did not come true within 30 s: $*"
-	return 1
 }
 
 # For `eventually`, whose words the shell has put in before it begins: a $(...) among them would be asked for

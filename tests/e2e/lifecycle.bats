@@ -46,6 +46,9 @@ polite() {
 	expect "$(berth wait t)" 7
 	berth start t >/dev/null
 	berth kill t >/dev/null
+	# It has ended by then, with all that belongs to it: what comes next need not wait.
+	expect "$(state_of t)" exited
+	expect "$(berth cp t:/etc/passwd - | tar -t)" passwd
 	expect "$(berth wait t)" 137
 	run_split berth kill t
 	expect "$status" 125

@@ -33,6 +33,7 @@ chain_of() {
 @test "a machine that is restarted or switched off from within has ended, and says how" {
 	run berth run --name b --privileged busybox sh -c 'echo b > /proc/sysrq-trigger; sleep 100'
 	[ "$status" -eq 125 ]
+	expect_in "$output" 'berth: "b" ended: its virtual machine was restarted from within'
 	expect_in "$(error_of b)" "restarted from within"
 	expect_in "$(berth ps -a)" "restarted from within"
 	run berth run --name o --privileged busybox sh -c 'echo o > /proc/sysrq-trigger; sleep 100'
@@ -197,7 +198,7 @@ begin() {
 		wait "$command" || true
 		note_ids
 		# Whoever has only lost the command that started it goes on, and may still be starting.
-		eventually cleared || { echo "round $i: $verb"; berth ps -a; cleared; }
+		PATIENCE=300 eventually cleared || { echo "round $i: $verb"; berth ps -a; cleared; }
 		berth system check
 		# The next one starts.
 		expect "$(berth run --rm busybox echo works)" works
