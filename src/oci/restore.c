@@ -134,6 +134,10 @@ static int prepare_mounts(void *data, struct error *err)
 	if (mount(x->root, x->root, NULL, MS_BIND | MS_REC, NULL) < 0)
 		return fail(err, -errno, "root.path: mount %s", x->root);
 	rc = make_places(x, err);
+	/* CRIU's bind mounts of it are like it: the version 3.17 does not make them read-only itself. */
+	if (rc == 0 && x->config->root_readonly &&
+	    mount(NULL, x->root, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
+		rc = fail(err, -errno, "root.readonly: mount %s", x->root);
 	return rc < 0 ? rc : open_again(x, err);
 }
 

@@ -490,7 +490,10 @@ class Checkpoint(RuntimeTest):
             self.assertEqual(result.returncode, 0, result.returncode and os.read(master, 2000))
         on_terminal("run", "--detach", "--bundle", self.bundle, name)
         self.wait_count(2)
-        self.checkpoint(name, "--shell-job")
+        result = self.runtime("checkpoint", *self.paths, "--shell-job", name, timeout=60)
+        if "Can't lookup mount" in result.stderr:
+            self.skipTest("this CRIU takes no terminal of another mount namespace (3.17 does not)")
+        self.assertEqual(result.returncode, 0, result.stderr)
         on_terminal("restore", "--detach", "--bundle", self.bundle, *self.paths, "--shell-job", name)
         self.wait_count(2)
 

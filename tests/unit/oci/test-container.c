@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -92,6 +93,31 @@ static void is_creating_only_while_somebody_creates_it(void **state)
 	assert_int_equal(container_status(c), OCI_STOPPED);
 	assert_int_equal(oci_delete(root, "half", OCI_DELETE_STOPPED, &err), 0);
 	assert_int_equal(access(root, F_OK), 0);
+}
+
+static void asks_who_holds_the_lock(void **state)
+{
+	own_container struct container *holder = NULL, *other = NULL;
+	own_fd int watch = -1;
+	struct pollfd asked = {.events = POLLIN};
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(container_create(root, "held", form, &holder, &err), 0);
+	watch = asked.fd = container_watch(holder);
+	assert_true(watch >= 0);
+	assert_int_equal(container_open(root, "held", CONTAINER_TRY, &other, &err), 0);
+	assert_false(other->locked);
+	/* What the holder writes is no question. */
+	assert_int_equal(container_save(holder, holder->record, NULL, &err), 0);
+	assert_int_equal(poll(&asked, 1, 0), 0);
+	container_ask(other);
+	assert_int_equal(poll(&asked, 1, 0), 1);
+	container_unlock(holder);
+	container_close(take(other));
+	assert_int_equal(container_open(root, "held", CONTAINER_TRY, &other, &err), 0);
+	assert_true(other->locked);
+	assert_int_equal(container_remove(other, &err), 0);
 }
 
 static void survives_a_record_that_is_cut_short(void **state)
@@ -265,6 +291,7 @@ int main(void)
 		cmocka_unit_test(refuses_an_id_in_use),
 		cmocka_unit_test(says_that_it_does_not_exist),
 		cmocka_unit_test(is_creating_only_while_somebody_creates_it),
+		cmocka_unit_test(asks_who_holds_the_lock),
 		cmocka_unit_test(survives_a_record_that_is_cut_short),
 		cmocka_unit_test(keeps_the_record_and_the_configuration_apart),
 		cmocka_unit_test(keeps_the_text_of_a_configuration),
