@@ -18,9 +18,12 @@ enum {
 	QUEUE_AREA = 4 << 20,
 	AREA_DRIVER = 0x1000,
 	AREA_DEVICE = 0x2000,
+	AREA_INDIRECT = 0x3000, /* a table for each slot */
+	INDIRECT_TABLE = 64,
 	AREA_BUFFERS = 0x10000,
 	NEXT = 1,
 	WRITE = 2,
+	INDIRECT = 4,
 	RING = 2 * DRIVER_SLOTS, /* the size of a queue */
 	PACKED_AVAIL = 1 << 7,
 	PACKED_USED = 1 << 15,
@@ -136,14 +139,16 @@ void driver_start(struct driver *d, struct driver_board *board, struct virtio *v
 void driver_start_with(struct driver *d, struct driver_board *board, struct virtio *virtio,
 		       uint64_t rings)
 {
-	uint64_t choice =
-		VIRTIO_BIT(VIRTIO_FEATURE_PACKED) | VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX);
+	uint64_t choice = VIRTIO_BIT(VIRTIO_FEATURE_PACKED) |
+			  VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX) |
+			  VIRTIO_BIT(VIRTIO_FEATURE_INDIRECT);
 	uint64_t features = (virtio->offered & ~choice) | (rings & choice);
 
 	*d = (struct driver){.board = board,
 			     .virtio = virtio,
 			     .packed = rings & VIRTIO_BIT(VIRTIO_FEATURE_PACKED),
-			     .event_index = rings & VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX)};
+			     .event_index = rings & VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX),
+			     .indirect = rings & VIRTIO_BIT(VIRTIO_FEATURE_INDIRECT)};
 	write_register(d, 0x14, 1, 0);
 	write_register(d, 0x14, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 	for (unsigned int half = 0; half < 2; half++) {
@@ -201,6 +206,29 @@ static unsigned int describe(unsigned int queue, unsigned int slot, uint32_t out
 	if (count == 2)
 		ret[0].flags = NEXT;
 	return count;
+}
+
+/* 2.7.5.3, 2.8.7: moves the descriptors of a slot into a table of its own, and describes that instead. In a
+ * packed ring's table only the order says what follows, and only WRITE counts. */
+static unsigned int make_indirect(struct driver *d, unsigned int queue, unsigned int slot,
+				  struct descriptor descriptors[2], unsigned int count)
+{
+	gpa_t at = area(queue) + AREA_INDIRECT + INDIRECT_TABLE * slot;
+	uint8_t *table = memory_at(d->board->board.memory, at, INDIRECT_TABLE);
+
+	for (unsigned int i = 0; i < count; i++) {
+		const struct descriptor *from = &descriptors[i];
+
+		if (d->packed)
+			((struct packed_descriptor *)(void *)table)[i] = (struct packed_descriptor){
+				from->address, from->length, 0xffff, from->flags & WRITE};
+		else
+			((struct descriptor *)(void *)table)[i] = (struct descriptor){
+				from->address, from->length, from->flags, (uint16_t)(i + 1)};
+	}
+	descriptors[0] =
+		(struct descriptor){at, count * (uint32_t)sizeof(*descriptors), INDIRECT, 0};
+	return 1;
 }
 
 /* 2.7: true if the device wants to be told. */
@@ -261,6 +289,8 @@ void driver_offer(struct driver *d, unsigned int queue, unsigned int slot, uint3
 	unsigned int count = describe(queue, slot, out, in, descriptors);
 
 	assert_true(slot < DRIVER_SLOTS && out <= DRIVER_BUFFER && in <= DRIVER_BUFFER);
+	if (d->indirect)
+		count = make_indirect(d, queue, slot, descriptors, count);
 	if (d->packed ? offer_packed(d, queue, slot, descriptors, count)
 		      : offer_split(d, queue, slot, descriptors, count))
 		write_register(d, WINDOW_NOTIFY + NOTIFY_STEP * queue, 2, queue);

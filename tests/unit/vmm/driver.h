@@ -25,7 +25,7 @@ struct driver_board {
 struct driver {
 	struct driver_board *board;
 	struct virtio *virtio;
-	bool packed, event_index;
+	bool packed, event_index, indirect;
 	struct {
 		uint16_t avail, seen; /* running numbers: of chains, packed: of descriptors */
 		uint8_t counts[DRIVER_SLOTS]; /* packed: descriptors of a slot that is offered */
@@ -35,10 +35,10 @@ struct driver {
 void driver_board_init(struct driver_board *board);
 void driver_board_release(struct driver_board *board);
 
-/* Negotiates everything that the device offers but packed rings and event indexes, sets its queues up and
- * starts it. */
+/* Negotiates everything that the device offers but packed rings, event indexes and indirect descriptors, sets
+ * its queues up and starts it. */
 void driver_start(struct driver *driver, struct driver_board *board, struct virtio *virtio);
-/* The same, with those of the two that `rings` has the bits of (VIRTIO_BIT). */
+/* The same, with those of the three that `rings` has the bits of (VIRTIO_BIT). */
 void driver_start_with(struct driver *driver, struct driver_board *board, struct virtio *virtio,
 		       uint64_t rings);
 void driver_reset(struct driver *driver);

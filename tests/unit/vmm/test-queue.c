@@ -330,6 +330,100 @@ static void packed_signals_past_the_event_after_any_number_of_turns(void **state
 	assert_false(queue_wants_signal(&f->queue));
 }
 
+static void put_indirect(struct fixture *f, uint16_t id, struct packed_descriptor d[3])
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		d[i].id = (uint16_t)(id + 1 + i);
+		assert_int_equal(
+			memory_write(f->memory, INDIRECT + i * sizeof(d[i]), &d[i], sizeof(d[i])),
+			0);
+	}
+}
+
+/* A table takes one place of the ring, however long it is; NEXT and ids in it mean nothing (2.8.7). */
+static void packed_indirect_chain_takes_one_place(void **state)
+{
+	struct fixture *f = *state;
+
+	f->queue.packed = true;
+	for (unsigned int n = 0; n < 5 * SIZE; n++) {
+		bool wrap = n / SIZE % 2 == 0;
+		uint16_t id = (uint16_t)(1000 + n);
+		const struct packed_descriptor *used;
+		char text[16] = "";
+
+		memcpy(memory_at(f->memory, BUFFERS, 3), "one", 3);
+		memcpy(memory_at(f->memory, BUFFERS + 64, 4), " two", 4);
+		put_indirect(f, id,
+			     (struct packed_descriptor[]){{BUFFERS, 3, 0, n % 2 ? NEXT : 0},
+							  {BUFFERS + 64, 4, 0, 0},
+							  {BUFFERS + 128, 50, 0, WRITE | NEXT}});
+		put_packed(f, n % SIZE,
+			   (struct packed_descriptor){INDIRECT, 3 * sizeof(*used), id, IS_INDIRECT},
+			   wrap);
+		assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+		assert_int_equal(f->chain.id, id);
+		assert_int_equal(f->chain.descriptors, 1);
+		assert_int_equal(f->chain.in_bytes, 50);
+		assert_int_equal(queue_copy_out(&f->chain, 0, text, sizeof(text)), 7);
+		assert_string_equal(text, "one two");
+		assert_int_equal(queue_copy_in(&f->chain, 0, "answer", 6), 6);
+		assert_memory_equal(memory_at(f->memory, BUFFERS + 128, 6), "answer", 6);
+		assert_int_equal(queue_push(&f->queue, &f->chain, 6), 0);
+		used = memory_at(f->memory, TABLE + n % SIZE * sizeof(*used), sizeof(*used));
+		assert_int_equal(used->id, id);
+		assert_int_equal(used->length, 6);
+		assert_int_equal(used->flags, wrap ? 1 << 7 | 1 << 15 : 0);
+		assert_int_equal(queue_pop(&f->queue, &f->chain), 0);
+	}
+}
+
+static void packed_rejects_nonsense(void **state)
+{
+	enum { D = sizeof(struct packed_descriptor) };
+	static const struct {
+		const char *name;
+		struct packed_descriptor ring[2], table[3];
+	} cases[] = {
+		{"an empty table", {{INDIRECT, 0, 0, IS_INDIRECT}}, {{0}}},
+		{"a table that ends within a descriptor",
+		 {{INDIRECT, D + 8, 0, IS_INDIRECT}},
+		 {{0}}},
+		{"a table outside of memory", {{(1 << 20) - D, 2 * D, 0, IS_INDIRECT}}, {{0}}},
+		{"a table that is too long", {{INDIRECT, 4096 * D, 0, IS_INDIRECT}}, {{0}}},
+		{"a table with more behind it",
+		 {{INDIRECT, D, 0, IS_INDIRECT | NEXT}, {BUFFERS, 1, 0, 0}},
+		 {{BUFFERS, 1, 0, 0}}},
+		{"a table within a chain",
+		 {{BUFFERS, 1, 0, NEXT}, {INDIRECT, D, 0, IS_INDIRECT}},
+		 {{BUFFERS, 1, 0, 0}}},
+		{"a buffer outside of memory",
+		 {{INDIRECT, D, 0, IS_INDIRECT}},
+		 {{1 << 20, 1, 0, WRITE}}},
+		{"what is read behind what is written",
+		 {{INDIRECT, 2 * D, 0, IS_INDIRECT}},
+		 {{BUFFERS, 1, 0, WRITE}, {BUFFERS, 1, 0, 0}}},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct packed_descriptor table[3];
+
+		memcpy(table, cases[i].table, sizeof(table));
+		queue_reset(&f->queue, SIZE);
+		f->queue.descriptors = TABLE;
+		f->queue.driver = DRIVER;
+		f->queue.device = DEVICE;
+		f->queue.ready = f->queue.packed = true;
+		put_indirect(f, 0, table);
+		put_packed(f, 0, cases[i].ring[0], true);
+		put_packed(f, 1, cases[i].ring[1], true);
+		if (queue_pop(&f->queue, &f->chain) != -EINVAL)
+			fail_msg("it takes %s", cases[i].name);
+		assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
+	}
+}
+
 static void packed_rejects_an_endless_chain(void **state)
 {
 	struct fixture *f = *state;
@@ -388,6 +482,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(packed_ring_wraps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			packed_signals_past_the_event_after_any_number_of_turns, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(packed_indirect_chain_takes_one_place, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(packed_rejects_nonsense, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_rejects_an_endless_chain, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_rejects_a_chain_made_available_in_part,
 						set_up, tear_down),
