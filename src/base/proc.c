@@ -101,10 +101,15 @@ int proc_wait(int pidfd, int *ret_status)
 	return proc_exit_code(status);
 }
 
-/* Reads the state letter and field 22 from /proc/PID/stat. */
-static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
+struct stat_fields {
+	char state;
+	uint64_t flags, start_ticks;
+};
+
+/* Reads fields 3, 9 and 22 of /proc/PID/stat. */
+static int read_stat(pid_t pid, struct stat_fields *ret)
 {
-	enum { STATE = 3, START_TIME = 22 };
+	enum { STATE = 3, FLAGS = 9, START_TIME = 22 };
 	char path[32], text[1024], *p, *end;
 	own_fd int fd = -1;
 	ssize_t n;
@@ -123,29 +128,64 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
 	if (p == NULL || p[1] != ' ' || p[2] == '\0')
 		return -EINVAL;
 	p += 2;
-	*ret_state = *p;
-	for (int field = STATE; p != NULL && field < START_TIME; field++)
+	ret->state = *p;
+	for (int field = STATE; p != NULL && field < START_TIME; field++) {
+		if (field == FLAGS)
+			ret->flags = strtoull(p, NULL, 10);
 		p = strchr(p + 1, ' ');
+	}
 	if (p == NULL)
 		return -EINVAL;
-	*ret_ticks = strtoull(p, &end, 10);
+	ret->start_ticks = strtoull(p, &end, 10);
 	return end == p ? -EINVAL : 0;
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret_ticks)
 {
-	char state;
+	struct stat_fields fields;
+	int rc = read_stat(pid, &fields);
 
-	return read_stat(pid, &state, ret_ticks);
+	if (rc == 0)
+		*ret_ticks = fields.start_ticks;
+	return rc;
+}
+
+static bool has_ended(const struct stat_fields *fields)
+{
+	return fields->state == 'Z' || fields->state == 'X';
 }
 
 bool proc_is(pid_t pid, uint64_t start_ticks)
 {
-	uint64_t ticks;
-	char state;
+	struct stat_fields fields;
 
-	return pid > 0 && read_stat(pid, &state, &ticks) == 0 && ticks == start_ticks &&
-	       state != 'Z' && state != 'X';
+	return pid > 0 && read_stat(pid, &fields) == 0 && fields.start_ticks == start_ticks &&
+	       !has_ended(&fields);
+}
+
+/* Whether SIGKILL has been sent to a process and not been taken yet: by its first thread, which each gets it
+ * for itself. */
+static bool is_killed(pid_t pid)
+{
+	const uint64_t bit = 1ull << (SIGKILL - 1);
+	own_mem char *text = NULL, *path = str_format("/proc/%d/status", (int)pid);
+	const char *pending;
+	size_t len;
+
+	if (file_read(AT_FDCWD, path, 1 << 20, &text, &len, NULL) < 0)
+		return false;
+	pending = strstr(text, "\nSigPnd:");
+	return pending != NULL && strtoull(pending + strlen("\nSigPnd:"), NULL, 16) & bit;
+}
+
+bool proc_is_ending(pid_t pid)
+{
+	enum { PF_EXITING = 4 }; /* the kernel's */
+	struct stat_fields fields;
+
+	if (pid <= 0 || read_stat(pid, &fields) < 0)
+		return false;
+	return has_ended(&fields) || fields.flags & PF_EXITING || is_killed(pid);
 }
 
 int proc_parse_signal(const char *s)

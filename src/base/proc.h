@@ -31,6 +31,9 @@ int proc_exit_code(int wait_status);
 int proc_start_time(pid_t pid, uint64_t *ret_ticks) must_check;
 /* True if `pid` exists, is not a zombie, and has that start time. */
 bool proc_is(pid_t pid, uint64_t start_ticks);
+/* True from when a process is killed, or ends by itself, until it has been collected. What it had open and
+ * locked may be so all the while: on a host that is busy, gigabytes of memory take the kernel a minute. */
+bool proc_is_ending(pid_t pid);
 
 /* Parses a signal: "TERM", "SIGTERM", "term", "15", "RTMIN+3". -EINVAL. */
 int proc_parse_signal(const char *s) must_check;

@@ -20,7 +20,11 @@
 #include "engine/vm.h"
 #include "engine/vm_files.h"
 
-enum { END_ATTEMPTS = 1000 };
+enum {
+	END_ATTEMPTS = 1000,
+	ENDING_ATTEMPTS =
+		60000, /* besides, while the kernel takes its memory apart: five minutes */
+};
 
 static int start(struct engine *engine, const char *id, const struct plan *plan, const int stdio[3],
 		 struct isolation_child *ret, struct error *err)
@@ -203,13 +207,16 @@ static int unlock(struct engine *engine, struct plan_lock *locks, size_t count, 
 static bool await_end(pid_t pid, uint64_t ticks)
 {
 	const struct timespec pause = {.tv_nsec = 5 * 1000000L};
+	int ending = 0;
 
-	for (int i = 0; i < END_ATTEMPTS && proc_is(pid, ticks); i++) {
+	for (int i = 0; i - ending < END_ATTEMPTS && proc_is(pid, ticks); i++) {
 		own_fd int fd = proc_open(pid);
 
 		/* Looked at once more, behind the descriptor. */
 		if (fd >= 0 && proc_is(pid, ticks) && proc_signal(fd, SIGKILL) < 0)
 			break;
+		if (ending < ENDING_ATTEMPTS && proc_is_ending(pid))
+			ending++;
 		nanosleep(&pause, NULL);
 	}
 	return !proc_is(pid, ticks);

@@ -64,6 +64,26 @@ chain_of() {
 	expect_in "$(berth ps -a)" "did not answer"
 }
 
+@test "a machine that the kernel takes long to end is waited for" {
+	[ "$(id -u)" -eq 0 ] || skip "not root: a process that is slow to end is NOT tested"
+	local id pid removal
+	id=$(berth run -d --name e busybox sleep 1000)
+	mkdir "$TEST_DIR/mount"
+	touch "$TEST_DIR/file"
+	coproc python3 "$BATS_TEST_DIRNAME/stuck.py" "$TEST_DIR/file" "$TEST_DIR/mount" 3>&-
+	read -r -t 60 pid <&"${COPROC[0]}"
+	# As if it were the machine's.
+	awk '{ print $1, $22 }' "/proc/$pid/stat" >>"$TEST_DIR/state/$id/vmm"
+	kill -9 "$(berth inspect -f '{{.State.MonitorPid}}' e)" "$pid"
+	berth rm -f e 3>&- &
+	removal=$!
+	sleep 15
+	kill -0 "$removal"
+	echo >&"${COPROC[1]}"
+	wait "$removal"
+	[ ! -e "$TEST_DIR/state/$id" ]
+}
+
 @test "a flooded console fills nothing" {
 	berth run -d --name f --privileged busybox sh -c 'while :; do cat /bin/busybox; done > /dev/ttyS0'
 	local attendant

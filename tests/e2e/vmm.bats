@@ -280,3 +280,24 @@ private_memory() {
 		[ "$size" -le 5120 ]
 	done
 }
+
+@test "a disk is waited for as long as the kernel takes to end who had it" {
+	[ "$(id -u)" -eq 0 ] || skip "not root: a process that is slow to end is NOT tested"
+	local pid machine status=0
+	truncate -s 1M "$BATS_TEST_TMPDIR/disk.raw"
+	mkdir "$BATS_TEST_TMPDIR/mount"
+	coproc python3 "$BATS_TEST_DIRNAME/stuck.py" "$BATS_TEST_TMPDIR/disk.raw" "$BATS_TEST_TMPDIR/mount" 3>&-
+	read -r -t 60 pid <&"${COPROC[0]}"
+	# One that lives is told of at once.
+	run vm --accel soft --kernel "$guests/hello" --disk "$BATS_TEST_TMPDIR/disk.raw"
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"the process $pid is using it"* ]]
+	kill -9 "$pid"
+	vm --accel soft --kernel "$guests/hello" --disk "$BATS_TEST_TMPDIR/disk.raw" 3>&- &
+	machine=$!
+	sleep 3
+	kill -0 "$machine"
+	echo >&"${COPROC[1]}"
+	wait "$machine" || status=$?
+	[ "$status" -eq 43 ]
+}

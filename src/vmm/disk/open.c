@@ -13,10 +13,16 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "vmm/disk/qcow2_priv.h"
 
-enum { CHAIN_MAX = 16, LOCK_PAUSE_MS = 10, LOCK_ATTEMPTS = 100 };
+enum {
+	CHAIN_MAX = 16,
+	LOCK_PAUSE_MS = 10,
+	LOCK_ATTEMPTS = 100,
+	LOCK_ENDING_ATTEMPTS = 30000, /* besides, while who has it ends: five minutes */
+};
 
 static const char *const format_names[] = {
 	[DISK_FORMAT_AUTO] = "auto",
@@ -220,17 +226,20 @@ static int refuse_lock(const struct link *link, struct error *err)
 		    "two machines that share a disk would destroy it");
 }
 
-/* A machine that was killed has its lock for as long as the kernel takes to end it. */
+/* A machine that was killed has its lock for as long as the kernel takes to end it: that does not count. */
 static int lock_image(const struct link *link, struct error *err)
 {
 	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
 	const bool read_only = link->flags & DISK_READ_ONLY;
+	int ending = 0;
 
-	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
+	for (int i = 0; i - ending < LOCK_ATTEMPTS; i++) {
 		if (flock(link->fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
 			return 0;
 		if (errno != EWOULDBLOCK)
 			return fail(err, -errno, "lock it");
+		if (ending < LOCK_ENDING_ATTEMPTS && proc_is_ending(find_holder(link->fd)))
+			ending++;
 		nanosleep(&pause, NULL);
 	}
 	return refuse_lock(link, err);

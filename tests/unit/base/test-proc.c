@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -247,6 +248,23 @@ static void process_is_known_by_its_start_time(void **state)
 	assert_int_equal(proc_start_time(pid, &ticks), -ESRCH);
 }
 
+static void ending_lasts_until_collected(void **state)
+{
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		pause();
+	assert_true(pid > 0);
+	assert_false(proc_is_ending(pid));
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	assert_true(proc_is_ending(pid));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_false(proc_is_ending(pid));
+	assert_false(proc_is_ending(0));
+}
+
 static void name_with_parentheses_does_not_confuse(void **state)
 {
 	uint64_t before, after;
@@ -328,6 +346,7 @@ int main(void)
 		cmocka_unit_test(signals_are_reset_in_the_child_only),
 		cmocka_unit_test(child_dies_with_its_parent),
 		cmocka_unit_test(process_is_known_by_its_start_time),
+		cmocka_unit_test(ending_lasts_until_collected),
 		cmocka_unit_test(name_with_parentheses_does_not_confuse),
 		cmocka_unit_test(parses_signals),
 		cmocka_unit_test(marks_descriptors_close_on_exec),
