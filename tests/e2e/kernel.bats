@@ -44,17 +44,17 @@ setup() {
 hello" ]
 }
 
-# 6.12 and more CPUs take their time: BERTH_TEST_LONG.
+# 6.12, and every number of CPUs with every size of memory, take their time: BERTH_TEST_LONG.
 @test "Debian's kernels are fetched, start, and load their modules" {
-	local releases="6.1" cpus="2"
-	[ -n "${BERTH_TEST_LONG:-}" ] && releases="6.1 6.12" cpus="1 2 4"
+	local releases="6.1" cpus="2" sizes="256" release n size total
+	[ -n "${BERTH_TEST_LONG:-}" ] && releases="6.1 6.12" cpus="1 2 4" sizes="128 1024 8192"
 	mkdir -p "$BATS_TEST_TMPDIR/initrd/bin" "$BATS_TEST_TMPDIR/initrd/proc"
 	cp /bin/busybox "$BATS_TEST_TMPDIR/initrd/bin"
 	cat > "$BATS_TEST_TMPDIR/initrd/init" <<-'END'
 		#!/bin/busybox sh
 		/bin/busybox mount -t proc proc /proc
 		for m in $(/bin/busybox cat /modules/order); do /bin/busybox insmod "/modules/$m" || echo BAD; done
-		echo "INIT-REACHED $(/bin/busybox nproc)"
+		echo "INIT-REACHED $(/bin/busybox nproc) $(/bin/busybox awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
 		/bin/busybox poweroff -f
 	END
 	chmod +x "$BATS_TEST_TMPDIR/initrd/init"
@@ -64,11 +64,18 @@ hello" ]
 		run "$BERTH" kernel ls --format '{{.Name}} {{.Version}}'
 		[[ "$output" == *"debian-$release $release."* ]]
 		for n in $cpus; do
-			run timeout 120 "$BERTH" vmm run --accel soft --cpus "$n" --kernel "debian-$release" \
-				--initrd "$BATS_TEST_TMPDIR/initrd.img" --append "console=ttyS0 quiet" < /dev/null
-			[ "$status" -eq 0 ]
-			[[ "$output" == *"INIT-REACHED $n"* ]]
-			[[ "$output" != *BAD* ]]
+			for size in $sizes; do
+				run timeout 120 "$BERTH" vmm run --accel soft --cpus "$n" --memory "${size}m" \
+					--kernel "debian-$release" --initrd "$BATS_TEST_TMPDIR/initrd.img" \
+					--append "console=ttyS0 quiet" < /dev/null
+				[ "$status" -eq 0 ]
+				[[ "$output" == *"INIT-REACHED $n "* ]]
+				[[ "$output" != *BAD* ]]
+				# The kernel keeps some of it for itself.
+				total=$(tr -d '\r' <<< "$output" | awk '$1 == "INIT-REACHED" { print $3 }')
+				[ "$total" -gt $((size * 1024 * 95 / 100 - 36 * 1024)) ]
+				[ "$total" -le $((size * 1024)) ]
+			done
 		done
 	done
 }
