@@ -266,25 +266,46 @@ static void impossible_state_is_refused(void **data)
 	assert_int_not_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
 }
 
-/* Calls a subroutine, changes the page it is in, loads CR3, calls again, INVLPG, calls again. */
-static void call_twice(struct guest *g, uint64_t pte_flags, struct cpu_state *state)
+enum { ONE = 256, TWO = 512 }; /* where routines lie in the data */
+
+static void put_jump(struct guest *g, unsigned int at, unsigned int distance)
 {
-	static const uint8_t program[] = {
-		0x41, 0xbc, 0x00, 0x10, 0x00, 0x10,             /* mov r12d, GUEST_DATA + 4096 */
-		0x41, 0xff, 0xd4, 0x89, 0xc3,                   /* call r12; mov ebx, eax */
-		0x48, 0x8b, 0x04, 0x25, 0x10, 0x50, 0x00, 0x00, /* mov rax, [third entry] */
-		0x48, 0x89, 0x04, 0x25, 0x08, 0x50, 0x00, 0x00, /* mov [second entry], rax */
-		0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8,             /* mov rax, cr3; mov cr3, rax */
-		0x41, 0xff, 0xd4, 0x89, 0xc1,                   /* call r12; mov ecx, eax */
-		0x41, 0x0f, 0x01, 0x3c, 0x24,                   /* invlpg [r12] */
-		0x41, 0xff, 0xd4, 0x89, 0xc2, 0xcc};            /* call r12; mov edx, eax; int3 */
+	const uint32_t displacement = distance - 5;
+
+	g->memory[GUEST_DATA_PHYSICAL + at] = 0xe9;
+	memcpy(g->memory + GUEST_DATA_PHYSICAL + at + 1, &displacement, 4);
+}
+
+/* Calls a subroutine, changes the page it is in, loads CR3, calls again, INVLPG, calls again. The subroutine is a
+ * jump, which begins `before` bytes before that page. */
+static void call_twice(struct guest *g, uint64_t pte_flags, unsigned int before,
+		       struct cpu_state *state)
+{
+	const uint8_t program[] = {
+		0x41, 0xbc, 0x00, 0x10, 0x00,
+		0x10,                                     /* mov r12d, GUEST_DATA + 4096 */
+		0x4d, 0x8d, 0x6c, 0x24, (uint8_t)-before, /* lea r13, [r12 - before] */
+		0x41, 0xff, 0xd5, 0x89, 0xc3,             /* call r13; mov ebx, eax */
+		0x48, 0x8b, 0x04, 0x25, 0x10,
+		0x50, 0x00, 0x00, /* mov rax, [third entry] */
+		0x48, 0x89, 0x04, 0x25, 0x08,
+		0x50, 0x00, 0x00, /* mov [second entry], rax */
+		0x0f, 0x20, 0xd8, 0x0f, 0x22,
+		0xd8,                         /* mov rax, cr3; mov cr3, rax */
+		0x41, 0xff, 0xd5, 0x89, 0xc1, /* call r13; mov ecx, eax */
+		0x41, 0x0f, 0x01, 0x3c, 0x24, /* invlpg [r12] */
+		0x41, 0xff, 0xd5, 0x89, 0xc2,
+		0xcc}; /* call r13; mov edx, eax; int3 */
 	static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0xc3}, two[] = {0xb8, 2, 0, 0, 0, 0xc3};
 	const uint64_t entry = (GUEST_DATA_PHYSICAL + 4096) | 7 | pte_flags;
 	const uint64_t third = (GUEST_DATA_PHYSICAL + 8192) | 7;
 	struct guest_fault fault;
 
-	memcpy(g->memory + GUEST_DATA_PHYSICAL + 4096, one, sizeof(one));
-	memcpy(g->memory + GUEST_DATA_PHYSICAL + 8192, two, sizeof(two));
+	memcpy(g->memory + GUEST_DATA_PHYSICAL + ONE, one, sizeof(one));
+	memcpy(g->memory + GUEST_DATA_PHYSICAL + TWO, two, sizeof(two));
+	put_jump(g, 8192 - before, TWO - (4096 - before));
+	put_jump(g, 4096 - before, ONE - (4096 - before));
+	memcpy(g->memory + 0x5000, &(uint64_t){GUEST_DATA_PHYSICAL | 7}, 8);
 	memcpy(g->memory + 0x5008, &entry, 8);
 	memcpy(g->memory + 0x5010, &third, 8);
 	guest_written(g, GUEST_DATA_PHYSICAL, 3 * 4096);
@@ -298,12 +319,14 @@ static void a_load_of_cr3_keeps_global_pages_only(void **data)
 {
 	struct cpu_state state;
 
-	call_twice(*data, 0, &state);
-	assert_int_equal(state.gpr[CPU_RCX], 2);
-	assert_int_equal(state.gpr[CPU_RDX], 2);
-	call_twice(*data, 0x100, &state);
-	assert_int_equal(state.gpr[CPU_RCX], 1);
-	assert_int_equal(state.gpr[CPU_RDX], 2);
+	for (unsigned int before = 0; before < 2; before++) {
+		call_twice(*data, 0, before, &state);
+		assert_int_equal(state.gpr[CPU_RCX], 2);
+		assert_int_equal(state.gpr[CPU_RDX], 2);
+		call_twice(*data, 0x100, before, &state);
+		assert_int_equal(state.gpr[CPU_RCX], 1);
+		assert_int_equal(state.gpr[CPU_RDX], 2);
+	}
 }
 
 enum { MARK = 0x5eed1234 };

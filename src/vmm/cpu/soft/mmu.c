@@ -29,14 +29,32 @@ uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_regio
 	return NULL;
 }
 
+static void forget_jumps_of(struct soft *c, bool user)
+{
+	c->generations[user]++;
+	memset(c->code_pages[user], 0, sizeof(c->code_pages[user]));
+	if (!user)
+		c->jumps_local = false;
+	c->key = c->generations[c->cpl == 3] << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+}
+
 void soft_forget_jumps(struct soft *c, bool shared_too)
 {
-	c->generations[1]++;
-	if (shared_too || c->jumps_local) {
-		c->generations[0]++;
-		c->jumps_local = false;
-	}
-	c->key = c->generations[c->cpl == 3] << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+	forget_jumps_of(c, true);
+	if (shared_too || c->jumps_local)
+		forget_jumps_of(c, false);
+}
+
+static unsigned int code_page(uint64_t address)
+{
+	return (address >> SOFT_PAGE_BITS) % SOFT_CODE_PAGES;
+}
+
+void soft_note_code(struct soft *c, uint64_t address)
+{
+	const unsigned int i = code_page(address);
+
+	c->code_pages[c->cpl == 3][i / 64] |= 1ull << i % 64;
 }
 
 /* Global translations stay (SDM volume 3, 4.10.4.1), with or without CR4.PCIDE: if it keeps others, too,
@@ -77,14 +95,18 @@ void soft_flush_tlb(struct soft *c)
 		}
 	}
 	c->tlbs_used = 0;
-	c->large_low = ~0ull;
-	c->large_high = 0;
+	for (unsigned int half = 0; half < 2; half++) {
+		c->large[half].low = ~0ull;
+		c->large[half].high = 0;
+	}
 	soft_forget_jumps(c, true);
 }
 
 void soft_flush_page(struct soft *c, uint64_t address)
 {
-	if (address >= c->large_low && address <= c->large_high) {
+	const unsigned int half = address >> 63, code = code_page(address);
+
+	if (address >= c->large[half].low && address <= c->large[half].high) {
 		soft_flush_tlb(c);
 		return;
 	}
@@ -94,7 +116,9 @@ void soft_flush_page(struct soft *c, uint64_t address)
 
 		e->read = e->write = e->exec = TAG_NONE;
 	}
-	soft_forget_jumps(c, true);
+	for (unsigned int user = 0; user < 2; user++)
+		if (c->code_pages[user][code / 64] >> code % 64 & 1)
+			forget_jumps_of(c, user);
 }
 
 void soft_select_tlb(struct soft *c)
@@ -145,11 +169,12 @@ static void fill(struct soft *c, uint64_t page, const struct translation *t, uin
 	if (!t->global)
 		*global &= ~bit;
 	if (t->large) {
+		const unsigned int half = page >> 63;
 		uint64_t start = page & ~(t->page_size - 1);
 
-		c->large_low = start < c->large_low ? start : c->large_low;
+		c->large[half].low = start < c->large[half].low ? start : c->large[half].low;
 		start += t->page_size - 1;
-		c->large_high = start > c->large_high ? start : c->large_high;
+		c->large[half].high = start > c->large[half].high ? start : c->large[half].high;
 	}
 	if (access == ACCESS_EXEC)
 		e->exec = page;

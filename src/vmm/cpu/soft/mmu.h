@@ -118,6 +118,8 @@ bool soft_is_shared(const struct soft *c, uint64_t address);
  * shared pages, or `shared_too`. */
 void soft_forget_jumps(struct soft *c, bool shared_too);
 void soft_flush_page(struct soft *c, uint64_t address);
+/* Code of this linear page comes into the jump cache, or is led to by a branch. */
+void soft_note_code(struct soft *c, uint64_t address);
 /* The TLB that CPL and EFLAGS.AC ask for. */
 void soft_select_tlb(struct soft *c);
 /* Loads the PAE page directory pointers. false: reserved bits are set (#GP). */

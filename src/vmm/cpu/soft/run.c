@@ -172,6 +172,17 @@ const struct op *run_link(struct soft *c, const struct op *from, uint64_t rip)
 	return NULL;
 }
 
+/* The pages whose translations the block depends on. */
+static void note_code(struct soft *c, const struct block *b)
+{
+	uint64_t linear = is_long64(c) ? c->rip : (uint32_t)(c->rip + c->segments[CPU_CS].base);
+	uint64_t next = (linear | 0xfff) + 1;
+
+	soft_note_code(c, linear);
+	if (b->gpa_next_page != SOFT_NO_PAGE)
+		soft_note_code(c, is_long64(c) ? next : (uint32_t)next);
+}
+
 /* Whether all address spaces have this block here. */
 static bool is_shared(const struct soft *c, const struct block *b)
 {
@@ -196,6 +207,7 @@ static void run_chain(struct soft *c, uint32_t mode)
 		if (c->link)
 			set_link(c->link, b);
 		c->link = NULL;
+		note_code(c, b);
 		if (c->cpl != 3 && !is_shared(c, b))
 			c->jumps_local = true;
 	}

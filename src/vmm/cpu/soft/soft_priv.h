@@ -37,6 +37,7 @@ enum {
 	SOFT_PAGE_SIZE = 1 << SOFT_PAGE_BITS,
 	SOFT_TLB_SIZE = 512,
 	SOFT_JUMP_SIZE = 16384,
+	SOFT_CODE_PAGES = 1024,
 	SOFT_BOUNCE_SIZE = 1024, /* the largest memory operand (XSAVE goes piecewise) */
 	SOFT_SEGMENT_NONE = 6,   /* index of a segment base that is always 0 */
 };
@@ -318,7 +319,13 @@ struct soft {
 	uint64_t generations[2];
 	bool jumps_local;  /* some supervisor code in the jump cache lies in other pages */
 	uint8_t tlbs_used; /* bits of TLBs that may have entries */
-	uint64_t large_low, large_high; /* the range in which large pages were entered in the TLB */
+	/* A bit for each linear page (for all with the same remainder) from which code of user [1] or supervisor
+	 * [0] came into the jump cache in its generation: the others' translations may change unnoticed by it. */
+	uint64_t code_pages[2][SOFT_CODE_PAGES / 64];
+	/* The range in which large pages were entered in the TLB: in each half of the address space. */
+	struct {
+		uint64_t low, high;
+	} large[2];
 	struct cache *cache;
 
 	/* Shared */
