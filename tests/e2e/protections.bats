@@ -22,6 +22,8 @@ between() {
 		"$BERTH" oci --root "$TEST_DIR/state" run --bundle "$TEST_DIR" "$ID" </dev/null
 }
 
+# Nobody uses these; who did would be seen.
+BY_PATH=mkdir,mknod,symlink,unlink,rename,chown
 CLASSIC=open_tree,move_mount,fsopen,fsconfig,fsmount,fspick,mount_setattr
 
 without_dev='c["mounts"] = [m for m in c["mounts"] if not m["destination"].startswith("/dev")]'
@@ -213,11 +215,9 @@ $BERTH oci --root $TEST_DIR/state run --bundle $TEST_DIR $ID" /dev/null </dev/nu
 
 # What the container makes in the image and what it mounts, each with a link beside it that leads out.
 swappable() {
-	mkdir -p "$TEST_DIR/outside/"{in,pts,shm} "$TEST_DIR/rootfs/vol/in" "$TEST_DIR/volume"
-	touch "$TEST_DIR/volume/mark" "$TEST_DIR/outside/file" "$TEST_DIR/rootfs/file"
-	ln -sfn "$TEST_DIR/outside" "$TEST_DIR/rootfs/vol.other"
-	ln -sfn "$TEST_DIR/outside" "$TEST_DIR/rootfs/dev.other"
-	ln -sfn "$TEST_DIR/outside/file" "$TEST_DIR/rootfs/file.other"
+	mkdir -p "$TEST_DIR/outside/"{in,pts,shm} "$TEST_DIR/volume"
+	touch "$TEST_DIR/volume/mark" "$TEST_DIR/outside/file"
+	pristine
 	edit "$without_dev
 c['mounts'] += [{'destination': '/vol/in/new', 'type': 'tmpfs', 'source': 'tmpfs', 'options': ['size=4k']},
     {'destination': '/vol/in/file', 'source': '$TEST_DIR/volume/mark', 'options': ['bind']},
@@ -228,6 +228,19 @@ c['linux']['devices'] = [{'path': '/dev/sub/own', 'type': 'c', 'major': 1, 'mino
 c['linux']['maskedPaths'] = ['/vol/in/file', '/vol/in']; c['linux']['readonlyPaths'] = ['/vol', '/file']"
 	edit "c['process']['args'] = ['true']"
 	OUTSIDE=$(cd "$TEST_DIR/outside" && find . | sort)
+}
+
+# As if no container had been run there: what it makes is made again.
+pristine() {
+	(
+		cd "$TEST_DIR/rootfs"
+		rm -rf vol dev file ./*.other ./*.now
+		mkdir -p vol/in dev
+		touch file
+		ln -s "$TEST_DIR/outside" vol.other
+		ln -s "$TEST_DIR/outside" dev.other
+		ln -s "$TEST_DIR/outside/file" file.other
+	)
 }
 
 outside_untouched() {
@@ -243,6 +256,7 @@ echo >>$TEST_DIR/swapped; cd $TEST_DIR/rootfs
 for n in vol dev file; do mv -T \$n \$n.now; mv -T \$n.other \$n; mv -T \$n.now \$n.other; done"
 	for n in $(seq 300); do
 		rm -f "$TEST_DIR/swapped"
+		pristine
 		between "$1@$n-$((n + 1))" "$swap"
 		if [ -e "$TEST_DIR/mounted" ]; then
 			echo "step $n: mounted outside, seen at $(cat "$TEST_DIR/mounted")"
@@ -258,12 +272,12 @@ for n in vol dev file; do mv -T \$n \$n.now; mv -T \$n.other \$n; mv -T \$n.now 
 
 @test "protection: names that are other ones in a single step lead nowhere" {
 	swappable
-	swap_at_each_step openat2,mkdirat,mknodat,symlinkat,unlinkat,move_mount,mount_setattr,open_tree,fchownat
+	swap_at_each_step openat2,mkdirat,mknodat,symlinkat,unlinkat,move_mount,mount_setattr,open_tree,open_tree_attr,fchownat,$BY_PATH
 }
 
 @test "protection: the same with mount(2) alone" {
 	swappable
-	WITHOUT=$CLASSIC swap_at_each_step openat2,mkdirat,mknodat,symlinkat,unlinkat,mount,fchownat
+	WITHOUT=$CLASSIC swap_at_each_step openat2,mkdirat,mknodat,symlinkat,unlinkat,mount,fchownat,$BY_PATH
 }
 
 @test "protection: names that are exchanged all the time lead nowhere, with either interface" {

@@ -4,8 +4,9 @@
  *     between CALL[,CALL...][@FIRST[-LAST]] SCRIPT COMMAND [ARGUMENT...]
  *
  * Each time the program, or what it starts, makes one of the calls (of all these, only the first to the last
- * given), the call waits until the shell has run the script, in whose environment CALL is its name, CALLER the process, and COUNT says how many there have been; then
- * it is made. The status is the command's. So a race is won each time. (Not for write, read, close and execve, which begin it.)
+ * given), the call waits until the shell has run the script, in whose environment CALL is its name, CALLER the
+ * process, and COUNT says how many there have been; then it is made. The status is the command's. So a race is won
+ * each time. (Not for write, read and close, which begin it.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "calls.h"
 
 static void die(const char *what, int error)
 {
@@ -33,7 +36,7 @@ static int load(char *calls)
 
 	for (char *call = strtok_r(calls, ",", &save); rc == 0 && call != NULL;
 	     call = strtok_r(NULL, ",", &save)) {
-		int number = seccomp_syscall_resolve_name(call);
+		int number = call_number(call);
 
 		rc = number == __NR_SCMP_ERROR
 			     ? -EINVAL

@@ -4,15 +4,19 @@
  *     without CALL[=ERRNO],... COMMAND [ARGUMENT...]
  *
  * The calls (by name, or prctl:OPTION for one operation of prctl) fail with ENOSYS, or with the given
- * number, in the program and all that it starts.
+ * number, in the program and all that it starts. Where open_tree or mount_setattr is not there, neither is
+ * open_tree_attr, which came after both.
  */
 #include <errno.h>
 #include <linux/prctl.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "calls.h"
 
 static void die(const char *what, int rc)
 {
@@ -30,7 +34,7 @@ static int add(scmp_filter_ctx filter, char *call)
 		*equals = '\0';
 	if (colon != NULL)
 		*colon = '\0';
-	number = seccomp_syscall_resolve_name(call);
+	number = call_number(call);
 	if (number == __NR_SCMP_ERROR)
 		return -EINVAL;
 	if (colon != NULL)
@@ -43,6 +47,7 @@ int main(int argc, char **argv)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	char *save = NULL;
+	bool attr = false;
 	int rc;
 
 	if (argc < 3) {
@@ -56,7 +61,10 @@ int main(int argc, char **argv)
 		rc = add(filter, call);
 		if (rc < 0)
 			die(call, rc);
+		attr |= strcmp(call, "open_tree") == 0 || strcmp(call, "mount_setattr") == 0;
 	}
+	if (rc == 0 && attr)
+		rc = add(filter, (char[]){"open_tree_attr"});
 	if (rc == 0)
 		rc = seccomp_load(filter);
 	if (rc < 0)
