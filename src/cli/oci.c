@@ -62,7 +62,9 @@ static int out_of_the_way(int fd)
 
 int oci_read_document(const char *path, json_t **ret, struct error *err)
 {
-	own_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Standard input may be what cannot be opened again: a socket, another user's pipe. */
+	own_fd int fd = str_eq(path, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+					  : open(path, O_RDONLY | O_CLOEXEC);
 	own_mem char *text = NULL;
 	size_t len;
 	int rc = fd < 0 ? -errno : fd_read_all(fd, CONFIG_FILE_MAX, &text, &len);

@@ -355,7 +355,7 @@ static int read_resources(const struct args *args, json_t **ret, struct error *e
 	int rc = 0;
 
 	if (!str_empty(file))
-		return oci_read_document(str_eq(file, "-") ? "/proc/self/fd/0" : file, ret, err);
+		return oci_read_document(file, ret, err);
 	resources = json_object();
 	for (size_t i = 0; rc == 0 && i < array_size(update_fields); i++)
 		if (args_given(args, update_fields[i].option))

@@ -177,6 +177,13 @@ class Lifecycle(RuntimeTest):
         self.ok("update", "--pids-limit", "9", name)
         group = self.host_cgroup(self.state(name)["pid"], "pids")
         self.assertEqual(read(group + "/pids.max").strip(), "9")
+        # Standard input that cannot be opened a second time.
+        ours, theirs = socket.socketpair()
+        ours.sendall(b'{"pids": {"limit": 8}}')
+        ours.close()
+        self.ok("update", "--resources", "-", name, stdin=theirs)
+        theirs.close()
+        self.assertEqual(read(group + "/pids.max").strip(), "8")
 
     def test_ps(self):
         name = self.start_sleeping()
