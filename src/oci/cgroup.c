@@ -18,10 +18,6 @@
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_systemd.h"
 
-#define ROOT "/sys/fs/cgroup"
-
-enum { PROC_TEXT_MAX = 16 << 20 };
-
 bool cgroup_has_word(const char *controllers, const char *name)
 {
 	const size_t len = strlen(name);
@@ -105,8 +101,7 @@ static struct cgroup_dir *add_dir(struct cgroup *cg, char *controllers, char *mo
 
 /* --- planning ----------------------------------------------------------------------------------- */
 
-/* Our own path in the hierarchy with these controllers, from the text of /proc/self/cgroup. */
-static char *own_path(const char *proc_cgroup, const char *controllers)
+char *cgroup_own_path(const char *proc_cgroup, const char *controllers)
 {
 	for (const char *line = proc_cgroup; line != NULL && *line != '\0';) {
 		const char *end = strchrnul(line, '\n');
@@ -187,7 +182,7 @@ static void plan_line(struct cgroup *cg, char *line, const char *proc_cgroup)
 			free(controllers);
 			return;
 		}
-	own = own_path(proc_cgroup, controllers);
+	own = cgroup_own_path(proc_cgroup, controllers);
 	add_dir(cg, controllers, str_copy(field[4]), place(cg, field[4], field[3], own));
 }
 
@@ -204,7 +199,7 @@ static bool is_hierarchy(int fd, long magic)
 }
 
 /* The hierarchy of one line of /proc/self/cgroup, "4:memory:/own/path", if it is mounted where every
- * distribution mounts it: below ROOT, which root_fd is. */
+ * distribution mounts it: below CGROUP_ROOT, which root_fd is. */
 static bool plan_usual(struct cgroup *cg, int root_fd, const char *line, const char *end)
 {
 	const char *first = strchr(line, ':');
@@ -225,7 +220,7 @@ static bool plan_usual(struct cgroup *cg, int root_fd, const char *line, const c
 		return true;
 	if (fd < 0 || !is_hierarchy(fd, controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
 		return false;
-	mount = str_format(ROOT "/%s", name);
+	mount = str_format(CGROUP_ROOT "/%s", name);
 	path = place(cg, mount, "/", own);
 	add_dir(cg, take(controllers), take(mount), take(path))->mount_fd = take(fd);
 	return true;
@@ -254,7 +249,7 @@ static int plan_v1(struct cgroup *cg, int root_fd, const char *proc_cgroup, stru
 	if (plan_all_usual(cg, root_fd, proc_cgroup))
 		return 0;
 	clear_dirs(cg);
-	rc = file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_TEXT_MAX, &text, &len, err);
+	rc = file_read(AT_FDCWD, "/proc/self/mountinfo", CGROUP_TEXT_MAX, &text, &len, err);
 	if (rc < 0)
 		return rc;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
@@ -264,18 +259,17 @@ static int plan_v1(struct cgroup *cg, int root_fd, const char *proc_cgroup, stru
 
 static void plan_v2(struct cgroup *cg, const char *proc_cgroup)
 {
-	own_mem char *own = own_path(proc_cgroup, "");
+	own_mem char *own = cgroup_own_path(proc_cgroup, "");
 	char *slash;
 
 	/* Our own directory has processes, so controllers cannot be enabled below it: the container
 	 * becomes its neighbour. */
 	if (cg->relative[0] != '/' && (slash = strrchr(own, '/')) != NULL)
 		slash[slash == own] = '\0';
-	add_dir(cg, str_copy(""), str_copy(ROOT), place(cg, ROOT, "/", own));
+	add_dir(cg, str_copy(""), str_copy(CGROUP_ROOT), place(cg, CGROUP_ROOT, "/", own));
 }
 
-/* "a/../b" must not lead out of the hierarchy. */
-static bool is_clean(const char *path)
+bool cgroup_is_clean(const char *path)
 {
 	for (const char *p = path; *p != '\0'; p += strcspn(p, "/")) {
 		p += strspn(p, "/");
@@ -307,13 +301,13 @@ int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const
 		if (rc < 0)
 			return rc;
 	}
-	if (!is_clean(cg->relative))
+	if (!cgroup_is_clean(cg->relative))
 		return refuse(err, -EINVAL, "linux.cgroupsPath: \"%s\" is not a plain path",
 			      cg->relative);
-	rc = file_read(AT_FDCWD, "/proc/self/cgroup", PROC_TEXT_MAX, &proc_cgroup, &len, err);
+	rc = file_read(AT_FDCWD, "/proc/self/cgroup", CGROUP_TEXT_MAX, &proc_cgroup, &len, err);
 	if (rc < 0)
 		return rc;
-	root_fd = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	root_fd = open(CGROUP_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd >= 0 && fstatfs(root_fd, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
 		cg->v2 = true;
 		plan_v2(cg, proc_cgroup);
@@ -392,7 +386,7 @@ int cgroup_check_free(struct cgroup *cg, struct error *err)
 			continue;
 		fresh = false;
 		procs = str_format("%s/cgroup.procs", path);
-		if (file_read(at, procs, PROC_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
+		if (file_read(at, procs, CGROUP_TEXT_MAX, &text, &len, NULL) == 0 && len > 0)
 			cg->shared = true;
 	}
 	if (!fresh && cgroup_is_frozen(cg))
@@ -525,90 +519,6 @@ int cgroup_make(struct cgroup *cg, const struct config *c, bool optional, struct
 		if (rc < 0)
 			return fail(err, rc, "create cgroup %s", cg->dirs[i].path);
 		i++;
-	}
-	return 0;
-}
-
-/* --- joining ------------------------------------------------------------------------------------ */
-
-int cgroup_open_join(struct cgroup *cg, struct error *err)
-{
-	for (size_t i = 0; i < cg->dir_count; i++) {
-		struct cgroup_dir *dir = &cg->dirs[i];
-		const char *path;
-		const int at = cgroup_at(dir, &path);
-		own_mem char *tasks = str_format("%s/tasks", path);
-
-		if (dir->controllers[0] == '\0')
-			dir->join_fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		else
-			dir->join_fd = openat(at, tasks, O_WRONLY | O_CLOEXEC);
-		if (dir->join_fd < 0)
-			return fail(err, -errno, "open cgroup %s", dir->path);
-	}
-	return 0;
-}
-
-void cgroup_follow(struct cgroup *cg, pid_t pid)
-{
-	const struct cgroup_dir *unified = cg->v2 ? cgroup_unified(cg) : NULL;
-	own_mem char *proc = str_format("/proc/%d/cgroup", (int)pid), *text = NULL, *where = NULL;
-	own_mem char *enabled = NULL, *path = NULL;
-	const char *below;
-	size_t len;
-
-	if (unified == NULL || cgroup_read(cg, "", "cgroup.subtree_control", &enabled) < 0 ||
-	    enabled[strspn(enabled, " \n")] == '\0' ||
-	    file_read(AT_FDCWD, proc, PROC_TEXT_MAX, &text, &len, NULL) < 0)
-		return;
-	where = own_path(text, "");
-	path = str_format("%s%s", unified->mount, where);
-	below = str_after(path, unified->path);
-	if (below == NULL || below[0] != '/' || !is_clean(where))
-		return;
-	for (size_t i = 0; i < cg->dir_count; i++)
-		if (&cg->dirs[i] == unified) {
-			free(cg->dirs[i].path);
-			cg->dirs[i].path = take(path);
-		}
-}
-
-void cgroup_close_join(struct cgroup *cg)
-{
-	for (size_t i = 0; i < cg->dir_count; i++)
-		fd_close(&cg->dirs[i].join_fd);
-}
-
-int cgroup_clone_fd(const struct cgroup *cg)
-{
-	const struct cgroup_dir *unified = cgroup_unified(cg);
-
-	return unified ? unified->join_fd : -1;
-}
-
-int cgroup_join_self(const struct cgroup *cg, struct error *err)
-{
-	for (size_t i = 0; i < cg->dir_count; i++) {
-		const struct cgroup_dir *dir = &cg->dirs[i];
-
-		if (dir->controllers[0] != '\0' && write(dir->join_fd, "0", 1) < 0)
-			return fail(err, -errno, "join cgroup %s", dir->path);
-	}
-	return 0;
-}
-
-int cgroup_join_pid(const struct cgroup *cg, pid_t pid, struct error *err)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", (int)pid);
-	for (size_t i = 0; i < cg->dir_count; i++) {
-		own_mem char *procs = str_format("%s/cgroup.procs", cg->dirs[i].path);
-		int rc = file_put(AT_FDCWD, procs, text);
-
-		if (rc < 0)
-			return fail(err, rc, "move process %s to cgroup %s", text,
-				    cg->dirs[i].path);
 	}
 	return 0;
 }

@@ -73,11 +73,16 @@ int cgroup_make(struct cgroup *cg, const struct config *c, bool optional,
 /* Opens what a child needs to join; closed again with cgroup_close_join. */
 int cgroup_open_join(struct cgroup *cg, struct error *err) must_check;
 void cgroup_close_join(struct cgroup *cg);
-/* The descriptor for CLONE_INTO_CGROUP, or -1. */
 /* A directory of cgroup v2 with controllers enabled below it takes no process: if the container's is one, a
  * process that joins it goes where `pid` is, the container's own, which is below. Changes `cg`. */
 void cgroup_follow(struct cgroup *cg, pid_t pid);
+/* The descriptor for CLONE_INTO_CGROUP, or -1. */
 int cgroup_clone_fd(const struct cgroup *cg);
+/* True if we are where we may not put a process of ours into the container's directory, but systemd does it for
+ * us: the session of an ordinary user is outside of what their manager has. */
+bool cgroup_is_systemds_to_join(const struct cgroup *cg);
+/* Has systemd move a process of ours there. */
+int cgroup_attach(const struct cgroup *cg, pid_t pid, struct error *err) must_check;
 /* Called by the child: joins the v1 directories. */
 int cgroup_join_self(const struct cgroup *cg, struct error *err) must_check;
 /* Moves another process, slowly. */

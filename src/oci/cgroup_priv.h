@@ -4,11 +4,21 @@
 #include "oci/cgroup.h"
 #include "oci/config.h"
 
+/* Where every distribution mounts control groups. */
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+/* What a file of /proc or of a group may hold. */
+enum { CGROUP_TEXT_MAX = 16 << 20 };
+
 /* True if `name` is one of the comma-separated `controllers`. */
 bool cgroup_has_word(const char *controllers, const char *name);
 /* The unified directory, or NULL. */
 const struct cgroup_dir *cgroup_unified(const struct cgroup *cg);
 
+/* A process's path in the hierarchy with these controllers, from the text of its /proc/PID/cgroup. */
+char *cgroup_own_path(const char *proc_cgroup, const char *controllers);
+/* "a/../b" must not lead out of the hierarchy. */
+bool cgroup_is_clean(const char *path);
 /* The shortest way to the container's directory: a descriptor (or AT_FDCWD), and the path from there. */
 int cgroup_at(const struct cgroup_dir *dir, const char **ret_path);
 

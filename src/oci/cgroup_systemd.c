@@ -230,6 +230,24 @@ int cgroup_systemd_start(struct cgroup *cg, const struct config *c, struct error
 	return rc < 0 ? fail(err, rc, "create the scope %s", cg->unit) : 0;
 }
 
+int cgroup_systemd_attach(const struct cgroup *cg, const char *below, pid_t pid, struct error *err)
+{
+	own_bus struct bus *bus = NULL;
+	own_buf struct buf body = {0};
+	size_t pids;
+	int rc = bus_open(whose(), &bus, err);
+
+	if (rc < 0)
+		return rc;
+	bus_put_string(&body, cg->unit);
+	bus_put_string(&body, below);
+	pids = bus_begin_array(&body, 4);
+	bus_put_u32(&body, (uint32_t)pid);
+	bus_end_array(&body, pids, 4);
+	rc = bus_call(bus, MANAGER, "AttachProcessesToUnit", "ssau", &body, NULL, err);
+	return rc < 0 ? fail(err, rc, "move a process into the scope %s", cg->unit) : 0;
+}
+
 int cgroup_systemd_update(const struct cgroup *cg, const struct config_resources *r,
 			  struct error *err)
 {

@@ -16,6 +16,9 @@ int cgroup_systemd_names(struct cgroup *cg, const char *cgroups_path, const char
 			 struct error *err) must_check;
 /* Creates the scope with the anchor in it; its directories exist on return. */
 int cgroup_systemd_start(struct cgroup *cg, const struct config *c, struct error *err) must_check;
+/* Moves a process into the scope, or a directory below it ("", "/a/b"). */
+int cgroup_systemd_attach(const struct cgroup *cg, const char *below, pid_t pid,
+			  struct error *err) must_check;
 /* Ends the anchor: somebody else is in the scope, or it is not wanted any more. */
 void cgroup_systemd_let_go(struct cgroup *cg);
 /* Tells it of changed limits. */

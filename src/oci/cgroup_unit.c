@@ -88,6 +88,70 @@ static void put_set(struct buf *b, const char *name, const char *list)
 	bus_end_array(b, begin, 1);
 }
 
+/* A file of the unified map that holds one number, "max" or bytes with a suffix. */
+static bool parse_value(const char *text, int64_t *ret)
+{
+	static const char suffixes[] = "kmgtpe";
+	char *end;
+	const char *suffix;
+	uint64_t value = strtoull(text, &end, 10);
+
+	if (str_eq(text, "max")) {
+		*ret = -1;
+		return true;
+	}
+	suffix = *end ? strchr(suffixes, tolower((unsigned char)*end)) : NULL;
+	for (const char *s = suffixes; suffix != NULL && s <= suffix && value <= INT64_MAX >> 10;
+	     s++)
+		value <<= 10;
+	*ret = (int64_t)value;
+	return isdigit((unsigned char)text[0]) && (*end == '\0' || suffix != NULL) &&
+	       value <= INT64_MAX;
+}
+
+/* "QUOTA PERIOD" or "QUOTA". */
+static void put_cpu_max(struct buf *b, const char *text)
+{
+	own_strv char **words = strv_split(text, ' ');
+	struct config_resources r = {0};
+
+	if (strv_len(words) < 1 || !parse_value(words[0], &r.cpu.quota.value))
+		return;
+	r.cpu.quota.given = true;
+	r.cpu.period.given = strv_len(words) > 1 && parse_value(words[1], &r.cpu.period.value);
+	put_cpu_quota(b, &r);
+}
+
+/* What the map sets in files that systemd has properties for: without them it would write its own idea of the
+ * limits over them. What cannot be parsed is refused where it is written. */
+static void put_unified(struct buf *b, const struct config_pair *pair)
+{
+	static const struct {
+		const char *file, *property;
+	} numbers[] = {
+		{"cpu.weight", "CPUWeight"},          {"io.weight", "IOWeight"},
+		{"memory.high", "MemoryHigh"},        {"memory.low", "MemoryLow"},
+		{"memory.max", "MemoryMax"},          {"memory.min", "MemoryMin"},
+		{"memory.swap.max", "MemorySwapMax"}, {"pids.max", "TasksMax"},
+	};
+	const char *text = pair->text;
+	int64_t value;
+
+	if (str_eq(pair->key, "cpu.max"))
+		put_cpu_max(b, text);
+	if (str_eq(pair->key, "cpuset.cpus"))
+		put_set(b, "AllowedCPUs", text);
+	if (str_eq(pair->key, "cpuset.mems"))
+		put_set(b, "AllowedMemoryNodes", text);
+	if (str_eq(pair->key, "io.weight") && str_after(text, "default ") != NULL)
+		text = str_after(text, "default ");
+	for (size_t i = 0; i < array_size(numbers); i++)
+		if (str_eq(pair->key, numbers[i].file) && parse_value(text, &value)) {
+			bus_put_property(b, numbers[i].property, "t");
+			bus_put_u64(b, value < 0 ? UINT64_MAX : (uint64_t)value);
+		}
+}
+
 void cgroup_unit_limits(struct buf *b, const struct config_resources *r, bool v2)
 {
 	struct config_number swap = r->memory.swap;
@@ -107,6 +171,8 @@ void cgroup_unit_limits(struct buf *b, const struct config_resources *r, bool v2
 	put_cpu_quota(b, r);
 	put_number(b, "TasksMax", &r->pids_limit);
 	put_number(b, v2 ? "IOWeight" : "BlockIOWeight", &r->io.weight);
+	for (size_t i = 0; v2 && i < r->unified_count; i++)
+		put_unified(b, &r->unified[i]);
 }
 
 /* --- devices ------------------------------------------------------------------------------------ */

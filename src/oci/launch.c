@@ -122,7 +122,7 @@ static int visit(const struct launch *l, int own_fds[static NAMESPACE_KINDS], st
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
 		const struct namespace_kind *kind = &namespace_kinds[i];
 
-		if (!visits(i) || l->namespace_fds[i] < 0 || l->user_first)
+		if (!visits(i) || l->namespace_fds[i] < 0)
 			continue;
 		own_fds[i] = open_own(i);
 		if (own_fds[i] < 0)
@@ -166,43 +166,65 @@ static long clone_process(const struct launch *l, bool sibling, int *ret_pidfd)
 	return pid < 0 ? -errno : pid;
 }
 
-/* The same by a process in between, which enters the target's user namespace, and has there the right to enter
- * its pid namespace: we could not come back. What it creates is a child of ours. */
-static long clone_inside(const struct launch *l, int *ret_pidfd)
+/* What the process in between does. Returns as clone does. */
+static long enter_and_clone(const struct launch *l)
 {
-	int told[2], pidfd = -1;
+	int own_fds[NAMESPACE_KINDS], pidfd = -1, rc = 0;
+
+	if (l->user_first)
+		rc = setns(l->target_pidfd, CLONE_NEWUSER) < 0 ||
+				     setns(l->namespace_fds[NAMESPACE_PID], CLONE_NEWPID) < 0
+			     ? -errno
+			     : 0;
+	else
+		rc = visit(l, own_fds, NULL);
+	return rc < 0 ? rc : clone_process(l, true, &pidfd);
+}
+
+/* The same by a process in between, which goes where we could not come back from: into the target's user
+ * namespace, where it has the right to enter its pid namespace; into the container's scope. What it creates is a
+ * child of ours. */
+static long clone_between(const struct launch *l, bool attach, int *ret_pidfd, struct error *err)
+{
+	int talk[2], rc = sock_pair(SOCK_SEQPACKET, talk);
 	long pid = -ECHILD;
 	pid_t between;
 
-	if (pipe2(told, O_CLOEXEC) < 0)
-		return -errno;
+	if (rc < 0)
+		return rc;
 	between = fork();
 	if (between == 0) {
-		pid = setns(l->target_pidfd, CLONE_NEWUSER) < 0 ||
-				      setns(l->namespace_fds[NAMESPACE_PID], CLONE_NEWPID) < 0
-			      ? -errno
-			      : clone_process(l, true, &pidfd);
-		if (pid == 0)
+		/* Nobody tells us to go on if we could not be moved. */
+		close(talk[0]);
+		if (attach && read(talk[1], &rc, sizeof(rc)) != sizeof(rc))
+			_exit(1);
+		pid = enter_and_clone(l);
+		if (pid == 0) {
+			close(talk[1]);
 			return 0;
-		_exit(write(told[1], &pid, sizeof(pid)) != sizeof(pid));
+		}
+		_exit(write(talk[1], &pid, sizeof(pid)) != sizeof(pid));
 	}
-	close(told[1]);
+	close(talk[1]);
 	if (between < 0)
-		pid = -errno;
-	else if (read(told[0], &pid, sizeof(pid)) != sizeof(pid))
+		rc = -errno;
+	else if (attach && (rc = cgroup_attach(l->cgroup, between, err)) == 0)
+		rc = write(talk[0], &rc, sizeof(rc)) == sizeof(rc) ? 0 : -ECHILD;
+	if (rc == 0 && read(talk[0], &pid, sizeof(pid)) != sizeof(pid))
 		pid = -ECHILD;
-	close(told[0]);
+	close(talk[0]);
 	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
 		;
-	if (pid > 0)
+	if (rc == 0 && pid > 0)
 		*ret_pidfd = proc_open((pid_t)pid);
-	return pid;
+	return rc < 0 ? rc : pid;
 }
 
 int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *ret_pidfd,
 		 struct error *err)
 {
 	int own_fds[NAMESPACE_KINDS], pidfd = -1, socks[2];
+	bool attach;
 	long pid;
 	int rc = sock_pair(SOCK_SEQPACKET, socks);
 
@@ -212,10 +234,13 @@ int launch_spawn(struct launch *l, launch_child_fn *child, pid_t *ret_pid, int *
 	l->child_sock = socks[1];
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 		own_fds[i] = -1;
-	rc = visit(l, own_fds, err);
-	pid = rc < 0          ? rc
-	      : l->user_first ? clone_inside(l, &pidfd)
-			      : clone_process(l, l->sibling, &pidfd);
+	attach = !l->sibling && l->cgroup && cgroup_is_systemds_to_join(l->cgroup);
+	if (attach || l->user_first) {
+		pid = clone_between(l, attach, &pidfd, err);
+	} else {
+		rc = visit(l, own_fds, err);
+		pid = rc < 0 ? rc : clone_process(l, l->sibling, &pidfd);
+	}
 	if (pid == 0) {
 		fd_close(&l->parent_sock);
 		child(l);
