@@ -244,8 +244,7 @@ pristine() {
 }
 
 outside_untouched() {
-	expect "$(cd "$TEST_DIR/outside" && find . | sort)" "$OUTSIDE"
-	expect "$(stat -c %s "$TEST_DIR/outside/file")" 0
+	expect "$(cd "$TEST_DIR/outside" && find . | sort)" "$OUTSIDE" && expect "$(stat -c %s "$TEST_DIR/outside/file")" 0
 }
 
 # For each of the steps in which names are used: they are other ones in just this step, and then themselves again.
