@@ -1,6 +1,7 @@
 /* proc_info: see proc_info.h. */
 #include "base/proc_info.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -126,4 +127,37 @@ uint64_t proc_own_bytes(pid_t pid)
 			kib += strtoull(at + strlen(parts[i]), NULL, 10);
 	}
 	return kib << 10;
+}
+
+static bool same_namespace(pid_t pid, const struct stat *wanted)
+{
+	char path[48];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	return stat(path, &st) == 0 && st.st_ino == wanted->st_ino && st.st_dev == wanted->st_dev;
+}
+
+size_t proc_beside(pid_t pid, pid_t **ret)
+{
+	own_dir DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+	size_t count = 0, capacity = 0;
+	struct stat wanted;
+	char path[48];
+
+	*ret = NULL;
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	if (dir == NULL || stat(path, &wanted) < 0 || same_namespace(getpid(), &wanted))
+		return 0;
+	while ((entry = readdir(dir)) != NULL) {
+		uint64_t number;
+
+		if (str_to_uint(entry->d_name, INT32_MAX, &number) < 0 ||
+		    !same_namespace((pid_t)number, &wanted))
+			continue;
+		*ret = mem_grow(*ret, count, &capacity, sizeof(**ret));
+		(*ret)[count++] = (pid_t)number;
+	}
+	return count;
 }

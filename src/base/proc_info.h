@@ -18,6 +18,9 @@ struct proc_info {
 int proc_info_read(pid_t pid, struct proc_info *ret) must_check;
 /* The children of a process's first thread, for the caller to free; how many. */
 size_t proc_children(pid_t pid, pid_t **ret);
+/* All processes in the pid namespace of `pid`, in order, for the caller to free; how many. 0 if that is our own
+ * namespace, or not ours to ask. */
+size_t proc_beside(pid_t pid, pid_t **ret);
 /* The process's share of the memory that no file has: what its end gives back. 0 if it has ended, or is not ours to
  * ask. */
 uint64_t proc_own_bytes(pid_t pid);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/proc_info.h"
 #include "base/str.h"
 #include "oci/cgroup_systemd.h"
 #include "oci/container.h"
@@ -398,6 +399,10 @@ int oci_pids(const char *state_root, const char *id, pid_t **ret_pids, size_t *r
 
 	if (rc < 0 || (rc = container_cgroup(c, &cg, err)) < 0)
 		return rc;
+	/* Without a group of its own it may still have a pid namespace. */
+	if (cg->dir_count == 0 && container_pid(c) > 0 &&
+	    (*ret_count = proc_beside(container_pid(c), ret_pids)) > 0)
+		return 0;
 	return cgroup_pids(cg, ret_pids, ret_count, err);
 }
 
