@@ -18,6 +18,7 @@
 #include "cli/help.h"
 #include "cli/settings.h"
 #include "engine/workload.h"
+#include "oci/criu.h"
 
 static int show_help(const struct args *args, struct error *err)
 {
@@ -70,8 +71,9 @@ static int run(const char *name, const struct command *root, int argc, char **ar
 		/* Engines look for these words. */
 		printf("%s version " BERTH_VERSION "\ncommit: berth-" BERTH_VERSION
 		       "\nspec: 1.2.0\n"
-		       "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU\n",
-		       strcmp(name, "berth") == 0 ? "berth-oci" : name);
+		       "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF%s\n",
+		       strcmp(name, "berth") == 0 ? "berth-oci" : name,
+		       criu_works() ? " +CRIU" : "");
 		return 0;
 	}
 	if (args_wants_help(args) || command->run == NULL)

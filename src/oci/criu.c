@@ -104,13 +104,6 @@ static char *find_criu(void)
 	return NULL;
 }
 
-bool criu_is_there(void)
-{
-	own_mem char *path = find_criu();
-
-	return path != NULL;
-}
-
 static int place_descriptors(const struct criu_request *r, int sock, int report)
 {
 	int high[CRIU_FDS_MAX + 4];
@@ -417,12 +410,15 @@ int criu_perform(struct criu_request *r, pid_t *ret_pid, struct error *err)
 
 int criu_can(const char *program, enum criu_feature feature, struct error *err)
 {
+	/* What it says besides is no answer. */
+	own_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	own_criu_request struct criu_request r = {
-		.type = CRIU_FEATURE_CHECK, .stdio = {0, 1, 2}, .program = program};
+		.type = CRIU_FEATURE_CHECK, .stdio = {null, null, null}, .program = program};
 	own_fd int sock = -1, pidfd = -1;
 	struct answer a = {0};
 	pid_t pid;
-	int rc = start_criu(&r, &sock, &pid, &pidfd, err);
+	int rc = null < 0 ? fail(err, -errno, "open /dev/null")
+			  : start_criu(&r, &sock, &pid, &pidfd, err);
 
 	if (rc < 0)
 		return rc;
@@ -434,4 +430,14 @@ int criu_can(const char *program, enum criu_feature feature, struct error *err)
 	if (pidfd >= 0 && proc_wait(pidfd, NULL) < 0)
 		log_debug("CRIU cannot be waited for");
 	return rc < 0 ? rc : a.features[feature];
+}
+
+bool criu_works(void)
+{
+	struct error err = {0};
+	const int rc = criu_can(NULL, CRIU_MEMORY_TRACKING, &err);
+
+	if (rc < 0)
+		log_debug("no checkpoints: %s", err.text);
+	return rc >= 0;
 }

@@ -101,5 +101,5 @@ int criu_perform(struct criu_request *r, pid_t *ret_pid, struct error *err) must
 enum criu_feature { CRIU_MEMORY_TRACKING = 1, CRIU_LAZY = 2 };
 /* Whether CRIU (the `program`, NULL: on PATH) and the kernel can do that. 1, 0, -errno. */
 int criu_can(const char *program, enum criu_feature feature, struct error *err) must_check;
-/* Whether the program is on PATH; starts nothing. */
-bool criu_is_there(void);
+/* Whether the program is on PATH, may be used and works on this kernel: it is asked. */
+bool criu_works(void);

@@ -75,7 +75,7 @@ static json_t *annotations(void)
 
 	return json_pack("{s:s, s:s}", "io.github.seccomp.libseccomp.version", version,
 			 "org.opencontainers.runc.checkpoint.enabled",
-			 criu_is_there() ? "true" : "false");
+			 criu_works() ? "true" : "false");
 }
 
 /* What an engine must not take from an image or a user without a look: these change what is done on the

@@ -3,6 +3,7 @@ import array
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -221,6 +222,13 @@ class Lifecycle(RuntimeTest):
         self.assertIn("rbind", features["mountOptions"])
         self.assertIn("createRuntime", features["hooks"])
         self.assertTrue(features["linux"]["seccomp"]["enabled"])
+
+    def test_says_whether_checkpoints_can_be_made_here(self):
+        works = bool(shutil.which("criu")) and subprocess.run(
+            ["criu", "check", "--no-default-config"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        annotations = json.loads(self.ok("features"))["annotations"]
+        self.assertEqual(annotations["org.opencontainers.runc.checkpoint.enabled"], "true" if works else "false")
+        self.assertEqual("+CRIU" in self.ok("--version"), works)
 
     def test_features_name_the_annotations_that_do_something_on_the_host(self):
         unsafe = json.loads(self.ok("features"))["potentiallyUnsafeConfigAnnotations"]
