@@ -92,7 +92,8 @@ os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("01000002000400000
 @test "a commit that is killed, or interrupted, leaves the container running" {
 	local i pid status
 	berth run -d --name a busybox sh -c 'head -c 30000000 /dev/urandom >/data; : >/ready; sleep 1000' >/dev/null
-	eventually berth exec a test -e /ready
+	# In a machine without hardware virtualization they take a while.
+	PATIENCE=300 eventually berth exec a test -e /ready
 	for i in soon soon soon soon soon KILL KILL TERM; do
 		setsid "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" commit a new:1 >/dev/null 2>"$TEST_DIR/error" 3>&- &
 		pid=$!

@@ -113,7 +113,7 @@ time.sleep(60)' "$TEST_DIR/silent.port" "$TEST_DIR/connected" 3>&- &
 		    # A shell's job in the background ignores it.
 		    signal.signal(signal.SIGINT, signal.SIG_DFL)
 		    os.execv(command[0], command)
-		deadline = time.monotonic() + 10
+		deadline = time.monotonic() + 60
 		while time.monotonic() < deadline and not (os.path.exists(log) and "/manifests/" in open(log).read()):
 		    time.sleep(0.02)
 		os.write(fd, b"\x03")

@@ -22,10 +22,13 @@ teardown() { berth_teardown; }
 	# Process 1 cannot kill itself: the kernel protects it from its own namespace.
 	run_split berth run --rm busybox sh -c 'sh -c "kill -9 \$\$"; exit $?'
 	expect "$status" 137
-	berth run -d --name t busybox sleep 100 >/dev/null
-	(sleep 0.3 && berth kill t >/dev/null) &
-	run_split berth attach t
-	wait
+	berth run -d --name t busybox sh -c 'while :; do echo x; sleep 0.1; done' >/dev/null
+	berth_job attach t >"$TEST_DIR/out" 3>&- &
+	pid=$!
+	eventually test -s "$TEST_DIR/out"
+	berth kill t >/dev/null
+	status=0
+	wait "$pid" || status=$?
 	expect "$status" 137
 }
 

@@ -36,7 +36,7 @@ late"
 
 @test "logs -f goes on until it ends" {
 	berth run -d --name t busybox sh -c 'for i in 1 2 3; do echo $i; sleep 0.2; done' >/dev/null
-	expect "$(timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" logs -f t | tr '\n' ' ')" "1 2 3 "
+	expect "$(timeout 60 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" logs -f t | tr '\n' ' ')" "1 2 3 "
 }
 
 @test "logs of what does not exist, of what wrote nothing, of a line without an end" {
@@ -92,22 +92,29 @@ late"
 }
 
 @test "attach shows what comes and ends with the exit code" {
-	berth run -d --name t busybox sh -c 'sleep 0.5; echo late; exit 6' >/dev/null
-	run_split timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach --no-stdin t
+	local pid
+	berth run -d --name t busybox sh -c 'trap "echo late; exit 6" USR1; while :; do echo x; sleep 0.1; done' >/dev/null
+	berth_job attach --no-stdin t >"$TEST_DIR/out" 3>&- &
+	pid=$!
+	eventually test -s "$TEST_DIR/out"
+	berth kill -s USR1 t >/dev/null
+	status=0
+	wait "$pid" || status=$?
 	expect "$status" 6
-	expect "$output" late
+	expect "$(sort -u "$TEST_DIR/out")" "late
+x"
 	run_split berth attach t
 	expect "$status" 125
 }
 
 @test "attach passes stdin on to a container with -i" {
 	berth run -d -i --name t busybox sh -c 'read line; echo "got $line"' >/dev/null
-	expect "$(echo hello | timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach t)" "got hello"
+	expect "$(echo hello | timeout 60 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach t)" "got hello"
 }
 
 @test "start -a -i connects to a container that was made with create -i" {
 	berth create -i --name t busybox cat >/dev/null
-	expect "$(echo hello | timeout 10 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a -i t)" hello
+	expect "$(echo hello | timeout 60 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" start -a -i t)" hello
 }
 
 @test "input that nobody reads hides neither output nor exit code" {
@@ -151,7 +158,7 @@ pid, fd = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
 seen = b""
-def until(text, seconds=10):
+def until(text, seconds=60):
     global seen
     end = time.time() + seconds
     while text not in seen:
