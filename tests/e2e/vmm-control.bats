@@ -8,6 +8,10 @@ setup_file() {
 	export guests="$BATS_FILE_TMPDIR"
 	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
 		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
+	gcc -m32 -O2 -Wall -Wextra -Werror -Wno-main -ffreestanding -fno-pic -no-pie -fno-stack-protector \
+		-fcf-protection=none -mgeneral-regs-only -nostdlib -static \
+		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/messages" "$BATS_TEST_DIRNAME/../guest/pci/messages.c"
 }
 
 setup() {
@@ -223,6 +227,29 @@ snapshot_and_restore() {
 @test "a guest with a running timer goes on from a snapshot on kvm" {
 	[ -w /dev/kvm ] || skip "no /dev/kvm here: snapshots of the accelerator kvm are NOT tested"
 	snapshot_and_restore kvm
+}
+
+# The interrupt's message is in the device's table, and what sends it is made anew.
+interrupts_go_on() {
+	timeout 60 "$BERTH" vmm run --memory 16m --debug-exit --accel "$1" --kernel "$guests/messages" \
+		--append wait --control vm.sock < /dev/null > said 3>&- &
+	vm=$!
+	wait_for ready said
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	run timeout 60 "$BERTH" vmm run --restore saved <<< go
+	[ "$status" -eq 1 ]
+	[ "$output" = "messages passed" ]
+}
+
+@test "a device's interrupts come after a snapshot on the software CPU" {
+	interrupts_go_on soft
+}
+
+@test "a device's interrupts come after a snapshot on kvm" {
+	[ -w /dev/kvm ] || skip "no /dev/kvm here: snapshots of the accelerator kvm are NOT tested"
+	interrupts_go_on kvm
 }
 
 @test "a machine that has not run yet can be saved" {

@@ -1,7 +1,8 @@
 /*
  * messages: interrupts that a device sends by MSI-X. It drives the entropy device (Virtio 1.2, 5.4): a request's end comes
  * at the vector that the table has; at another one once the table has that; not while the entry is masked, and then as
- * soon as it is not. Says which of them went wrong, and ends with 0 (exit code 1) if none did.
+ * soon as it is not. Says which of them went wrong, and ends with 0 (exit code 1) if none did. With a command line it
+ * says "ready" after the first, and goes on when something comes on the serial line.
  */
 #include <stdint.h>
 
@@ -45,7 +46,7 @@ struct gate {
 __asm__(".section .text.start, \"ax\"\n.align 4\n"
 	".long 0x1badb002, 0, -0x1badb002\n"
 	".globl _start\n"
-	"_start: mov $stack_top, %esp; cld; call main\n"
+	"_start: mov $stack_top, %esp; cld; push 16(%ebx); call main\n"
 	"1: hlt; jmp 1b\n"
 	".text\n"
 	"first: lock incl arrived; jmp end\n"
@@ -85,10 +86,24 @@ static uint32_t in32(uint16_t port)
 	return value;
 }
 
-static void finish(const char *text, uint8_t code)
+static void say(const char *text)
 {
 	for (; *text; text++)
 		out8(SERIAL, (uint8_t)*text);
+}
+
+static void wait_for_byte(void)
+{
+	uint8_t status;
+
+	do
+		__asm__ volatile("inb %1, %0" : "=a"(status) : "Nd"((uint16_t)(SERIAL + 5)));
+	while (!(status & 1));
+}
+
+static void finish(const char *text, uint8_t code)
+{
+	say(text);
 	out8(DEBUG_EXIT, code);
 	for (;;)
 		__asm__ volatile("cli; hlt");
@@ -218,14 +233,22 @@ static void expect(const char *what, uint32_t at_first, uint32_t at_second)
 	finish(what, 1);
 }
 
-void main(void)
+void main(const char *command_line)
 {
+	while (*command_line && *command_line != ' ') /* its name */
+		command_line++;
+	while (*command_line == ' ')
+		command_line++;
 	find();
 	start();
 	take_interrupts();
 	set_message(VECTOR, 0);
 	ask();
 	expect("no interrupt\n", 1, 0);
+	if (*command_line) {
+		say("ready\n");
+		wait_for_byte();
+	}
 	ask();
 	expect("no second interrupt\n", 2, 0);
 	set_message(VECTOR + 1, 0);
