@@ -19,6 +19,12 @@ teardown() {
 	berth_teardown
 }
 
+# The digest of the image's layer.
+layer_digest() {
+	python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["layers"][0]["digest"])' \
+		"$TEST_DIR/long/blobs/${MANIFEST/://}"
+}
+
 runs() { expect "$(berth run --rm "$1" echo it runs)" "it runs"; }
 
 # check_fails TEXT [FLAG]: `system check` finds a problem and names it.
@@ -121,8 +127,7 @@ check_fails() {
 	REGISTRY_PIDS+=($!)
 	eventually test -e "$TEST_DIR/registry/port"
 	read -r port <"$TEST_DIR/registry/port" || true
-	for what in "$MANIFEST" "$ID" \
-		"$(jq -r '.layers[0].digest' "$TEST_DIR/long/blobs/${MANIFEST/://}")"; do
+	for what in "$MANIFEST" "$ID" "$(layer_digest)"; do
 		echo "{\"do\": \"flip\", \"after\": 100, \"match\": \"$what\"}" >"$TEST_DIR/registry/fault"
 		run_split berth pull -q "localhost:$port/long@$MANIFEST"
 		expect "$status" 125
@@ -140,7 +145,7 @@ check_fails() {
 	berth load -q -i "$TEST_DIR/long"
 	layer=$(find "$TEST_DIR/root/layers" -name '*.erofs')
 	expect "$(basename "$layer" | wc -c)" $((128 + 6 + 1))
-	blob=$(jq -r '.layers[0].digest' "$TEST_DIR/long/blobs/${MANIFEST/://}")
+	blob=$(layer_digest)
 	rm "$layer"
 	check_fails missing
 	berth system check --repair
