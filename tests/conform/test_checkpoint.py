@@ -331,7 +331,8 @@ class Checkpoint(RuntimeTest):
             try:
                 path = f"/proc/{holder.pid}/ns/pid_for_children"
                 own = os.readlink("/proc/self/ns/pid")
-                wait_for(lambda: os.readlink(path) != own, "the namespace")
+                # It has no name before it has a first process.
+                wait_for(lambda: os.path.exists(path) and os.readlink(path) != own, "the namespace")
                 self.namespace("pid", path)
                 name = self.counting()
                 pid = self.state(name)["pid"]
