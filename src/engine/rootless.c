@@ -218,7 +218,8 @@ static int open_state(const char *state, struct error *err)
 			       : fd;
 	/* Below /tmp anybody could have made it. */
 	if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || st.st_mode & 022)
-		return refuse(err, -EPERM, "the directory %s is not yours alone", state);
+		return hint(err, refuse(err, -EPERM, "the directory %s is not yours alone", state),
+			    "chmod go-w %s, or give another one with --state", state);
 	return take(fd);
 }
 

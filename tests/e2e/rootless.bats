@@ -181,6 +181,7 @@ gone"
 	run_split sailor berth images
 	expect "$status" 125
 	expect_in "$stderr" "is not yours alone"
+	expect_in "$stderr" "chmod go-w"
 	rmdir "$TEST_DIR/run/berth"
 }
 
