@@ -116,6 +116,17 @@ uint64_t state_get_u64(struct state_reader *in)
 	return value;
 }
 
+int64_t state_get_elapsed_ns(struct state_reader *in)
+{
+	uint64_t value = state_get_u64(in);
+
+	if (value > INT64_MAX / 2) {
+		in->bad = true;
+		return 0;
+	}
+	return (int64_t)value;
+}
+
 int state_finish(const struct state_reader *in)
 {
 	return in->bad || in->next != in->end ? -EINVAL : 0;

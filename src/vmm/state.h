@@ -43,5 +43,7 @@ uint8_t state_get_u8(struct state_reader *in);
 uint16_t state_get_u16(struct state_reader *in);
 uint32_t state_get_u32(struct state_reader *in);
 uint64_t state_get_u64(struct state_reader *in);
+/* Nanoseconds for which something has been going on: more than a century and a half is no such time. */
+int64_t state_get_elapsed_ns(struct state_reader *in);
 /* 0 if every field was there and nothing is left over, else -EINVAL. */
 int state_finish(const struct state_reader *in) must_check;

@@ -149,7 +149,7 @@ static int acpi_pm_load(struct device *device, struct state_reader *in)
 {
 	struct acpi_pm *self = container_of(device, struct acpi_pm, device);
 
-	self->timer_base_ns = clock_monotonic_ns() - (int64_t)(state_get_u64(in) & INT64_MAX);
+	self->timer_base_ns = clock_monotonic_ns() - state_get_elapsed_ns(in);
 	self->status = state_get_u16(in);
 	self->enable = state_get_u16(in);
 	self->control = state_get_u16(in);

@@ -604,5 +604,7 @@ void lapic_load(struct lapic *lapic, struct state_reader *in)
 	left = (int64_t)state_get_u64(in);
 	if (left != TIMER_NEVER && left > INT64_MAX / 2)
 		left = INT64_MAX / 2;
+	if (left < 0) /* overdue */
+		left = 0;
 	set_deadline(lapic, left == TIMER_NEVER ? left : clock_monotonic_ns() + left);
 }

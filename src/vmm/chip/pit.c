@@ -322,7 +322,7 @@ static int pit_load(struct device *device, struct state_reader *in)
 		c->gate = state_get_u8(in);
 		c->reload = state_get_u32(in);
 		c->latch = state_get_u16(in);
-		c->start_ns = now - (int64_t)(state_get_u64(in) & INT64_MAX);
+		c->start_ns = now - state_get_elapsed_ns(in);
 		in->bad |= c->mode > 5 || c->reload < 1 || c->reload > 65536;
 	}
 	schedule(self, left > INT64_MAX / 2 ? TIMER_NEVER : now + (int64_t)left);
