@@ -323,7 +323,7 @@ static struct cell in_unit(double value, double scale, const char *unit)
 
 static void print_row(const char *name, const char *a, const char *b)
 {
-	printf("  %-26s %-24s %s\n", name, a, b);
+	printf("  %-26s %-27s %s\n", name, a, b);
 }
 
 static void print_numbers(const struct compare *c)
