@@ -6,6 +6,7 @@ The user is the one of that machine.
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import unittest
 
@@ -225,6 +226,48 @@ class Session(User):
     def setUpClass(cls):
         super().setUpClass()
         cls.inside = []
+
+
+@unittest.skipUnless(shutil.which("podman") and RUNTIME[1:] == ["oci"], "there is no podman, or the runtime is not ours")
+class Podman(Manager):
+    """podman, which asks for this manager itself: of the system, and of a user."""
+
+    def podman(self, become, home, *arguments):
+        command = [*become, "env", f"CONTAINERS_CONF={home}/containers.conf", "podman", "--root", home + "/storage", "--runroot", home + "/run",
+                   "--storage-driver", "vfs", "--runtime", home + "/berth-oci", "--cgroup-manager", "systemd", "--events-backend", "file", *arguments]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout.strip()
+
+    def life(self, become, home):
+        os.symlink(shutil.which(RUNTIME[0]), home + "/berth-oci")
+        with open(home + "/containers.conf", "w") as out:
+            out.write('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n')
+        name = self.podman(become, home, "run", "-d", "--network", "none", "--memory", "64m", "--pids-limit", "77",
+                           "--rootfs", home + "/rootfs", "sleep", "1000")
+        self.unit = f"libpod-{name}.scope"
+        self.assert_properties(ActiveState="active", MemoryMax=str(64 * MIB), TasksMax="77")
+        self.assert_files(memory__max=str(64 * MIB), pids__max="77")
+        self.assertEqual(self.podman(become, home, "exec", name, "echo", "inside"), "inside")
+        self.podman(become, home, "rm", "-f", "-t", "0", name)
+        self.gone()
+
+    def test_of_the_system(self):
+        self.life([], self.bundle)
+
+    @unittest.skipUnless(has_user(), "there is no user \"conform\"")
+    def test_of_a_user(self):
+        User.setUpClass()
+        self.systemctl = User.systemctl
+        home = f"/run/user/{User.user.pw_uid}/podman{os.path.basename(self.work)}"
+        try:
+            shutil.copytree(self.bundle, home, symlinks=True)
+            for directory, _, files in os.walk(home):
+                for name in [directory] + [os.path.join(directory, f) for f in files]:
+                    os.lchown(name, User.user.pw_uid, User.user.pw_gid)
+            self.life([*User.become, f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{User.user.pw_uid}/bus"], home)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
