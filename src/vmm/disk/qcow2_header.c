@@ -80,7 +80,7 @@ static int check_tables(const struct qcow2_header *h, struct error *err)
 
 static const char *feature_name(unsigned int bit)
 {
-	switch (1 << bit) {
+	switch (UINT64_C(1) << bit) {
 	case QCOW2_EXTERNAL_DATA:
 		return "external data file";
 	case QCOW2_EXTENDED_L2:

@@ -447,6 +447,17 @@ static void leaks_and_low_counts_are_mended(void **state)
 	shell("qemu-img check -q disk && qemu-io -c 'read -P 5 0 128k' disk");
 }
 
+/* There are 64 of them, and only the known ones have names. */
+static void an_unknown_feature_is_named_by_its_number(void **state)
+{
+	static const uint8_t bit34[8] = {0, 0, 0, 4};
+
+	(void)state;
+	shell("rm -f *; qemu-img create -f qcow2 disk 1M");
+	put("disk", 72, bit34, sizeof(bit34));
+	expect_refusal("disk", 0, "the unknown incompatible feature 34");
+}
+
 /* A count may be as large as its 64 bits: counting down to what is right would take for ever. */
 static void huge_counts_are_mended(void **state)
 {
@@ -490,6 +501,7 @@ int main(void)
 		cmocka_unit_test(a_raw_disk_cannot_become_another_format),
 		cmocka_unit_test(damage_is_found_and_not_spread),
 		cmocka_unit_test(leaks_and_low_counts_are_mended),
+		cmocka_unit_test(an_unknown_feature_is_named_by_its_number),
 		cmocka_unit_test(huge_counts_are_mended),
 	};
 
