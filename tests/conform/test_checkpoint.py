@@ -60,8 +60,9 @@ class Refusals(RuntimeTest):
         for parent, there in (("../before", True), ("../none", False)):
             result = self.runtime("checkpoint", "--image-path", os.path.join(self.work, "image" + str(there)),
                                   "--leave-running", "--parent-path", parent, name, timeout=60)
-            # CRIU finds nothing in it; but it has been found.
-            self.assertNotEqual(result.returncode, 0)
+            # Some versions of CRIU refuse one without an image in it; but it has been found.
+            if not there:
+                self.assertNotEqual(result.returncode, 0)
             self.assertEqual("parent-path" in result.stderr, not there, result.stderr)
 
     def test_without_criu_is_refused_in_words(self):
