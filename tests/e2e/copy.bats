@@ -7,7 +7,7 @@ load registries
 setup() {
 	berth_setup
 	command -v docker-registry >/dev/null || skip "docker-registry is not installed"
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$(free_port)
 	REGISTRY=localhost:$PORT
 }
 

@@ -103,7 +103,7 @@ check_fails() {
 }
 
 @test "a registry that knows blobs by sha512, but no manifests" {
-	PORT=$((25000 + BATS_TEST_NUMBER * 7 + RANDOM % 7))
+	PORT=$(free_port)
 	REGISTRY=localhost:$PORT
 	registry_begin
 	berth load -q -i "$TEST_DIR/long"

@@ -12,7 +12,7 @@ load registries
 setup() {
 	berth_setup none
 	command -v strace >/dev/null || skip "strace is not installed"
-	PORT=$((20000 + RANDOM % 10000))
+	PORT=$(free_port)
 	REGISTRY_PIDS=()
 	registry_begin
 	IMAGE=localhost:$PORT/test:1

@@ -140,6 +140,17 @@ run_split() {
 	rm -f "$file"
 }
 
+# A port that nobody uses, and below those that the kernel gives to connections.
+free_port() {
+	local first port
+	read -r first _ </proc/sys/net/ipv4/ip_local_port_range
+	port=$((10000 + RANDOM % (first - 10000)))
+	while grep -q ":$(printf %04X "$port") " /proc/net/tcp /proc/net/tcp6; do
+		port=$((10000 + RANDOM % (first - 10000)))
+	done
+	echo "$port"
+}
+
 # Waits up to PATIENCE seconds (30: machines that test many things at once are slow) until the command succeeds.
 eventually() {
 	local end=$((SECONDS + ${PATIENCE:-30}))

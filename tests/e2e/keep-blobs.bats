@@ -6,7 +6,7 @@ load registries
 
 setup() {
 	berth_setup nothing
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$(free_port)
 	REGISTRY=localhost:$PORT
 	mkdir "$TEST_DIR/config" "$TEST_DIR/config/berth"
 	echo 'keep-blobs = false' >"$TEST_DIR/config/berth/berth.toml"

@@ -209,7 +209,7 @@ make_rpmdb() {
 @test "attached to the image in its registry, with and without the referrers API" {
 	local first
 	command -v docker-registry >/dev/null || skip "docker-registry is not installed"
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$(free_port)
 	REGISTRY=localhost:$PORT
 	registry_begin
 	zot api referrers

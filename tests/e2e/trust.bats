@@ -6,7 +6,7 @@ load helpers
 setup() {
 	berth_setup
 	command -v docker-registry >/dev/null || skip "docker-registry is not installed"
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$(free_port)
 	REGISTRY=localhost:$PORT
 	cat >"$TEST_DIR/registry.yml" <<-END
 		version: 0.1
