@@ -261,10 +261,11 @@ static int take_value(const struct args *args, const struct found *found, const 
 	return set_value(args, found, shown, words->argv[words->next++], err);
 }
 
+/* `word` begins after the dashes. */
 static int parse_long(struct args *args, char *word, struct words *words, struct error *err)
 {
 	char *equals = strchr(word, '=');
-	own_mem char *name = str_copy_n(word + 2, strcspn(word + 2, "="));
+	own_mem char *name = str_copy_n(word, strcspn(word, "="));
 	own_mem char *shown = str_format("--%s", name);
 	struct found found;
 	const char *similar;
@@ -280,6 +281,20 @@ static int parse_long(struct args *args, char *word, struct words *words, struct
 		return args_refuse(args, err, "unknown flag %s", shown);
 	}
 	return take_value(args, &found, shown, equals ? equals + 1 : NULL, words, err);
+}
+
+/* Engines write to the runtime as to runc, whose parser takes long names after one dash, too: containerd restores
+ * with "-no-subreaper". */
+static bool is_long_after_one_dash(const struct args *args, const char *word)
+{
+	own_mem char *name = str_copy_n(word + 1, strcspn(word + 1, "="));
+	struct found found;
+
+	if (word[2] == '\0' || !find_here(args, name, 0, &found))
+		return false;
+	while (args != NULL && args->command != &oci_command)
+		args = args->up;
+	return args != NULL;
 }
 
 /* A word of one dash: letters of flags, the last of which may take a value. */
@@ -408,7 +423,9 @@ static int parse_level(struct args *args, struct words *words, struct error *err
 			if (strcmp(word, "--") == 0)
 				options = false;
 			else if (word[1] == '-')
-				rc = parse_long(args, word, words, err);
+				rc = parse_long(args, word + 2, words, err);
+			else if (is_long_after_one_dash(args, word))
+				rc = parse_long(args, word + 1, words, err);
 			else
 				rc = parse_short(args, word, words, err);
 			if (rc < 0)

@@ -65,6 +65,14 @@ class Refusals(RuntimeTest):
                 self.assertNotEqual(result.returncode, 0)
             self.assertEqual("parent-path" in result.stderr, not there, result.stderr)
 
+    def test_containerds_flag_with_one_dash(self):
+        result = self.runtime("restore", "--image-path", self.work, "--detach", "-no-subreaper", "--bundle",
+                              os.path.join(self.work, "none"), "again")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertNotIn("no-subreaper", result.stderr)
+        result = self.runtime("restore", "--image-path", self.work, "-no-subreapers", "again")
+        self.assertIn("-no-subreapers", result.stderr)
+
     def test_without_criu_is_refused_in_words(self):
         name = self.start_sleeping()
         command = self.command("checkpoint", "--image-path", os.path.join(self.work, "image"), name)
