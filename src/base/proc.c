@@ -63,7 +63,10 @@ bool proc_has_group(unsigned int gid)
 {
 	bool found;
 
-	return proc_is_root() || (count_ids("/proc/self/gid_map", gid, &found) > 0 && found);
+	if (proc_is_root())
+		return true;
+	count_ids("/proc/self/gid_map", gid, &found);
+	return found;
 }
 
 int proc_open(pid_t pid)
@@ -148,6 +151,13 @@ int proc_start_time(pid_t pid, uint64_t *ret_ticks)
 	if (rc == 0)
 		*ret_ticks = fields.start_ticks;
 	return rc;
+}
+
+char proc_state(pid_t pid)
+{
+	struct stat_fields fields;
+
+	return read_stat(pid, &fields) < 0 ? '\0' : fields.state;
 }
 
 static bool has_ended(const struct stat_fields *fields)

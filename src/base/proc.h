@@ -29,6 +29,8 @@ int proc_exit_code(int wait_status);
 /* The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat): together with
  * the pid it names a process for good. -errno (-ESRCH). */
 int proc_start_time(pid_t pid, uint64_t *ret_ticks) must_check;
+/* The letter of its state in /proc/PID/stat; NUL if there is no such process. */
+char proc_state(pid_t pid);
 /* True if `pid` exists, is not a zombie, and has that start time. */
 bool proc_is(pid_t pid, uint64_t start_ticks);
 /* True from when a process is killed, or ends by itself, until it has been collected. What it had open and

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "engine/isolation.h"
 #include "engine/live.h"
 
@@ -38,9 +39,9 @@ int guard_freeze(struct engine *engine, const struct workload *workload, struct 
 	if (rc < 0)
 		return rc;
 	rc = isolation_of(workload->config.isolation)->pause(engine, workload->id, err);
-	/* Half of it may have been done. If that cannot be undone, it stays marked, for unpause. */
+	/* Half of it may have been done. */
 	if (rc < 0 && guard_thaw(engine, workload, NULL) < 0)
-		return rc;
+		log_debug("%s stays marked as paused, for unpause", workload->id);
 	return rc;
 }
 

@@ -209,9 +209,8 @@ static int list_full_names(const json_t *all, const struct reference *reference,
 
 /* What to do about a short name that may stand for several images: says it is ambiguous, or has one of
  * them chosen. */
-static int choose_one(const json_t *all, const struct reference *reference,
-		      registries_choose_fn *choose, struct registry_candidates *list,
-		      struct error *err)
+static int choose_one(const json_t *all, const struct reference *reference, image_choose_fn *choose,
+		      struct registry_candidates *list, struct error *err)
 {
 	const char *mode = text_of(all, "short-name-mode");
 	own_strv char **names = NULL;
@@ -249,9 +248,8 @@ static int choose_one(const json_t *all, const struct reference *reference,
 }
 
 /* What a short name stands for. A place that is blocked is no place to look; if all are, that is said. */
-static int add_short(const json_t *all, const struct reference *reference,
-		     registries_choose_fn *choose, struct registry_candidates *list,
-		     struct error *err)
+static int add_short(const json_t *all, const struct reference *reference, image_choose_fn *choose,
+		     struct registry_candidates *list, struct error *err)
 {
 	own_mem struct reference *names = mem_new_array(REGISTRIES_SEARCHED_MAX, sizeof(*names));
 	size_t count;
@@ -275,7 +273,7 @@ static int add_short(const json_t *all, const struct reference *reference,
 	return rc == 0 && list->count > 1 ? choose_one(all, reference, choose, list, err) : rc;
 }
 
-int registries_resolve(const struct reference *reference, registries_choose_fn *choose,
+int registries_resolve(const struct reference *reference, image_choose_fn *choose,
 		       struct registry_candidates *ret, struct error *err)
 {
 	own_registry_candidates struct registry_candidates list = {0};

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "image/reference.h"
+#include "image/store.h"
 
 struct registry_endpoint {
 	char registry[REFERENCE_REGISTRY_MAX];
@@ -27,11 +28,9 @@ struct registry_candidates {
 	size_t count;
 	bool chosen; /* there were several, and the user has said which: registries_remember() */
 };
-/* Asks the user, see image_choose_fn. */
-typedef int registries_choose_fn(const char *name, char *const *names, struct error *err);
 /* `choose` is asked about a short name that could be at several registries, unless its mode is "disabled";
  * NULL: there is nobody to ask, which "enforcing" refuses then. -EPERM: the registry is blocked. */
-int registries_resolve(const struct reference *reference, registries_choose_fn *choose,
+int registries_resolve(const struct reference *reference, image_choose_fn *choose,
 		       struct registry_candidates *ret, struct error *err) must_check;
 /* Writes down what a short name stands for from now on, where podman and buildah do:
  * /var/cache/containers/short-name-aliases.conf, or ~/.cache/... of an ordinary user. */

@@ -19,9 +19,6 @@
 #include "base/str.h"
 #include "image/registries.h"
 #include "image/registries_priv.h"
-#include "image/toml.h"
-
-enum { FILE_MAX = 1 << 20 };
 
 static const char file_name[] = "short-name-aliases.conf";
 
@@ -41,19 +38,10 @@ static char *directory(void)
 static int read_table(const char *path, json_t **ret, struct error *err)
 {
 	own_json json_t *file = NULL;
-	own_mem char *text = NULL;
 	json_t *table, *value;
 	const char *key;
-	size_t len;
-	int rc;
+	int rc = registries_read_toml(path, &file, err);
 
-	if (access(path, F_OK) < 0) {
-		*ret = json_object();
-		return 0;
-	}
-	rc = file_read(AT_FDCWD, path, FILE_MAX, &text, &len, err);
-	if (rc == 0)
-		rc = toml_parse(text, len, path, &file, err);
 	if (rc < 0)
 		return rc;
 	table = json_object_get(file, "aliases");

@@ -199,19 +199,25 @@ static void merge(json_t *all, json_t *file)
 	}
 }
 
-static int read_into(const char *path, json_t *all, struct error *err)
+int registries_read_toml(const char *path, json_t **ret, struct error *err)
 {
 	own_mem char *text = NULL;
-	own_json json_t *file = NULL;
 	size_t len;
 	int rc;
 
+	*ret = NULL;
 	if (access(path, F_OK) < 0)
 		return 0;
 	rc = file_read(AT_FDCWD, path, FILE_MAX, &text, &len, err);
-	if (rc == 0)
-		rc = toml_parse(text, len, path, &file, err);
-	if (rc < 0)
+	return rc < 0 ? rc : toml_parse(text, len, path, ret, err);
+}
+
+static int read_into(const char *path, json_t *all, struct error *err)
+{
+	own_json json_t *file = NULL;
+	int rc = registries_read_toml(path, &file, err);
+
+	if (rc < 0 || file == NULL)
 		return rc;
 	rc = check(file, err);
 	if (rc < 0)

@@ -12,5 +12,7 @@ enum {
  * `location` (NULL location: only with a prefix of the form *.host), a later one for the same prefix wins;
  * the other members are as in the last file that has them. */
 int registries_read(json_t **ret, struct error *err) must_check;
+/* What a file of that format has in it; NULL if there is no such file. */
+int registries_read_toml(const char *path, json_t **ret, struct error *err) must_check;
 /* Puts the aliases that were written down over those of `all`. */
 int registries_read_aliases(json_t *all, struct error *err) must_check;

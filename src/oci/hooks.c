@@ -157,14 +157,9 @@ static uint64_t time_of(pid_t pid)
 /* True if it is on a processor, waits for one, or for its pages. */
 static bool is_busy(pid_t pid)
 {
-	own_mem char *path = str_format("/proc/%d/stat", (int)pid), *text = NULL;
-	const char *name_end;
-	size_t len;
+	const char state = proc_state(pid);
 
-	if (file_read(AT_FDCWD, path, PROC_TEXT_MAX, &text, &len, NULL) < 0)
-		return false;
-	name_end = strrchr(text, ')');
-	return name_end != NULL && (name_end[2] == 'R' || name_end[2] == 'D');
+	return state == 'R' || state == 'D';
 }
 
 /* Poststart hooks come after the program, which has been executed, but where processors are busy may not have
