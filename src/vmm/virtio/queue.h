@@ -11,6 +11,8 @@
  *   V1  every segment of a chain lies wholly in guest memory.
  *   V2  a chain has at most QUEUE_SEGMENTS_MAX segments, and readable ones come before writable ones.
  *   V3  walking a chain ends: no more descriptors are looked at than the table has.
+ *   V4  no more chains are under way (popped, not given back) than the ring has places, so that a device
+ *       may keep what it has popped.
  */
 #pragma once
 

@@ -112,6 +112,12 @@ static bool available(const struct queue *q)
 	return read_descriptor(q, q->next_avail, q->avail_wrap, &d) == 1;
 }
 
+/* How many places the chains have that are under way. */
+static unsigned int under_way(const struct queue *q)
+{
+	return (q->avail_wrap == q->used_wrap ? 0u : q->size) + q->next_avail - q->next_used;
+}
+
 static int pop(struct queue *q, struct queue_chain *ret)
 {
 	uint16_t place = q->next_avail;
@@ -121,12 +127,12 @@ static int pop(struct queue *q, struct queue_chain *ret)
 	int rc;
 
 	do {
-		if (seen == q->size)
-			return -EINVAL; /* V3 */
 		/* The first decides: a chain is made available as a whole. */
 		rc = read_descriptor(q, place, wrap, &d);
 		if (rc <= 0)
 			return rc < 0 || seen ? -EINVAL : 0;
+		if (under_way(q) + seen >= q->size)
+			return -EINVAL; /* V3, V4 */
 		if ((d.flags & QUEUE_DESCRIPTOR_INDIRECT) &&
 		    (seen || (d.flags & QUEUE_DESCRIPTOR_NEXT)))
 			return -EINVAL;

@@ -153,7 +153,8 @@ static int pop(struct queue *q, struct queue_chain *ret)
 	waiting = (uint16_t)(__atomic_load_n(index, __ATOMIC_ACQUIRE) - q->next_avail);
 	if (waiting == 0)
 		return 0;
-	if (waiting > q->size)
+	/* V4: what is under way lies between next_used and next_avail. */
+	if ((uint16_t)(q->next_avail + waiting - q->next_used) > q->size)
 		return -EINVAL;
 	entry = avail_at(q, RING_ENTRIES + 2ull * (q->next_avail & (q->size - 1)));
 	if (!entry)

@@ -176,6 +176,40 @@ static void split_rejects_an_index_too_far_ahead(void **state)
 	assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
 }
 
+/* The last descriptor of a chain may be a table: both together are more than there is room for. */
+static void split_rejects_a_chain_that_is_too_long(void **state)
+{
+	struct fixture *f = *state;
+
+	put_split(f, TABLE, 0, (struct split_descriptor){BUFFERS, 1, NEXT, 1});
+	put_split(f, TABLE, 1,
+		  (struct split_descriptor){INDIRECT, 16 * QUEUE_SEGMENTS_MAX, IS_INDIRECT, 0});
+	for (uint16_t i = 0; i < QUEUE_SEGMENTS_MAX; i++)
+		put_split(f, INDIRECT, i,
+			  (struct split_descriptor){BUFFERS, 1, NEXT, (uint16_t)(i + 1)});
+	put_split(f, INDIRECT, QUEUE_SEGMENTS_MAX - 1, (struct split_descriptor){BUFFERS, 1, 0, 0});
+	offer(f, 0, 0);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
+}
+
+/* One descriptor is offered over and over, and what was popped is not given back. */
+static void split_rejects_more_chains_than_places(void **state)
+{
+	struct fixture *f = *state;
+
+	put_split(f, TABLE, 0, (struct split_descriptor){BUFFERS, 1, 0, 0});
+	for (uint16_t i = 0; i < SIZE; i++) {
+		offer(f, i, 0);
+		assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	}
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 0);
+	assert_int_equal(queue_push(&f->queue, &f->chain, 0), 0);
+	offer(f, SIZE, 0);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	offer(f, SIZE + 1, 0);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
+}
+
 static void check_rejects_queues_outside_memory(void **state)
 {
 	struct fixture *f = *state;
@@ -443,6 +477,23 @@ static void packed_rejects_a_chain_made_available_in_part(void **state)
 	assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
 }
 
+static void packed_rejects_more_chains_than_places(void **state)
+{
+	struct fixture *f = *state;
+
+	f->queue.packed = true;
+	for (unsigned int i = 0; i < SIZE; i++) {
+		put_packed(f, i, (struct packed_descriptor){BUFFERS, 1, 0, 0}, true);
+		assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	}
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 0);
+	assert_int_equal(queue_push(&f->queue, &f->chain, 0), 0);
+	put_packed(f, 0, (struct packed_descriptor){BUFFERS, 1, 0, 0}, false);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), 1);
+	put_packed(f, 1, (struct packed_descriptor){BUFFERS, 1, 0, 0}, false);
+	assert_int_equal(queue_pop(&f->queue, &f->chain), -EINVAL);
+}
+
 static void state_survives_saving(void **state)
 {
 	struct fixture *f = *state;
@@ -465,6 +516,37 @@ static void state_survives_saving(void **state)
 	buf_release(&out.data);
 }
 
+/* What a snapshot says is as little believed as what a driver says. */
+static void impossible_state_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	const struct queue good = f->queue;
+	struct queue bad[6];
+
+	for (unsigned int i = 0; i < array_size(bad); i++) {
+		struct state_writer out = {0};
+		struct state_reader in;
+		struct queue copy = {.memory = f->memory};
+
+		bad[i] = good;
+		bad[0].size = 0;
+		bad[1].size = QUEUE_SIZE_MAX * 2;
+		bad[2].descriptors = 1 << 20;
+		bad[3].device = UINT64_MAX - 3;
+		bad[4].next_avail = SIZE;
+		bad[5].next_used = SIZE;
+		state_begin(&out, "queue", 0, 1);
+		queue_save(&bad[i], &out);
+		state_end(&out);
+		assert_int_equal(state_find(out.data.data, out.data.len, "queue", 0, &in), 0);
+		copy.packed = i >= 4;
+		queue_load(&copy, &in);
+		if (state_finish(&in) != -EINVAL)
+			fail_msg("state %u was accepted", i);
+		buf_release(&out.data);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -472,6 +554,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(split_indirect_chain_is_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(split_rejects_nonsense, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(split_rejects_an_index_too_far_ahead, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(split_rejects_a_chain_that_is_too_long, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(split_rejects_more_chains_than_places, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(check_rejects_queues_outside_memory, set_up,
 						tear_down),
@@ -488,7 +574,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(packed_rejects_an_endless_chain, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packed_rejects_a_chain_made_available_in_part,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(packed_rejects_more_chains_than_places, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(state_survives_saving, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(impossible_state_is_refused, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,218 @@
+/* The registers that all virtio devices have, against a driver that is not one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "driver.h"
+#include "vmm/virtio/devices.h"
+#include "vmm/virtio/virtio_priv.h"
+
+#include <cmocka.h>
+
+enum {
+	CID = 7,
+	QUEUES = 3, /* of a socket device */
+	VECTORS = QUEUES + 1,
+	OFFERED_SELECT = 0x00,
+	ACCEPTED_SELECT = 0x08,
+	ACCEPTED = 0x0c,
+	CONFIG_VECTOR = 0x10,
+	STATUS = 0x14,
+	SELECT = 0x16,
+	SIZE = 0x18,
+	VECTOR = 0x1a,
+	ENABLE = 0x1c,
+	DESCRIPTORS = 0x20,
+	DEVICE = 0x30,
+	MSIX_ENTRY = 16,
+};
+
+struct fixture {
+	struct driver_board board;
+	struct virtio *virtio;
+	struct driver driver;
+};
+
+static int set_up(void **state)
+{
+	const struct vsock_config config = {.cid = CID, .listen_fd = -1, .broker_fd = -1};
+	struct fixture *f = mem_new(sizeof(*f));
+
+	driver_board_init(&f->board);
+	assert_int_equal(virtio_vsock_create(&f->board.board, &config, &f->virtio), 0);
+	driver_start(&f->driver, &f->board, f->virtio);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	f->virtio->ops->destroy(f->virtio);
+	driver_board_release(&f->board);
+	own_mem_release(&f);
+	return 0;
+}
+
+static void put(struct fixture *f, uint32_t offset, unsigned int size, uint64_t value)
+{
+	struct device *device = &f->virtio->device;
+
+	device_lock(device);
+	device->ops->write(device, 0, offset, size, value);
+	device_unlock(device);
+}
+
+static uint64_t get(struct fixture *f, uint32_t offset, unsigned int size)
+{
+	return driver_read(&f->driver, offset, size);
+}
+
+/* It was checked when it was switched on. */
+static void a_queue_that_is_on_does_not_change(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t registers[] = {DESCRIPTORS, DESCRIPTORS + 4, DESCRIPTORS + 8, DEVICE, SIZE};
+
+	put(f, SELECT, 2, 1);
+	for (size_t i = 0; i < array_size(registers); i++) {
+		unsigned int size = registers[i] == SIZE ? 2 : 4;
+		uint64_t before = get(f, registers[i], size);
+
+		put(f, registers[i], size, 0xdead0000 | 2);
+		assert_int_equal(get(f, registers[i], size), before);
+	}
+}
+
+static void a_queue_is_no_larger_than_the_device_says(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t most;
+
+	driver_reset(&f->driver);
+	most = get(f, SIZE, 2);
+	put(f, SIZE, 2, most + 1);
+	assert_int_equal(get(f, SIZE, 2), most);
+	put(f, SIZE, 2, 0);
+	assert_int_equal(get(f, SIZE, 2), most);
+	put(f, SIZE, 2, 4);
+	assert_int_equal(get(f, SIZE, 2), 4);
+}
+
+static void a_queue_outside_of_memory_is_not_switched_on(void **state)
+{
+	struct fixture *f = *state;
+
+	driver_reset(&f->driver);
+	put(f, DESCRIPTORS, 8, DRIVER_MEMORY);
+	put(f, ENABLE, 2, 1);
+	assert_int_equal(get(f, ENABLE, 2), 0);
+	assert_true(driver_needs_reset(&f->driver));
+}
+
+static void queues_and_vectors_that_are_none_read_as_none(void **state)
+{
+	static const uint32_t numbers[] = {QUEUES, 64, 0x7fff, 0xffff};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < array_size(numbers); i++) {
+		put(f, SELECT, 2, numbers[i]);
+		assert_int_equal(get(f, SIZE, 2), 0);
+		assert_int_equal(get(f, ENABLE, 2), 0);
+		put(f, DEVICE, 8, UINT64_MAX);
+		put(f, 0x4000 + 4 * numbers[i] % 0x1000, 2, numbers[i]);
+	}
+	put(f, SELECT, 2, 0);
+	put(f, VECTOR, 2, VECTORS);
+	assert_int_equal(get(f, VECTOR, 2), QUEUE_NO_VECTOR);
+	put(f, CONFIG_VECTOR, 2, 0xfffe);
+	assert_int_equal(get(f, CONFIG_VECTOR, 2), QUEUE_NO_VECTOR);
+	put(f, VECTOR, 2, VECTORS - 1);
+	assert_int_equal(get(f, VECTOR, 2), VECTORS - 1);
+}
+
+static void features_that_are_not_offered_are_not_agreed_to(void **state)
+{
+	struct fixture *f = *state;
+
+	driver_reset(&f->driver);
+	put(f, STATUS, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+	for (uint32_t select = 2; select < 70; select += 30) {
+		put(f, OFFERED_SELECT, 4, select);
+		assert_int_equal(get(f, OFFERED_SELECT + 4, 4), 0);
+		put(f, ACCEPTED_SELECT, 4, select);
+		put(f, ACCEPTED, 4, ~0u);
+		assert_int_equal(get(f, ACCEPTED, 4), 0);
+	}
+	put(f, ACCEPTED_SELECT, 4, 0);
+	put(f, ACCEPTED, 4, 1u << 23);
+	put(f, ACCEPTED_SELECT, 4, 1);
+	put(f, ACCEPTED, 4, 1);
+	put(f, STATUS, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
+	assert_int_equal(get(f, STATUS, 1) & STATUS_FEATURES_OK, 0);
+	/* And without that nothing begins. */
+	put(f, STATUS, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK);
+	assert_false(virtio_is_active(f->virtio));
+}
+
+/* Only a reset ends what a driver has done wrong. */
+static void a_broken_device_is_not_mended_by_its_status(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_fail(f->virtio, "a test");
+	assert_true(driver_needs_reset(&f->driver));
+	put(f, STATUS, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK);
+	assert_true(driver_needs_reset(&f->driver));
+	driver_reset(&f->driver);
+	assert_false(driver_needs_reset(&f->driver));
+}
+
+static void the_configuration_ends_where_it_ends(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(get(f, WINDOW_DEVICE, 8), CID);
+	for (unsigned int size = 1; size <= 8; size *= 2)
+		for (uint32_t at = 8; at < 4096; at += size)
+			assert_int_equal(get(f, WINDOW_DEVICE + at, size), 0);
+	assert_int_equal(get(f, WINDOW_DEVICE + 4, 8), 0);
+}
+
+static void the_table_of_messages_ends_where_it_ends(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t at = WINDOW_MSIX + VECTORS * MSIX_ENTRY; at < WINDOW_PENDING; at += 4) {
+		put(f, at, 4, ~0u);
+		assert_int_equal(get(f, at, 4), 0);
+	}
+	/* Nor is one reached from the entry before it. */
+	for (uint32_t at = 1; at < 8; at++)
+		put(f, WINDOW_MSIX + VECTORS * MSIX_ENTRY - at, 8, UINT64_MAX);
+	assert_int_equal(get(f, WINDOW_MSIX + (VECTORS - 1) * MSIX_ENTRY + 12, 4), 1);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_queue_that_is_on_does_not_change),
+		CASE(a_queue_is_no_larger_than_the_device_says),
+		CASE(a_queue_outside_of_memory_is_not_switched_on),
+		CASE(queues_and_vectors_that_are_none_read_as_none),
+		CASE(features_that_are_not_offered_are_not_agreed_to),
+		CASE(a_broken_device_is_not_mended_by_its_status),
+		CASE(the_configuration_ends_where_it_ends),
+		CASE(the_table_of_messages_ends_where_it_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
