@@ -58,9 +58,10 @@ int proc_info_read(pid_t pid, struct proc_info *ret)
 {
 	const int64_t tick_ns = INT64_C(1000000000) / sysconf(_SC_CLK_TCK);
 	struct proc_info p = {.pid = pid};
-	own_mem char *text = NULL, *name = NULL;
-	unsigned long long user, system, start;
-	int parent, terminal;
+	own_mem char *text = NULL;
+	unsigned long long user, system, start, size;
+	long long resident;
+	int terminal;
 	struct stat st;
 	char path[32], *open, *close;
 	size_t len;
@@ -74,16 +75,19 @@ int proc_info_read(pid_t pid, struct proc_info *ret)
 	close = strrchr(text, ')');
 	if (open == NULL || close == NULL ||
 	    sscanf(close + 1,
-		   " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu",
-		   &parent, &terminal, &user, &system, &start) != 5)
+		   " %c %d %d %d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %d %u %*d %llu "
+		   "%llu %lld",
+		   &p.state, &p.parent, &p.pgid, &p.sid, &terminal, &user, &system, &p.nice,
+		   &p.threads, &start, &size, &resident) != 12)
 		return -EINVAL;
-	name = str_copy_n(open + 1, (size_t)(close - open - 1));
-	p.parent = parent;
+	snprintf(p.name, sizeof(p.name), "%.*s", (int)(close - open - 1), open + 1);
+	p.virtual_bytes = size;
+	p.resident_bytes = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 	p.uid = st.st_uid;
 	p.cpu_ns = (int64_t)(user + system) * tick_ns;
 	p.started_ns = boot_time_ns() + (int64_t)start * tick_ns;
 	format_terminal((unsigned int)terminal, p.terminal, sizeof(p.terminal));
-	p.command = read_command(pid, name);
+	p.command = read_command(pid, p.name);
 	*ret = p;
 	return 0;
 }

@@ -8,11 +8,16 @@
 #include "base/error.h"
 
 struct proc_info {
-	pid_t pid, parent;
+	pid_t pid, parent, pgid, sid;
 	uid_t uid;
 	int64_t started_ns, cpu_ns; /* on the wall clock; used */
-	char terminal[16];          /* "pts/0", "?" for none */
-	char *command;              /* the command line with spaces, or the name in brackets */
+	uint64_t virtual_bytes, resident_bytes;
+	unsigned int threads;
+	int nice;
+	char state;
+	char name[16];     /* the kernel's */
+	char terminal[16]; /* "pts/0", "?" for none */
+	char *command;     /* the command line with spaces, or the name in brackets */
 };
 /* -ESRCH if it has ended. The caller frees `command`. */
 int proc_info_read(pid_t pid, struct proc_info *ret) must_check;

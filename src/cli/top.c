@@ -11,37 +11,42 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/listing.h"
+#include "cli/top_columns.h"
+
+/* What is made of the processes. */
+struct top {
+	const struct top_columns *columns;
+	struct table *table;
+};
 
 static int add_process(const struct proc_info *process, void *data, struct error *err)
 {
-	const time_t started = process->started_ns / 1000000000;
-	const int64_t cpu_s = process->cpu_ns / 1000000000;
-	own_mem char *line = NULL;
-	char clock[16] = "";
-	struct tm tm;
+	struct top *top = data;
+	own_mem char *line = top_columns_line(top->columns, process);
 
 	(void)err;
-	if (localtime_r(&started, &tm) != NULL)
-		strftime(clock, sizeof(clock), "%H:%M", &tm);
-	line = str_format("%u\t%d\t%d\t%s\t%s\t%02lld:%02lld:%02lld\t%s", process->uid,
-			  process->pid, process->parent, clock,
-			  process->terminal[0] ? process->terminal : "?", (long long)cpu_s / 3600,
-			  (long long)cpu_s / 60 % 60, (long long)cpu_s % 60, process->command);
-	table_add(data, line);
+	table_add(top->table, line);
 	return 0;
 }
 
 static int run_top(const struct args *args, struct error *err)
 {
 	own_engine struct engine *engine = NULL;
+	own_top_columns struct top_columns columns = {0};
 	own_table struct table table = {0};
 	own_buf struct buf out = {0};
-	int rc = open_engine(args, &engine, err);
+	own_mem char *heading = NULL;
+	struct top top = {&columns, &table};
+	int rc = top_columns_parse(args_positional(args) + 1, &columns, err);
 
+	if (rc == 0)
+		rc = open_engine(args, &engine, err);
 	if (rc < 0)
 		return rc;
-	table_add(&table, "UID\tPID\tPPID\tSTIME\tTTY\tTIME\tCMD");
-	rc = workload_top(engine, args_at(args, 0), add_process, &table, err);
+	heading = top_columns_heading(&columns);
+	if (heading != NULL)
+		table_add(&table, heading);
+	rc = workload_top(engine, args_at(args, 0), add_process, &top, err);
 	if (rc < 0)
 		return rc;
 	table_format(&table, &out);
@@ -49,9 +54,12 @@ static int run_top(const struct args *args, struct error *err)
 }
 
 const struct command top_command = {
-	.arguments = "CONTAINER",
+	.arguments = "CONTAINER [PS-OPTION...]",
 	.summary = "List the processes of a container",
-	.description = "Users and process ids are those that the host sees.",
+	.description =
+		"Users and process ids are those that the host sees. Columns are chosen as for ps: "
+		"\"-o pid,comm\", or only \"pid comm\".",
+	.flags = COMMAND_STOP_AT_ARGUMENT,
 	.run = run_top,
 };
 

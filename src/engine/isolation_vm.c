@@ -180,10 +180,18 @@ static int top(struct engine *engine, const char *id, workload_process_fn *fn, v
 	json_array_foreach (json_object_get(answer, "processes"), i, item) {
 		const char *terminal = json_string_value(json_object_get(item, "terminal"));
 		const char *command = json_string_value(json_object_get(item, "command"));
+		const char *name = json_string_value(json_object_get(item, "name"));
 		own_mem char *text = str_copy(command ? command : "");
 		struct proc_info p = {
 			.pid = (pid_t)number(item, "pid"),
 			.parent = (pid_t)number(item, "parent"),
+			.pgid = (pid_t)number(item, "pgid"),
+			.sid = (pid_t)number(item, "sid"),
+			.state = (char)number(item, "state"),
+			.nice = (int)number(item, "nice"),
+			.threads = (unsigned int)number(item, "threads"),
+			.virtual_bytes = number(item, "virtual"),
+			.resident_bytes = number(item, "resident"),
 			.uid = (uid_t)number(item, "uid"),
 			.started_ns = (int64_t)number(item, "started_ns"),
 			.cpu_ns = (int64_t)number(item, "cpu_ns"),
@@ -193,6 +201,7 @@ static int top(struct engine *engine, const char *id, workload_process_fn *fn, v
 		if (rc != 0)
 			break;
 		snprintf(p.terminal, sizeof(p.terminal), "%.15s", terminal ? terminal : "?");
+		snprintf(p.name, sizeof(p.name), "%.15s", name ? name : "");
 		rc = fn(&p, data, err);
 	}
 	return rc;

@@ -163,6 +163,14 @@ static json_t *process_json(const struct proc_info *p)
 
 	json_object_set_new(o, "pid", json_integer(p->pid));
 	json_object_set_new(o, "parent", json_integer(p->parent));
+	json_object_set_new(o, "pgid", json_integer(p->pgid));
+	json_object_set_new(o, "sid", json_integer(p->sid));
+	json_object_set_new(o, "state", json_integer(p->state));
+	json_object_set_new(o, "nice", json_integer(p->nice));
+	json_object_set_new(o, "threads", json_integer(p->threads));
+	set_number(o, "virtual", p->virtual_bytes);
+	set_number(o, "resident", p->resident_bytes);
+	json_object_set_new(o, "name", json_from_string(p->name));
 	json_object_set_new(o, "uid", json_integer(p->uid));
 	json_object_set_new(o, "started_ns", json_integer(p->started_ns));
 	json_object_set_new(o, "cpu_ns", json_integer(p->cpu_ns));

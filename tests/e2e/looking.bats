@@ -91,6 +91,29 @@ assert documents[0]["Name"] == "/web" and documents[1]["RepoTags"], documents'
 	expect "$status" 125
 }
 
+has_command() { berth top "$1" -o comm= | grep -qx "$2"; }
+
+@test "top: columns are chosen as for ps" {
+	berth run -d --name t busybox sh -c 'sleep 1000; true' >/dev/null
+	eventually has_command t sleep
+	expect "$(berth top t -o pid,comm | tr -s ' ' | sed 's/^[0-9]* /N /' | sort)" "$(printf '%s\n' 'N sh' 'N sleep' 'PID COMMAND' | sort)"
+	expect "$(berth top t -eo comm,state,nlwp | tr -s ' ' | sort)" "$(printf '%s\n' 'COMMAND S NLWP' 'sh S 1' 'sleep S 1' | sort)"
+	expect "$(berth top t pid ppid args)" "$(berth top t -opid,ppid,args)"
+	expect "$(berth top t -o user=,comm= | tr -s ' ' | sort)" "$(printf '%s\n' 'root sh' 'root sleep')"
+	expect "$(berth top t -o comm=NAME,vsz | head -1 | tr -s ' ')" "NAME VSZ"
+	[ "$(berth top t -o rss= -o vsz= | awk '$1 > 0 && $2 >= $1' | wc -l)" = 2 ]
+	[[ "$(berth top t -o etime=,time=,pcpu= | head -1 | tr -s ' ')" =~ ^[0-9]{2}:[0-9]{2}\ 00:00:00\ [0-9]+\.[0-9]$ ]]
+	expect "$(berth top t -ef | head -1)" "$(berth top t | head -1)"
+	run_split berth top t -o pid,wish
+	expect "$status" 125
+	expect_in "$stderr" 'there is no column "wish"'
+	expect_in "$stderr" 'hint: there are pid, ppid'
+	run_split berth top t -Z
+	expect_in "$stderr" "the option -Z of ps is not supported"
+	run_split berth top t -o
+	expect_in "$stderr" "-o needs a list of columns"
+}
+
 @test "stats prints what it uses" {
 	berth run -d --name t --memory 64m busybox sleep 1000 >/dev/null
 	run_split berth stats --no-stream t
