@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "engine/container_files.h"
 #include "engine/find.h"
 #include "engine/guard.h"
 #include "engine/isolation.h"
@@ -129,6 +130,7 @@ struct diff {
 	void *data;
 	struct hidden *hidden; /* each within the one before */
 	size_t hidden_count, hidden_capacity;
+	char *unsure; /* a directory that is told of only if something in it is */
 };
 
 /* A link in the image where there is a directory now has nothing in common with it. */
@@ -194,6 +196,40 @@ static int pass_hidden(struct diff *d, const char *path, struct error *err)
 	return 0;
 }
 
+/* The runtime makes the places that it mounts on, and that copies the directories above them: they are as they
+ * were but for their time. */
+static bool is_above_stub(const struct diff *d, const char *path, const struct tar_entry *e)
+{
+	own_fd int fd = beneath_open_plain(d->image_fd, path, O_PATH | O_NOFOLLOW);
+
+	struct stat st;
+
+	if (e->type != TAR_DIR)
+		return false;
+	if (fd >= 0 &&
+	    (fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode) || (st.st_mode & 07777) != e->mode ||
+	     st.st_uid != e->uid || st.st_gid != e->gid))
+		return false;
+	for (size_t i = 0; container_stubs[i] != NULL; i++) {
+		const char *rest = str_after(container_stubs[i], path);
+
+		if (rest != NULL && rest[0] == '/')
+			return true;
+	}
+	return false;
+}
+
+/* Tells of the directory that was waited with if `path` is in it. */
+static int settle_unsure(struct diff *d, const char *path, struct error *err)
+{
+	own_mem char *unsure = take(d->unsure);
+	const char *rest = unsure ? str_after(path, unsure) : NULL;
+
+	if (rest == NULL || rest[0] != '/')
+		return 0;
+	return tell(d, is_in_image(d, unsure) ? WORKLOAD_CHANGED : WORKLOAD_ADDED, unsure, err);
+}
+
 /* The path of an entry without dots and slashes around it; "" for the root. */
 static char *plain_path(const char *path)
 {
@@ -215,6 +251,9 @@ static int on_name(struct tar_sink *sink, const struct tar_entry *e, struct erro
 
 	if (path[0] == '\0')
 		return 0;
+	rc = settle_unsure(d, path, err);
+	if (rc < 0)
+		return rc;
 	if (hidden != NULL && str_eq(hidden, ".wh..opq")) {
 		if (slash == NULL)
 			return 0;
@@ -232,6 +271,10 @@ static int on_name(struct tar_sink *sink, const struct tar_entry *e, struct erro
 			str_format("%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, hidden);
 
 		return tell(d, WORKLOAD_DELETED, gone, err);
+	}
+	if (is_above_stub(d, path, e)) {
+		d->unsure = take(path);
+		return 0;
 	}
 	return tell(d, is_in_image(d, path) ? WORKLOAD_CHANGED : WORKLOAD_ADDED, path, err);
 }
@@ -272,6 +315,7 @@ int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn
 		strv_free(h->seen);
 	}
 	free(d.hidden);
+	free(d.unsure);
 	overlay_view_close(engine, &view);
 	return rc < 0 ? fail(err, rc, "cannot compare \"%s\" with its image", ref) : 0;
 }

@@ -61,6 +61,13 @@ os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("01000002000400000
 		'A /usr/new' 'C /var' | sort -k2)"
 	berth create --name b busybox true >/dev/null
 	expect "$(berth diff b)" ""
+	# The places of mounts are berth's, unless something else is done there.
+	berth start -a b
+	expect "$(berth diff b)" ""
+	for change in 'chmod 700 /etc' 'chown 5 /etc' 'mkdir /etc/in' 'rm /etc/passwd'; do
+		berth run --name "c${change%% *}" busybox sh -c "$change"
+		expect_in "$(berth diff "c${change%% *}")" 'C /etc'
+	done
 	run_split berth diff nobody
 	expect "$status" 125
 	expect_in "$stderr" nobody
