@@ -80,6 +80,22 @@ void share_handle_close(struct share *share, struct share_handle *handle)
 		drop(share, handle, true);
 }
 
+void share_handles_close(struct share *share)
+{
+	struct share_handle *handle;
+	uint64_t id = 0;
+
+	do {
+		pthread_mutex_lock(&share->lock);
+		id = share_table_after(&share->handles, id);
+		handle = share_table_find(&share->handles, id);
+		if (handle)
+			handle->refs++;
+		pthread_mutex_unlock(&share->lock);
+		share_handle_close(share, handle);
+	} while (handle);
+}
+
 void share_handles_release(struct share *share)
 {
 	for (size_t i = 1; i < share->handles.capacity; i++) {

@@ -198,6 +198,18 @@ void share_node_forget(struct share *share, uint64_t id, uint64_t count)
 		destroy(share, node);
 }
 
+void share_nodes_forget(struct share *share)
+{
+	uint64_t id = 0;
+
+	do {
+		pthread_mutex_lock(&share->lock);
+		id = share_table_after(&share->nodes, id);
+		pthread_mutex_unlock(&share->lock);
+		share_node_forget(share, id, UINT64_MAX);
+	} while (id);
+}
+
 int share_node_open(const struct share *share, const struct share_node *node, int flags)
 {
 	int fd;

@@ -110,7 +110,14 @@ const char *share_name(const struct share_call *call, size_t offset, size_t *ret
 	return name;
 }
 
-/* Everything is forgotten: a driver that begins anew begins with this. */
+/* The client has unmounted, and knows nothing any more: it does not tell so of each file. */
+static int do_destroy(struct share_call *call)
+{
+	share_handles_close(call->share);
+	share_nodes_forget(call->share);
+	return 0;
+}
+
 static int do_init(struct share_call *call)
 {
 	const struct fuse_init_in *in = call->args;
@@ -147,12 +154,6 @@ static int do_init(struct share_call *call)
 
 /* The device interrupts waiting requests itself; here nothing waits. */
 static int do_interrupt(struct share_call *call)
-{
-	(void)call;
-	return 0;
-}
-
-static int do_destroy(struct share_call *call)
 {
 	(void)call;
 	return 0;

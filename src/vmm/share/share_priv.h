@@ -107,6 +107,8 @@ uint64_t share_table_add(struct share_table *table, void *value);
 /* The same with a given number: 0, -EINVAL if it cannot be. */
 int share_table_put(struct share_table *table, uint64_t id, void *value) must_check;
 void *share_table_find(const struct share_table *table, uint64_t id);
+/* The next number in use, in the order of slots; 0 is before the first, and behind the last. */
+uint64_t share_table_after(const struct share_table *table, uint64_t id);
 void share_table_remove(struct share_table *table, uint64_t id);
 void share_table_release(struct share_table *table);
 
@@ -117,6 +119,8 @@ void share_nodes_release(struct share *share);
 struct share_node *share_node_get(struct share *share, uint64_t id);
 void share_node_put(struct share *share, struct share_node *node);
 void share_node_forget(struct share *share, uint64_t id, uint64_t count);
+/* Forgets all; what other calls use now stays until they are done. */
+void share_nodes_forget(struct share *share);
 /* Opens the node again with real access (F3); `flags` as for open. The descriptor or -errno. */
 int share_node_open(const struct share *share, const struct share_node *node, int flags) must_check;
 /* Under the lock: it can be found by what it is from now on. */
@@ -145,6 +149,8 @@ struct share_handle *share_handle_get(struct share *share, uint64_t id,
 				      const struct share_node *node, bool directory);
 void share_handle_put(struct share *share, struct share_handle *handle);
 void share_handle_close(struct share *share, struct share_handle *handle);
+/* Closes all; what other calls use now stays until they are done. */
+void share_handles_close(struct share *share);
 void share_handles_release(struct share *share);
 
 /* identity.c */

@@ -70,6 +70,14 @@ void *share_table_find(const struct share_table *table, uint64_t id)
 	return table->slots[slot];
 }
 
+uint64_t share_table_after(const struct share_table *table, uint64_t id)
+{
+	for (size_t slot = (size_t)slot_of(id) + 1; slot < table->capacity; slot++)
+		if (table->slots[slot])
+			return (uint64_t)table->generations[slot] << 32 | slot;
+	return 0;
+}
+
 void share_table_remove(struct share_table *table, uint64_t id)
 {
 	uint32_t slot = slot_of(id);

@@ -384,6 +384,36 @@ static void a_forgotten_file_stays_open(void **state)
 	assert_int_equal(read_file(f, node, handle), 0);
 }
 
+static unsigned int open_descriptors(void)
+{
+	unsigned int count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* A guest that unmounts does not forget its files one by one. */
+static void what_was_mounted_is_gone_when_it_is_unmounted(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_getattr_in in = {0};
+	unsigned int before = open_descriptors();
+
+	for (unsigned int turn = 0; turn < 3; turn++) {
+		uint64_t dir = node_of(f, FUSE_ROOT_ID, "dir"), node, handle, list = 0;
+
+		if (create(f, dir, "new", O_RDWR, &node, &handle) < 0)
+			fail_msg("nothing can be created in turn %u", turn);
+		assert_int_equal(open_node(f, FUSE_OPENDIR, dir, O_RDONLY, &list), 0);
+		assert_true(open_descriptors() > before);
+		assert_int_equal(ask(f, FUSE_DESTROY, 0, NULL, 0, NULL, 0), 0);
+		assert_int_equal(open_descriptors(), before);
+		assert_int_equal(ask(f, FUSE_GETATTR, node, &in, sizeof(in), NULL, 0), -ESTALE);
+		assert_int_equal(ask(f, FUSE_GETATTR, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0), 0);
+	}
+}
+
 static void the_working_directory_leads_nowhere(void **state)
 {
 	(void)state;
@@ -609,6 +639,7 @@ int main(void)
 		CASE(made_up_numbers_are_stale),
 		CASE(what_is_forgotten_is_gone_and_its_number_is_not_used_again),
 		CASE(a_forgotten_file_stays_open),
+		CASE(what_was_mounted_is_gone_when_it_is_unmounted),
 		CASE(the_working_directory_leads_nowhere),
 		CASE(short_requests_are_refused),
 		CASE(a_read_only_share_changes_nothing),
