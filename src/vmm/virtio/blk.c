@@ -26,7 +26,6 @@ enum {
 	F_READ_ONLY = 5,
 	F_BLOCK_SIZE = 6,
 	F_FLUSH = 9,
-	F_WRITE_CACHE = 11,
 	F_QUEUES = 12,
 	F_DISCARD = 13,
 	F_WRITE_ZEROES = 14,
@@ -174,19 +173,30 @@ static int get_id(const struct blk *self, const struct queue_chain *chain)
 	return 0;
 }
 
+/* 5.2.6.2: to a driver that does not flush, what is written is on the medium when it is told so. */
+static int change(struct blk *self, const struct request *request, const struct queue_chain *chain)
+{
+	int rc = request->type == TYPE_OUT ? read_write(self, request, chain)
+					   : clear_ranges(self, request, chain);
+
+	if (rc == 0 && !virtio_has(&self->virtio, F_FLUSH))
+		rc = self->disk->ops->flush(self->disk);
+	return rc;
+}
+
 static int execute(struct blk *self, const struct request *request, const struct queue_chain *chain)
 {
 	switch (request->type) {
 	case TYPE_IN:
-	case TYPE_OUT:
 		return read_write(self, request, chain);
 	case TYPE_FLUSH:
 		return self->disk->ops->flush(self->disk);
 	case TYPE_GET_ID:
 		return get_id(self, chain);
+	case TYPE_OUT:
 	case TYPE_DISCARD:
 	case TYPE_WRITE_ZEROES:
-		return clear_ranges(self, request, chain);
+		return change(self, request, chain);
 	}
 	return -EOPNOTSUPP;
 }

@@ -35,6 +35,7 @@ enum {
 	STATUS_OK = 0,
 	STATUS_IO_ERROR = 1,
 	STATUS_UNSUPPORTED = 2,
+	F_FLUSH = 9,
 	CONFIG_QUEUES = 34, /* in the device's configuration */
 };
 
@@ -177,6 +178,67 @@ static void what_is_written_and_flushed_is_in_the_file(void **state)
 	}
 }
 
+static unsigned int flushes;
+
+static int count_flush(struct disk *disk)
+{
+	(void)disk;
+	flushes++;
+	return 0;
+}
+
+static int forget_parts(struct disk *disk, struct iovec *parts, unsigned int count, uint64_t offset)
+{
+	(void)disk;
+	(void)parts;
+	(void)count;
+	(void)offset;
+	return 0;
+}
+
+static int forget_range(struct disk *disk, uint64_t offset, uint64_t size)
+{
+	(void)disk;
+	(void)offset;
+	(void)size;
+	return 0;
+}
+
+static void leave(struct disk *disk)
+{
+	(void)disk;
+}
+
+/* 5.2.6.2: firmware's drivers know no flushes. */
+static void what_is_written_is_on_the_medium_for_a_driver_that_does_not_flush(void **state)
+{
+	static const struct disk_ops ops = {.name = "test",
+					    .read = forget_parts,
+					    .write = forget_parts,
+					    .flush = count_flush,
+					    .discard = forget_range,
+					    .close = leave};
+	struct disk disk = {.ops = &ops, .size_bytes = SECTORS * SECTOR, .plain_fd = -1};
+	struct fixture f = {.file = -1};
+
+	(void)state;
+	for (unsigned int knows = 0; knows < 2; knows++) {
+		driver_board_init(&f.board);
+		assert_int_equal(virtio_blk_create(&f.board.board, 0, &disk, QUEUES, &f.virtio), 0);
+		f.virtio->offered &= knows ? UINT64_MAX : ~VIRTIO_BIT(F_FLUSH);
+		driver_start(&f.driver, &f.board, f.virtio);
+		flushes = 0;
+		offer(&f, 0, 0, TYPE_IN, 0, 0, SECTOR);
+		assert_int_equal(driver_wait(&f.driver, 0, NULL), 0);
+		assert_int_equal(flushes, 0);
+		offer(&f, 0, 0, TYPE_OUT, 0, SECTOR, 0);
+		assert_int_equal(driver_wait(&f.driver, 0, NULL), 0);
+		assert_int_equal(flushes, knows ? 0 : 1);
+		f.virtio->ops->destroy(f.virtio);
+		driver_board_release(&f.board);
+	}
+}
+
 /* Each is answered, and the device works on. */
 static void nonsense_is_an_error(void **state)
 {
@@ -316,6 +378,7 @@ static int run_all(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_read_is_the_file),
 		cmocka_unit_test(what_is_written_and_flushed_is_in_the_file),
+		cmocka_unit_test(what_is_written_is_on_the_medium_for_a_driver_that_does_not_flush),
 		cmocka_unit_test(nonsense_is_an_error),
 		cmocka_unit_test(a_file_cut_short_is_an_error),
 		cmocka_unit_test(a_reset_waits_for_what_is_under_way),
