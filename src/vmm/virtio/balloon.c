@@ -26,7 +26,8 @@ enum {
 	QUEUE_SIZE = 128,
 	PAGE_SHIFT = 12,
 	PAGES_AT_ONCE = 1024,
-	OFFSET_ACTUAL = 4, /* of the configuration's field that the driver writes */
+	PAGES_MAX = 16 << 10, /* of a request: drivers have 256 to 1024 */
+	OFFSET_ACTUAL = 4,    /* of the configuration's field that the driver writes */
 };
 
 struct __attribute__((packed)) config {
@@ -117,6 +118,10 @@ static void balloon_notify(struct virtio *v, unsigned int queue)
 	while (virtio_pop(v, queue)) {
 		switch (queue) {
 		case QUEUE_INFLATE:
+			if (v->chain.out_bytes > PAGES_MAX * sizeof(uint32_t)) {
+				virtio_fail(v, "more pages than one request may have");
+				return;
+			}
 			inflate(self);
 			break;
 		case QUEUE_REPORTING:

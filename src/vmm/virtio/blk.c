@@ -349,15 +349,18 @@ static void on_done(struct loop *loop, struct loop_source *source, int fd, uint3
 
 /* --- requests -------------------------------------------------------------------------------------- */
 
-/* Takes all that waits in the queue. What the host has in memory is done at once. */
+/* Takes what waits in the queue, but no more than it has places: the thread has other disks. What the host has
+ * in memory is done at once. */
 static void blk_notify(struct virtio *v, unsigned int queue)
 {
 	struct blk *self = blk_of(v);
-	struct job *job;
 
-	while (self->under_way < DEPTH && (job = take_job(self, queue))) {
+	for (unsigned int i = 0; i < QUEUE_SIZE && self->under_way < DEPTH; i++) {
+		struct job *job = take_job(self, queue);
 		int rc;
 
+		if (!job)
+			break;
 		if (suits_ring(self, job)) {
 			put_in_ring(self, job);
 			continue;

@@ -76,14 +76,8 @@ static void transmit(struct console *self)
 static void on_retry(struct timer *timer)
 {
 	struct console *self = container_of(timer, struct console, retry);
-	struct virtio *v = &self->virtio;
 
-	device_lock(&v->device);
-	if (virtio_is_active(v) && v->queues[QUEUE_TRANSMIT].ready) {
-		transmit(self);
-		virtio_signal(v, QUEUE_TRANSMIT);
-	}
-	device_unlock(&v->device);
+	virtio_ring(&self->virtio, QUEUE_TRANSMIT);
 }
 
 static void console_notify(struct virtio *v, unsigned int queue)
@@ -101,7 +95,7 @@ size_t virtio_console_receive(struct virtio *v, const void *data, size_t size)
 	size_t done = 0;
 
 	device_lock(&v->device);
-	while (done < size && virtio_pop(v, QUEUE_RECEIVE)) {
+	while (done < size && virtio_pop_room(v, QUEUE_RECEIVE)) {
 		size_t part =
 			queue_copy_in(&v->chain, 0, (const uint8_t *)data + done, size - done);
 
@@ -110,9 +104,6 @@ size_t virtio_console_receive(struct virtio *v, const void *data, size_t size)
 	}
 	if (done > 0)
 		virtio_signal(v, QUEUE_RECEIVE);
-	queue_set_doorbell(&v->queues[QUEUE_RECEIVE], true);
-	if (done < size && queue_available(&v->queues[QUEUE_RECEIVE]))
-		input_wake(console_of(v)->input);
 	device_unlock(&v->device);
 	return done;
 }

@@ -21,9 +21,8 @@ enum {
 	HEADER = sizeof(struct virtio_net_hdr_v1),
 	PACKET_MAX = HEADER + 65550,
 	QUEUE_SIZE = QUEUE_SIZE_MAX,
-	/* Packets that one round may take: the device thread has others to serve, too. */
+	/* Packets that are received at once: the device thread has others to serve, too. */
 	BURST = 64,
-	TRANSMIT_BURST = QUEUE_SIZE,
 };
 
 struct net_pair {
@@ -106,7 +105,7 @@ static bool deliver(struct net *self, unsigned int queue, const uint8_t *packet,
 	do {
 		size_t part;
 
-		if (!virtio_pop(v, queue)) {
+		if (!virtio_take(v, queue, &v->chain)) {
 			/* All or nothing: as if none had been taken. */
 			queue_rewind(q, &before);
 			return !virtio_is_active(v);
@@ -197,13 +196,12 @@ static void on_readable(struct loop *loop, struct loop_source *source, int fd, u
 	device_unlock(&v->device);
 }
 
-/* At most a burst; what is left in the queue then is looked at when the others have had their turn. */
 static void transmit(struct net *self, unsigned int queue)
 {
 	struct virtio *v = &self->virtio;
 	int fd = self->pairs[queue / 2].fd;
 
-	for (unsigned int i = 0; i < TRANSMIT_BURST && virtio_pop(v, queue); i++) {
+	while (virtio_pop(v, queue)) {
 		ssize_t n;
 
 		do

@@ -25,6 +25,7 @@ enum {
 	QUEUE_SIZE = 64,
 	CONTROL_TO_GUEST = 2,
 	CONTROL_FROM_GUEST = 3,
+	BURST = 64, /* buffers that are filled at once: the device thread has others to serve, too */
 	MESSAGES_MAX = 128, /* for the guest; with more it is not keeping up, or hostile */
 	EVENT_DEVICE_READY = 0,
 	EVENT_PORT_ADD = 1,
@@ -136,17 +137,12 @@ static void receive(struct port *port)
 	struct virtio *v = &port->ports->virtio;
 	unsigned int queue = queue_to_guest(port);
 
-	for (;;) {
+	for (unsigned int i = 0; i < BURST; i++) {
 		ssize_t n;
 
-		if (!port->guest_open || !virtio_pop(v, queue)) {
-			queue_set_doorbell(&v->queues[queue], true);
-			port->starved = !port->guest_open || !queue_available(&v->queues[queue]);
-			if (port->starved)
-				break;
-			continue;
-		}
-		port->starved = false;
+		port->starved = !port->guest_open || !virtio_pop_room(v, queue);
+		if (port->starved)
+			break;
 		n = v->chain.in_bytes == 0 ? 0
 					   : readv(port->fd, v->chain.segments + v->chain.out_count,
 						   (int)v->chain.in_count);

@@ -27,7 +27,7 @@ enum {
 	ISR_QUEUE = 1,
 	ISR_CONFIG = 2,
 	WARNINGS_MAX = 5,
-	ROUNDS_MAX = 4, /* that one doorbell is served before others are */
+	TURN = 256, /* chains of one queue that are served before others are */
 };
 
 static struct virtio *virtio_of(struct device *device)
@@ -107,9 +107,25 @@ bool virtio_take(struct virtio *v, unsigned int queue, struct queue_chain *ret)
 	return rc > 0;
 }
 
+/* Whether the queue that is being served has had its turn. */
+static bool turn_is_over(const struct virtio *v)
+{
+	return (int32_t)(v->serving->popped - v->turn_end) >= 0;
+}
+
 bool virtio_pop(struct virtio *v, unsigned int queue)
 {
+	if (v->serving == &v->queues[queue] && turn_is_over(v))
+		return false;
 	return virtio_take(v, queue, &v->chain);
+}
+
+bool virtio_pop_room(struct virtio *v, unsigned int queue)
+{
+	if (virtio_pop(v, queue))
+		return true;
+	queue_set_doorbell(&v->queues[queue], true);
+	return virtio_pop(v, queue);
 }
 
 void virtio_written(struct virtio *v, const struct queue_chain *chain, uint64_t size)
@@ -146,10 +162,11 @@ void virtio_push(struct virtio *v, unsigned int queue, uint32_t written)
 static void service(struct virtio *v, unsigned int i)
 {
 	struct queue *queue = &v->queues[i];
-	unsigned int rounds = 0;
 	uint32_t before;
 	bool more;
 
+	v->serving = queue;
+	v->turn_end = queue->popped + TURN;
 	do {
 		before = queue->popped;
 		queue_set_doorbell(queue, false);
@@ -157,7 +174,8 @@ static void service(struct virtio *v, unsigned int i)
 		queue_set_doorbell(queue, true);
 		virtio_signal(v, i);
 		more = virtio_is_active(v) && queue_available(queue) && queue->popped != before;
-	} while (more && ++rounds < ROUNDS_MAX);
+	} while (more && !turn_is_over(v));
+	v->serving = NULL;
 	if (more)
 		virtio_ring(v, i);
 }

@@ -72,6 +72,8 @@ struct virtio {
 	struct queue queues[VIRTIO_QUEUES_MAX];
 	struct virtio_doorbell doorbells[VIRTIO_QUEUES_MAX];
 	struct queue_chain chain; /* room for the one that is being worked on */
+	struct queue *serving;    /* whose doorbell is being served, or NULL */
+	uint32_t turn_end;        /* of this one: a value of `popped` */
 	bool config_news; /* set by load: the driver finds another configuration than it knew */
 	unsigned int warnings;                  /* of a driver that broke the rules */
 	uint64_t requests, bytes_out, bytes_in; /* chains answered, and what was in them */
@@ -114,11 +116,16 @@ bool virtio_has(const struct virtio *virtio, unsigned int feature);
 /* The driver has finished its set-up. */
 bool virtio_is_active(const struct virtio *virtio);
 /* The next chain of a queue, in virtio->chain: true, or false if there is none (then the driver will
- * ring again). A broken queue makes the device ask for a reset. */
+ * ring again), or `notify` of this queue has had its turn (then it is called again, when others have had
+ * theirs). A broken queue makes the device ask for a reset. */
 bool virtio_pop(struct virtio *virtio, unsigned int queue);
+/* The same for a queue in which the driver offers room for what the host has: if there is none, the driver
+ * is told to ring, and it is looked at once more. */
+bool virtio_pop_room(struct virtio *virtio, unsigned int queue);
 /* Gives virtio->chain back with `written` bytes of answer. */
 void virtio_push(struct virtio *virtio, unsigned int queue, uint32_t written);
-/* The same with a chain of the caller's, for devices that have several in work. */
+/* The same with a chain of the caller's, for devices that have several in work or put some back, and without
+ * turns: the caller sees to it that others have theirs. */
 bool virtio_take(struct virtio *virtio, unsigned int queue, struct queue_chain *ret);
 void virtio_give(struct virtio *virtio, unsigned int queue, const struct queue_chain *chain,
 		 uint32_t written);

@@ -33,6 +33,7 @@ enum {
 	QUEUE_EVENT = 2,
 	QUEUES = 3,
 	QUEUE_SIZE = 128,
+	BURST = 64, /* packets that are sent at once: the device thread has others to serve, too */
 	EVENT_TRANSPORT_RESET = 0,
 	FIRST_PORT = 1 << 30, /* of the host's sides of its own connections */
 };
@@ -122,17 +123,12 @@ static bool has_work(const struct vsock *self)
 void vsock_pump(struct vsock *self)
 {
 	struct virtio *v = &self->virtio;
-	struct queue *queue = &v->queues[QUEUE_RECEIVE];
+	unsigned int sent = 0;
 
 	if (!virtio_is_active(v) || self->must_drop)
 		return;
-	while (has_work(self)) {
-		if (!virtio_pop(v, QUEUE_RECEIVE)) {
-			queue_set_doorbell(queue, true);
-			if (!virtio_is_active(v) || !queue_available(queue))
-				break;
-			continue;
-		}
+	while (has_work(self) && sent < BURST && virtio_pop_room(v, QUEUE_RECEIVE)) {
+		sent++;
 		if (v->chain.in_bytes < sizeof(struct vsock_header)) {
 			virtio_fail(v, "a receive buffer without room for a header");
 			break;
@@ -143,6 +139,8 @@ void vsock_pump(struct vsock *self)
 			send_next(self);
 	}
 	virtio_signal(v, QUEUE_RECEIVE);
+	if (sent == BURST)
+		virtio_ring(v, QUEUE_RECEIVE);
 	if (self->blocked && self->reset_count < VSOCK_RESETS_MAX) {
 		self->blocked = false;
 		virtio_ring(v, QUEUE_TRANSMIT);

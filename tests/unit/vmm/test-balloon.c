@@ -98,6 +98,16 @@ static void pages_that_are_none_are_ignored(void **state)
 	assert_false(driver_needs_reset(&f->driver));
 }
 
+/* The device thread has other things to do. */
+static void a_request_without_end_is_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	driver_offer(&f->driver, INFLATE, 0, (64 << 10) + 4, 0);
+	assert_int_equal(driver_wait(&f->driver, INFLATE, NULL), -1);
+	assert_true(driver_needs_reset(&f->driver));
+}
+
 static void what_is_reported_free_is_given_back(void **state)
 {
 	struct fixture *f = *state;
@@ -162,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_put_into_it_is_given_back_to_the_host),
 		CASE(pages_that_are_none_are_ignored),
+		CASE(a_request_without_end_is_refused),
 		CASE(what_is_reported_free_is_given_back),
 		CASE(what_is_wanted_stands_in_the_configuration),
 		CASE(the_guests_numbers_are_kept_and_asked_for_anew),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "driver.h"
@@ -30,6 +31,7 @@ enum {
 	DESCRIPTORS = 0x20,
 	DEVICE = 0x30,
 	MSIX_ENTRY = 16,
+	TIME_LIMIT_S = 60,
 };
 
 struct fixture {
@@ -199,6 +201,54 @@ static void the_table_of_messages_ends_where_it_ends(void **state)
 	assert_int_equal(get(f, WINDOW_MSIX + (VECTORS - 1) * MSIX_ENTRY + 12, 4), 1);
 }
 
+/* A device that answers everything, before a driver that offers it again at once. */
+struct echo {
+	struct virtio virtio;
+	struct driver driver;
+	unsigned int answered;
+};
+
+static void echo_notify(struct virtio *v, unsigned int queue)
+{
+	struct echo *echo = container_of(v, struct echo, virtio);
+
+	while (virtio_pop(v, queue)) {
+		virtio_push(v, queue, 0);
+		driver_offer(&echo->driver, queue,
+			     (unsigned int)driver_used(&echo->driver, queue, NULL), 1, 0);
+		echo->answered++;
+	}
+}
+
+static void echo_destroy(struct virtio *v)
+{
+	virtio_release(v);
+}
+
+static void a_driver_that_always_has_more_leaves_others_their_turn(void **state)
+{
+	static const struct virtio_ops ops = {.device = VIRTIO_DEVICE_OPS("test"),
+					      .notify = echo_notify,
+					      .destroy = echo_destroy};
+	struct fixture *f = *state;
+	struct echo *echo = mem_new(sizeof(*echo));
+	unsigned int before;
+
+	alarm(TIME_LIMIT_S);
+	assert_int_equal(virtio_init(&echo->virtio, &ops, &f->board.board, 0, 1, 64, 0), 0);
+	driver_start(&echo->driver, &f->board, &echo->virtio);
+	driver_offer(&echo->driver, 0, 0, 1, 0);
+	/* Else the loop would not come to its timer, which ends this. */
+	driver_serve(&echo->driver);
+	before = echo->answered;
+	assert_true(before > 0);
+	driver_serve(&echo->driver);
+	assert_true(echo->answered > before);
+	alarm(0);
+	echo_destroy(&echo->virtio);
+	own_mem_release(&echo);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -212,6 +262,7 @@ int main(void)
 		CASE(a_broken_device_is_not_mended_by_its_status),
 		CASE(the_configuration_ends_where_it_ends),
 		CASE(the_table_of_messages_ends_where_it_ends),
+		CASE(a_driver_that_always_has_more_leaves_others_their_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
