@@ -16,6 +16,10 @@ enum {
 	PCI_ECAM_SIZE = 1 << 20, /* bus 0 */
 	PCI_MSIX_VECTORS_MAX = 64,
 	PCI_NO_VECTOR = 0xffff,
+	PCI_COMMAND = 0x04,
+	PCI_COMMAND_IO = 1 << 0,
+	PCI_COMMAND_MEMORY = 1 << 1,
+	PCI_COMMAND_MASTER = 1 << 2,
 };
 /* Where SeaBIOS, too, puts the windows. */
 #define PCI_WINDOW_START 0xe0000000u
@@ -80,6 +84,9 @@ void pci_msix_write(struct pci_function *function, uint32_t offset, unsigned int
 bool pci_msix_enabled(const struct pci_function *function);
 /* Sends the interrupt of a vector, or keeps it pending while it is masked. */
 void pci_msix_send(struct pci_function *function, unsigned int vector);
+
+/* Whether the guest lets it reach memory (bus master). */
+bool pci_is_master(const struct pci_function *function);
 
 void pci_function_reset(struct pci_function *function);
 void pci_function_save(const struct pci_function *function, struct state_writer *out);

@@ -176,6 +176,11 @@ void pci_msix_write(struct pci_function *f, uint32_t offset, unsigned int size, 
 	send_pending(f);
 }
 
+bool pci_is_master(const struct pci_function *f)
+{
+	return get16(f->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
+}
+
 static void move_bar(struct pci_function *f, unsigned int bar)
 {
 	uint32_t at = get32(f->config + REG_BARS + 4 * bar) & ~0xfu;

@@ -3,8 +3,6 @@
 
 #include "vmm/chip/pci.h"
 
-enum { PCI_COMMAND = 0x04, PCI_COMMAND_MEMORY = 1 << 1, PCI_COMMAND_MASTER = 1 << 2 };
-
 /* `offset` + `size` is within configuration space and does not cross a word of 32 bits. */
 uint32_t pci_config_read(struct pci_function *function, unsigned int offset, unsigned int size);
 void pci_config_write(struct pci_function *function, unsigned int offset, unsigned int size,

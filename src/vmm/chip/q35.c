@@ -12,10 +12,6 @@ enum {
 	CLASS_HOST = 0x06000000,
 	CLASS_ISA = 0x06010000,
 	WINDOW_ON = 1,
-	COMMAND = 0x04,
-	COMMAND_IO = 1,
-	COMMAND_MEMORY = 2,
-	COMMAND_MASTER = 4,
 	BRIDGE_PM_BASE = 0x40,
 	BRIDGE_ACPI = 0x44,
 	BRIDGE_ACPI_ON = 1 << 7,
@@ -47,8 +43,8 @@ void q35_bridge_init(struct pci_function *f, const struct pci_function_ops *ops,
 	memcpy(f->config + BRIDGE_PM_BASE, &pm_base, sizeof(pm_base));
 	f->config[BRIDGE_ACPI] = BRIDGE_ACPI_ON;
 	/* Firmware only finds the devices behind a bridge that passes I/O on. */
-	f->config[COMMAND] = COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER;
-	f->writable[COMMAND] |= COMMAND_IO;
+	f->config[PCI_COMMAND] = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	f->writable[PCI_COMMAND] |= PCI_COMMAND_IO;
 	memset(f->writable + BRIDGE_LINES, 0xff, 4);
 	memset(f->writable + BRIDGE_LINES_2, 0xff, 4);
 	memset(f->writable + BRIDGE_REGISTERS, 0xff, 4);

@@ -63,12 +63,13 @@ void virtio_ring(struct virtio *v, unsigned int queue)
 		return; /* the counter is full: it has been rung */
 }
 
+/* The status is for a driver that polls, as there is no interrupt line; with MSI-X it tells of configuration
+ * only (4.1.4.5.1). */
 static void send(struct virtio *v, uint16_t vector, uint8_t isr)
 {
-	if (pci_msix_enabled(&v->pci))
-		pci_msix_send(&v->pci, vector);
-	else
-		v->isr |= isr; /* for a driver that polls: there is no interrupt line */
+	if (isr == ISR_CONFIG || !pci_msix_enabled(&v->pci))
+		v->isr |= isr;
+	pci_msix_send(&v->pci, vector);
 }
 
 void virtio_signal(struct virtio *v, unsigned int queue)
@@ -323,6 +324,14 @@ static void before_config_read(struct pci_function *pci, unsigned int offset, un
 	memcpy(cap + 16, &value, length);
 }
 
+/* Who takes the device its access to memory may have no driver for it: Linux does so before another kernel
+ * follows it (kexec). The old one's buffers are the new one's memory, and nothing may come there any more. */
+static void follow_master(struct virtio *v)
+{
+	if ((v->status & STATUS_DRIVER_OK) && !pci_is_master(&v->pci))
+		virtio_reset_device(v);
+}
+
 static void after_config_write(struct pci_function *pci, unsigned int offset, unsigned int size)
 {
 	struct virtio *v = container_of(pci, struct virtio, pci);
@@ -330,6 +339,8 @@ static void after_config_write(struct pci_function *pci, unsigned int offset, un
 	uint32_t at, length;
 	uint64_t value = 0;
 
+	if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND)
+		follow_master(v);
 	if (offset + size <= v->window_capability + 16 || offset >= v->window_capability + 20)
 		return;
 	memcpy(&at, cap + 8, sizeof(at));

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "driver.h"
+#include "vmm/chip/pci_priv.h"
 #include "vmm/virtio/devices.h"
 #include "vmm/virtio/virtio_priv.h"
 
@@ -201,6 +202,42 @@ static void the_table_of_messages_ends_where_it_ends(void **state)
 	assert_int_equal(get(f, WINDOW_MSIX + (VECTORS - 1) * MSIX_ENTRY + 12, 4), 1);
 }
 
+static void put_config(struct fixture *f, unsigned int offset, unsigned int size, uint32_t value)
+{
+	device_lock(&f->virtio->device);
+	pci_config_write(&f->virtio->pci, offset, size, value);
+	device_unlock(&f->virtio->device);
+}
+
+/* A kernel that takes over (kexec) finds its memory alone. */
+static void without_access_to_memory_a_device_stands_still(void **state)
+{
+	struct fixture *f = *state;
+
+	put_config(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	put_config(f, PCI_COMMAND, 1, PCI_COMMAND_MASTER);
+	put_config(f, PCI_COMMAND + 1, 1, 4);
+	assert_true(virtio_is_active(f->virtio));
+	put_config(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(get(f, STATUS, 1), 0);
+	driver_start(&f->driver, &f->board, f->virtio);
+	assert_true(virtio_is_active(f->virtio));
+}
+
+/* 4.1.4.5.1: with MSI-X, too. */
+static void a_change_of_configuration_stands_in_the_interrupt_status(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned int msix = 0; msix < 2; msix++) {
+		put_config(f, f->virtio->pci.msix_capability + 2u, 2, msix << 15);
+		assert_int_equal(pci_msix_enabled(&f->virtio->pci), msix);
+		virtio_config_changed(f->virtio);
+		assert_int_equal(get(f, WINDOW_ISR, 1), 2);
+		assert_int_equal(get(f, WINDOW_ISR, 1), 0);
+	}
+}
+
 /* A device that answers everything, before a driver that offers it again at once. */
 struct echo {
 	struct virtio virtio;
@@ -262,6 +299,8 @@ int main(void)
 		CASE(a_broken_device_is_not_mended_by_its_status),
 		CASE(the_configuration_ends_where_it_ends),
 		CASE(the_table_of_messages_ends_where_it_ends),
+		CASE(without_access_to_memory_a_device_stands_still),
+		CASE(a_change_of_configuration_stands_in_the_interrupt_status),
 		CASE(a_driver_that_always_has_more_leaves_others_their_turn),
 	};
 
