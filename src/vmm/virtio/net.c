@@ -167,6 +167,9 @@ static void receive(struct net_pair *pair)
 	for (unsigned int i = 0; i < BURST && room && virtio_is_active(&self->virtio); i++) {
 		ssize_t n = read(pair->fd, self->packet, sizeof(self->packet));
 
+		/* The tap has been deleted: it would say so without end. */
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			loop_remove(take(pair->source));
 		if (n <= HEADER)
 			break;
 		room = deliver_or_wait(pair, self->packet, (size_t)n);
@@ -212,6 +215,17 @@ static void transmit(struct net *self, unsigned int queue)
 	}
 }
 
+/* The kernel only spreads packets over attached queues: the driver looks into no others. */
+static void attach_pairs(struct net *self)
+{
+	for (unsigned int i = 0; i < self->pair_count && self->pair_count > 1; i++) {
+		struct ifreq request = {.ifr_flags = i < self->active_pairs ? IFF_ATTACH_QUEUE
+									    : IFF_DETACH_QUEUE};
+
+		(void)ioctl(self->pairs[i].fd, TUNSETQUEUE, &request);
+	}
+}
+
 static uint8_t set_pairs(struct net *self)
 {
 	uint16_t pairs = 0;
@@ -220,13 +234,7 @@ static uint8_t set_pairs(struct net *self)
 	    pairs < 1 || pairs > self->pair_count)
 		return VIRTIO_NET_ERR;
 	self->active_pairs = pairs;
-	/* The kernel only spreads packets over attached queues. */
-	for (unsigned int i = 0; i < self->pair_count && self->pair_count > 1; i++) {
-		struct ifreq request = {.ifr_flags =
-						i < pairs ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
-
-		(void)ioctl(self->pairs[i].fd, TUNSETQUEUE, &request);
-	}
+	attach_pairs(self);
 	return VIRTIO_NET_OK;
 }
 
@@ -262,7 +270,7 @@ static void net_notify(struct virtio *v, unsigned int queue)
 	}
 }
 
-/* What the tap may hand us is what the driver can take. */
+/* What the tap may hand us is what the driver can take, and where it looks for it. */
 static void net_activate(struct virtio *v)
 {
 	struct net *self = net_of(v);
@@ -278,6 +286,7 @@ static void net_activate(struct virtio *v)
 		offload |= TUN_F_TSO_ECN;
 	for (unsigned int i = 0; i < self->pair_count; i++)
 		(void)ioctl(self->pairs[i].fd, TUNSETOFFLOAD, offload);
+	attach_pairs(self);
 }
 
 static void net_reset(struct virtio *v)

@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,15 +56,33 @@ static const uint64_t rings[] = {
 		VIRTIO_BIT(VIRTIO_FEATURE_EVENT_INDEX),
 };
 
-static int open_tap(int *ret_tap)
-{
-	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE)};
-	int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK), wire;
+static unsigned int failed_reads;
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "tap0");
-	if (tap < 0 || ioctl(tap, TUNSETIFF, &request) < 0)
-		return -errno;
+ssize_t __real_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size);
+
+ssize_t __wrap_read(int fd, void *data, size_t size)
+{
+	ssize_t n = __real_read(fd, data, size);
+
+	failed_reads += n < 0 && errno != EAGAIN;
+	return n;
+}
+
+static int open_tap(unsigned int pairs, int *ret_taps)
+{
+	struct ifreq request;
+	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE)};
+	int wire;
+
+	for (unsigned int i = 0; i < pairs; i++) {
+		request = (struct ifreq){.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR |
+							      (pairs > 1 ? IFF_MULTI_QUEUE : 0))};
+		snprintf(request.ifr_name, sizeof(request.ifr_name), "tap0");
+		ret_taps[i] = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+		if (ret_taps[i] < 0 || ioctl(ret_taps[i], TUNSETIFF, &request) < 0)
+			return -errno;
+	}
 	wire = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETHERTYPE));
 	assert_true(wire >= 0);
 	request.ifr_mtu = MTU;
@@ -71,22 +92,26 @@ static int open_tap(int *ret_tap)
 	assert_int_equal(ioctl(wire, SIOCGIFINDEX, &request), 0);
 	address.sll_ifindex = request.ifr_ifindex;
 	assert_int_equal(bind(wire, (struct sockaddr *)&address, sizeof(address)), 0);
-	*ret_tap = tap;
 	return wire;
+}
+
+static struct fixture *set_up_pairs(uint64_t form, unsigned int pairs)
+{
+	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+	struct fixture *f = mem_new(sizeof(*f));
+	int taps[NET_PAIRS_MAX];
+
+	f->wire = open_tap(pairs, taps);
+	assert_true(f->wire >= 0);
+	driver_board_init(&f->board);
+	assert_int_equal(virtio_net_create(&f->board.board, 0, taps, pairs, mac, &f->virtio), 0);
+	driver_start_with(&f->driver, &f->board, f->virtio, form);
+	return f;
 }
 
 static struct fixture *set_up(uint64_t form)
 {
-	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
-	struct fixture *f = mem_new(sizeof(*f));
-	int tap;
-
-	f->wire = open_tap(&tap);
-	assert_true(f->wire >= 0);
-	driver_board_init(&f->board);
-	assert_int_equal(virtio_net_create(&f->board.board, 0, &tap, 1, mac, &f->virtio), 0);
-	driver_start_with(&f->driver, &f->board, f->virtio, form);
-	return f;
+	return set_up_pairs(form, 1);
 }
 
 static void tear_down(struct fixture *f)
@@ -205,6 +230,102 @@ static void what_is_transmitted_is_on_the_wire(void **state)
 		skip();
 }
 
+/* A UDP packet to one of many ports, so that it may come by any of a tap's queues. */
+static void put_udp_on_wire(struct fixture *f, uint16_t port)
+{
+	struct __attribute__((packed)) {
+		struct ether_header ether;
+		struct iphdr ip;
+		struct udphdr udp;
+		uint8_t data[20];
+	} frame = {
+		.ether = {.ether_dhost = {2, 0, 0, 0, 0, 1}, .ether_type = htons(ETHERTYPE_IP)},
+		.ip = {.version = 4,
+		       .ihl = 5,
+		       .ttl = 64,
+		       .protocol = IPPROTO_UDP,
+		       .tot_len = htons(sizeof(frame) - sizeof(frame.ether)),
+		       .saddr = htonl(0x0a000001),
+		       .daddr = htonl(0x0a000002)},
+		.udp = {.source = htons(port), .dest = htons(port), .len = htons(28)},
+	};
+
+	assert_int_equal(send(f->wire, &frame, sizeof(frame), 0), sizeof(frame));
+}
+
+/* Firmware's drivers, and any before it has asked for more, look into the first pair only. */
+static void all_packets_come_by_the_pairs_that_the_driver_uses(void **state)
+{
+	enum { PORTS = 8 * DRIVER_SLOTS };
+	struct fixture *f;
+	unsigned int got = 0;
+
+	(void)state;
+	if (!have_net)
+		skip();
+	f = set_up_pairs(0, 2);
+	for (unsigned int slot = 0; slot < DRIVER_SLOTS; slot++)
+		driver_offer(&f->driver, RECEIVE, slot, 0, ROOM);
+	for (unsigned int port = 1; port <= PORTS; port++) {
+		int slot;
+
+		put_udp_on_wire(f, (uint16_t)port);
+		driver_serve(&f->driver);
+		while ((slot = driver_used(&f->driver, RECEIVE, NULL)) >= 0) {
+			driver_offer(&f->driver, RECEIVE, (unsigned int)slot, 0, ROOM);
+			got++;
+		}
+	}
+	assert_int_equal(got, PORTS);
+	tear_down(f);
+}
+
+static void delete_tap(void)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_DELLINK,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+		.link = {.ifi_index = (int)if_nametoindex("tap0")},
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		uint8_t more[1024];
+	} answer;
+
+	assert_true(fd >= 0);
+	assert_int_equal(send(fd, &request, sizeof(request), 0), sizeof(request));
+	assert_true(recv(fd, &answer, sizeof(answer), 0) > 0);
+	assert_int_equal(answer.error.error, 0);
+	close(fd);
+}
+
+/* The device thread does not turn round and round because somebody has deleted it. */
+static void a_tap_that_is_deleted_is_let_go(void **state)
+{
+	struct fixture *f;
+
+	(void)state;
+	if (!have_net)
+		skip();
+	f = set_up(0);
+	driver_offer(&f->driver, RECEIVE, 0, 0, ROOM);
+	driver_serve(&f->driver);
+	delete_tap();
+	failed_reads = 0;
+	for (unsigned int i = 0; i < 10; i++)
+		driver_serve(&f->driver);
+	assert_int_equal(failed_reads, 1);
+	driver_offer(&f->driver, TRANSMIT, 0, HEADER + 60, 0);
+	assert_int_equal(driver_wait(&f->driver, TRANSMIT, NULL), 0);
+	tear_down(f);
+}
+
 static bool write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -232,6 +353,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_packet_waits_for_room),
 		cmocka_unit_test(what_is_transmitted_is_on_the_wire),
+		cmocka_unit_test(all_packets_come_by_the_pairs_that_the_driver_uses),
+		cmocka_unit_test(a_tap_that_is_deleted_is_let_go),
 	};
 
 	/* The host's kernel is to say nothing by itself. */
