@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,45 +16,6 @@
 #include "base/str.h"
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_systemd.h"
-
-bool cgroup_has_word(const char *controllers, const char *name)
-{
-	const size_t len = strlen(name);
-
-	for (const char *p = controllers; p != NULL; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
-		if (strncmp(p, name, len) == 0 && (p[len] == ',' || p[len] == '\0'))
-			return true;
-	return false;
-}
-
-const struct cgroup_dir *cgroup_unified(const struct cgroup *cg)
-{
-	for (size_t i = 0; i < cg->dir_count; i++)
-		if (cg->dirs[i].controllers[0] == '\0')
-			return &cg->dirs[i];
-	return NULL;
-}
-
-const char *cgroup_path(const struct cgroup *cg, const char *controller)
-{
-	if (cg->v2) {
-		const struct cgroup_dir *unified = cgroup_unified(cg);
-
-		return unified ? unified->path : NULL;
-	}
-	for (size_t i = 0; i < cg->dir_count; i++)
-		if (cgroup_has_word(cg->dirs[i].controllers, controller))
-			return cg->dirs[i].path;
-	return NULL;
-}
-
-int cgroup_at(const struct cgroup_dir *dir, const char **ret_path)
-{
-	const char *below = dir->path + strlen(dir->mount);
-
-	*ret_path = dir->mount_fd < 0 ? dir->path : below + strspn(below, "/");
-	return dir->mount_fd < 0 ? AT_FDCWD : dir->mount_fd;
-}
 
 static void clear_dir(struct cgroup_dir *dir)
 {
@@ -100,24 +60,6 @@ static struct cgroup_dir *add_dir(struct cgroup *cg, char *controllers, char *mo
 }
 
 /* --- planning ----------------------------------------------------------------------------------- */
-
-char *cgroup_own_path(const char *proc_cgroup, const char *controllers)
-{
-	for (const char *line = proc_cgroup; line != NULL && *line != '\0';) {
-		const char *end = strchrnul(line, '\n');
-		const char *first = strchr(line, ':');
-		const char *second = first ? strchr(first + 1, ':') : NULL;
-
-		if (second != NULL && second < end) {
-			own_mem char *names = str_copy_n(first + 1, (size_t)(second - first - 1));
-
-			if (str_eq(names, controllers))
-				return str_copy_n(second + 1, (size_t)(end - second - 1));
-		}
-		line = *end ? end + 1 : end;
-	}
-	return str_copy("/");
-}
 
 /* Where the container's directory is in one hierarchy. `mount_root` is the directory of the hierarchy
  * that the mount shows: within a container it is not "/". */
@@ -267,17 +209,6 @@ static void plan_v2(struct cgroup *cg, const char *proc_cgroup)
 	if (cg->relative[0] != '/' && (slash = strrchr(own, '/')) != NULL)
 		slash[slash == own] = '\0';
 	add_dir(cg, str_copy(""), str_copy(CGROUP_ROOT), place(cg, CGROUP_ROOT, "/", own));
-}
-
-bool cgroup_is_clean(const char *path)
-{
-	for (const char *p = path; *p != '\0'; p += strcspn(p, "/")) {
-		p += strspn(p, "/");
-		if ((p[0] == '.' && p[strspn(p, ".")] == '/') ||
-		    (p[0] == '.' && p[strspn(p, ".")] == '\0'))
-			return false;
-	}
-	return true;
 }
 
 int cgroup_plan(enum oci_cgroup_manager manager, const char *cgroups_path, const char *id,

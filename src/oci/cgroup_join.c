@@ -54,12 +54,6 @@ void cgroup_follow(struct cgroup *cg, pid_t pid)
 		}
 }
 
-void cgroup_close_join(struct cgroup *cg)
-{
-	for (size_t i = 0; i < cg->dir_count; i++)
-		fd_close(&cg->dirs[i].join_fd);
-}
-
 int cgroup_clone_fd(const struct cgroup *cg)
 {
 	const struct cgroup_dir *unified = cgroup_unified(cg);

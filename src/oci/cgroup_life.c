@@ -9,14 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/proc.h"
 #include "base/str.h"
 #include "oci/cgroup_priv.h"
 #include "oci/cgroup_systemd.h"
@@ -139,17 +137,6 @@ int cgroup_signal(const struct cgroup *cg, int signal, struct error *err)
 }
 
 /* --- freezing ----------------------------------------------------------------------------------- */
-
-bool cgroup_is_frozen(const struct cgroup *cg)
-{
-	own_mem char *text = NULL;
-	uint64_t frozen = 0;
-
-	if (cgroup_path(cg, "freezer") != NULL && !cg->v2)
-		return cgroup_read(cg, "freezer", "freezer.state", &text) == 0 &&
-		       strncmp(text, "THAWED", 6) != 0;
-	return cgroup_read_number(cg, "", "cgroup.events", "frozen", &frozen) == 0 && frozen != 0;
-}
 
 /* A v1 group that is frozen can stay in FREEZING while a process of it is in the middle of something;
  * writing again makes the kernel try again. */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -207,13 +208,57 @@ static int others_v2(const struct cgroup *cg, const struct config_resources *r, 
 	return rc;
 }
 
+/* A key belongs to a controller, which the container's directory must have; some files, as cpu.stat, are
+ * there without. */
+static int check_unified_key(const struct cgroup *cg, const char *key, struct error *err)
+{
+	const size_t len = strcspn(key, ".");
+	own_mem char *name = str_copy_n(key, len), *have = NULL;
+	own_mem char *path = str_format("%s/%s", cgroup_path(cg, name), key);
+
+	if (faccessat(AT_FDCWD, path, F_OK, 0) == 0 ||
+	    cgroup_read(cg, "", "cgroup.controllers", &have) < 0)
+		return 0;
+	for (char *p = have; *p != '\0'; p++)
+		*p = *p == ' ' || *p == '\n' ? ',' : *p;
+	if (!cgroup_has_word(have, name))
+		return refuse(err, -ENOTSUP,
+			      "linux.resources.unified.%s: the requested cgroup controller `%s` is "
+			      "not available",
+			      key, name);
+	return 0;
+}
+
+static int apply_unified(const struct cgroup *cg, const struct config_resources *r,
+			 struct error *err)
+{
+	for (size_t i = 0; i < r->unified_count; i++) {
+		own_mem char *field = str_format("linux.resources.unified.%s", r->unified[i].key);
+		own_mem char *text = str_copy(r->unified[i].text);
+		char *save = NULL;
+		int rc = check_unified_key(cg, r->unified[i].key, err);
+
+		if (rc < 0)
+			return rc;
+		/* A file with one line per device takes one line per write. */
+		for (char *line = strtok_r(text, "\n", &save); line != NULL;
+		     line = strtok_r(NULL, "\n", &save)) {
+			rc = cgroup_put(cg, "", r->unified[i].key, line, field, err);
+
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return 0;
+}
+
 int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r, struct error *err)
 {
 	int rc;
 
 	if ((rc = memory_v2(cg, r, err)) < 0 || (rc = cpu_v2(cg, r, err)) < 0 ||
 	    (rc = io_v2(cg, r, err)) < 0 || (rc = others_v2(cg, r, err)) < 0 ||
-	    (rc = cgroup_apply_rdma(cg, r, err)) < 0 || (rc = cgroup_apply_unified(cg, r, err)) < 0)
+	    (rc = cgroup_apply_rdma(cg, r, err)) < 0 || (rc = apply_unified(cg, r, err)) < 0)
 		return rc;
 	if (r->device_count > 0) {
 		const struct cgroup_dir *dir = cgroup_unified(cg);

@@ -46,11 +46,9 @@ extern const char *const cgroup_throttle_fields[THROTTLE_KINDS];
 int cgroup_put_device_value(const struct cgroup *cg, const char *controller, const char *file,
 			    const struct config_device_value *v, const char *key, uint64_t value,
 			    const char *field, struct error *err) must_check;
-/* linux.resources.rdma and .unified. */
+/* linux.resources.rdma. */
 int cgroup_apply_rdma(const struct cgroup *cg, const struct config_resources *r,
 		      struct error *err) must_check;
-int cgroup_apply_unified(const struct cgroup *cg, const struct config_resources *r,
-			 struct error *err) must_check;
 int cgroup_apply_v1(const struct cgroup *cg, const struct config_resources *r,
 		    struct error *err) must_check;
 int cgroup_apply_v2(const struct cgroup *cg, const struct config_resources *r,

@@ -1,6 +1,5 @@
 /* config_linux: the linux section, without resources and seccomp; and what may not be combined. */
 #include <errno.h>
-#include <limits.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -23,34 +22,6 @@ const struct namespace_kind namespace_kinds[NAMESPACE_KINDS] = {
 	[NAMESPACE_CGROUP] = {"cgroup", "cgroup", CLONE_NEWCGROUP},
 	[NAMESPACE_TIME] = {"time", "time", CLONE_NEWTIME},
 };
-
-int config_parse_id_maps(struct config *c, const struct json_at *object, const char *key,
-			 struct config_id_maps *ret, struct error *err)
-{
-	struct json_at array, item;
-	int rc = config_list(c, object, key, sizeof(*ret->items), &array, &ret->items, &ret->count,
-			     err);
-
-	if (rc <= 0)
-		return rc;
-	for (size_t i = 0; json_element(&array, i, &item); i++) {
-		int64_t container, host, count;
-
-		if ((rc = json_get_int(&item, "containerID", JSON_REQUIRED, 0, UINT32_MAX - 1,
-				       &container, err)) < 0 ||
-		    (rc = json_get_int(&item, "hostID", JSON_REQUIRED, 0, UINT32_MAX - 1, &host,
-				       err)) < 0 ||
-		    (rc = json_get_int(&item, "size", JSON_REQUIRED, 1, UINT32_MAX, &count, err)) <
-			    0)
-			return rc;
-		if (container + count > UINT32_MAX || host + count > UINT32_MAX)
-			return json_refuse(err, &item, "reaches beyond the last id");
-		ret->items[i].container = (uint32_t)container;
-		ret->items[i].host = (uint32_t)host;
-		ret->items[i].count = (uint32_t)count;
-	}
-	return 1;
-}
 
 static int parse_namespaces(struct config *c, const struct json_at *linux_, struct error *err)
 {

@@ -29,10 +29,10 @@ int config_parse_linux(struct config *c, const struct json_at *root, struct erro
 int config_parse_host(struct config *c, const struct json_at *linux_, struct error *err) must_check;
 int config_parse_seccomp(struct config *c, const struct json_at *linux_,
 			 struct error *err) must_check;
-/* What may not be combined, once everything is parsed. */
 /* Entry i of a table of words of seccomp ("actions", "architectures", "flags", "operators"); NULL at
  * the end. */
 const char *seccomp_word(const char *table, size_t i);
+/* What may not be combined, once everything is parsed. */
 int config_check(const struct config *c, const struct json_at *root, struct error *err) must_check;
 
 /* A table from words to numbers, ended by a NULL name. */

@@ -342,6 +342,16 @@ static bool is_locked(const struct container *c)
 	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
+const char *oci_status_name(enum oci_status status)
+{
+	static const char *const names[] = {
+		[OCI_CREATING] = "creating", [OCI_CREATED] = "created", [OCI_RUNNING] = "running",
+		[OCI_PAUSED] = "paused",     [OCI_STOPPED] = "stopped",
+	};
+
+	return names[status];
+}
+
 enum oci_status container_status(const struct container *c)
 {
 	own_cgroup struct cgroup *cg = NULL;

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -23,16 +22,6 @@
 #include "oci/container.h"
 #include "oci/hooks.h"
 #include "oci/resctrl.h"
-
-const char *oci_status_name(enum oci_status status)
-{
-	static const char *const names[] = {
-		[OCI_CREATING] = "creating", [OCI_CREATED] = "created", [OCI_RUNNING] = "running",
-		[OCI_PAUSED] = "paused",     [OCI_STOPPED] = "stopped",
-	};
-
-	return names[status];
-}
 
 /* --- state -------------------------------------------------------------------------------------- */
 
