@@ -93,6 +93,7 @@ print(s.makefile().readline(), end="")' "$1"
 	[ "$(get state accel cpus memoryBytes <<< "$output")" = "paused soft 1 16777216" ]
 	run control metrics
 	[[ "$(get cpuNs <<< "$output")" =~ ^\[[0-9]+\]$ ]]
+	[ "$(get deviceThreadNs <<< "$output")" -gt 0 ]
 	[ "$(stat -c %a vm.sock)" = 660 ]
 }
 
