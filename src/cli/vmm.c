@@ -65,35 +65,58 @@ static const struct option_spec run_options[] = {
 	{"restore", 0, OPTION_STRING, 0, "DIR", "",
 	 "Go on from a snapshot, which says what machine it is; disks and cards given here replace "
 	 "those of then"},
-	{"serial", 0, OPTION_STRING, 0, "stdio|none|file:FILE", "stdio",
+	{"serial", 0, OPTION_STRING, 0, "stdio|pty|none|file:FILE", "stdio",
 	 "Where the first serial line goes"},
 	{"share", 0, OPTION_LIST, 0, "DIR|FILE[,tag=NAME][,ro][,...]", "",
 	 "Let the guest mount a directory (-t virtiofs NAME); cache=auto|none|always, uidmap=, gidmap=GUEST:HOST:COUNT"},
 	{"vars", 0, OPTION_STRING, 0, "FILE", "",
 	 "With --firmware uefi: where it keeps its variables (default: nowhere)"},
-	{"vsock", 0, OPTION_STRING, 0, "PATH,cid=N", "",
+	{"vsock", 0, OPTION_STRING, 0, "PATH[,cid=N]", "",
 	 "Connect the guest's sockets (AF_VSOCK) with Unix sockets: PATH to the guest, PATH_N from it"},
 };
 
-static int open_serial(const char *where, struct machine_config *config, int *ret_fd,
+struct serial_line {
+	int fd;
+	int terminal_fd; /* of a pseudo terminal: the other side */
+};
+
+static void close_serial(struct serial_line *line)
+{
+	fd_close(&line->fd);
+	fd_close(&line->terminal_fd);
+}
+
+#define own_serial __attribute__((cleanup(close_serial)))
+
+static int open_serial(const char *where, struct serial_line *ret, struct machine_config *config,
 		       struct error *err)
 {
 	const char *path = str_after(where, "file:");
+	int rc = 0;
 
 	config->serial_in = config->serial_out = -1;
-	if (path) {
-		*ret_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-		if (*ret_fd < 0)
+	if (path && *path) {
+		ret->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		if (ret->fd < 0)
 			return fail(err, -errno, "open %s", path);
-		config->serial_out = *ret_fd;
+		config->serial_out = ret->fd;
+	} else if (str_eq(where, "pty")) {
+		rc = vmm_open_terminal("serial line", &ret->fd, &ret->terminal_fd, err);
+		config->serial_in = config->serial_out = ret->fd;
 	} else if (str_eq(where, "stdio")) {
 		config->serial_in = 0;
 		config->serial_out = 1;
 	} else if (!str_eq(where, "none")) {
-		return refuse(err, -EINVAL, "--serial takes stdio, none or file:FILE, not \"%s\"",
-			      where);
+		return hint(err, refuse(err, -EINVAL, "--serial does not know \"%s\"", where),
+			    "it takes stdio, pty, none or file:FILE");
 	}
-	return 0;
+	return rc;
+}
+
+/* The serial line or the console is the terminal that we were started on. */
+static bool is_on_terminal(const struct machine_config *config)
+{
+	return (config->serial_in == 0 || config->console_in == 0) && isatty(0);
 }
 
 static void set_accel(const char *name, struct machine_config *config)
@@ -116,8 +139,8 @@ static int run_machine(const struct machine_config *config, bool jail, struct er
 	struct tty_state tty = {.fd = -1};
 	int rc;
 
-	if (config->serial_in >= 0 && isatty(config->serial_in)) {
-		rc = tty_raw(config->serial_in, &tty);
+	if (is_on_terminal(config)) {
+		rc = tty_raw(0, &tty);
 		if (rc < 0)
 			return fail(err, rc, "set the terminal to raw mode");
 	}
@@ -274,6 +297,10 @@ static int check_source(const struct args *args, const struct machine_config *co
 				   "--kernel nor with --restore");
 	if (args_string(args, "vars") && !str_eq(args_string(args, "firmware"), "uefi"))
 		return args_refuse(args, err, "--vars goes only with --firmware uefi");
+	if (config->paused && !args_string(args, "control"))
+		return args_refuse(
+			args, err,
+			"--paused needs --control SOCKET, where the request to resume comes from");
 	if (config->code && !config->restore)
 		return args_refuse(args, err, "--code FILE goes only with --restore DIR");
 	for (unsigned int i = 0; config->restore && i < array_size(settled); i++)
@@ -340,20 +367,24 @@ static void close_control(struct control_socket *control)
 static int open_control(const char *where, struct control_socket *ret, struct error *err)
 {
 	const char *number = where ? str_after(where, "fd:") : NULL;
+	int rc, listens = 0;
+	socklen_t size = sizeof(listens);
 	int64_t fd;
 
 	if (!where)
 		return 0;
 	if (number) {
 		if (str_to_int(number, 3, INT32_MAX, &fd) < 0 ||
-		    fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
-			return refuse(err, -EINVAL, "--control %s is no open descriptor", where);
+		    getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 ||
+		    !listens || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+			return refuse(err, -EINVAL, "--control %s is no socket that listens",
+				      where);
 		ret->fd = (int)fd;
 		return 0;
 	}
-	ret->fd = sock_listen(AT_FDCWD, where, SOCK_STREAM | SOCK_NONBLOCK);
-	if (ret->fd < 0)
-		return fail(err, ret->fd, "create the control socket %s", where);
+	rc = vmm_listen(where, &ret->fd, err);
+	if (rc < 0)
+		return fail(err, rc, "serve requests");
 	ret->path = where;
 	return chmod(where, 0660) < 0 ? fail(err, -errno, "set the mode of %s", where) : 0;
 }
@@ -366,7 +397,7 @@ static int run_vm(const struct args *args, struct error *err)
 	own_mem struct machine_net *nets = NULL;
 	own_kernel struct kernel *kernel = NULL;
 	struct vmm_devices devices = {.vsock = {.listen_fd = -1, .broker_fd = -1}};
-	own_fd int serial_fd = -1;
+	own_serial struct serial_line serial = {.fd = -1, .terminal_fd = -1};
 	int rc;
 
 	set_machine(args, &config);
@@ -384,7 +415,7 @@ static int run_vm(const struct args *args, struct error *err)
 	if (rc < 0)
 		return rc;
 	config.control_fd = control.fd;
-	rc = open_serial(args_string(args, "serial"), &config, &serial_fd, err);
+	rc = open_serial(args_string(args, "serial"), &serial, &config, err);
 	if (rc < 0)
 		return rc;
 	rc = parse_disks(args_list(args, "disk"), args_list(args, "layer"), &disks, &config, err);
@@ -399,6 +430,7 @@ static int run_vm(const struct args *args, struct error *err)
 		config.console_in = 0;
 		config.console_out = 1;
 	}
+	config.escape_key = is_on_terminal(&config) && !config.power_button;
 	if (rc == 0)
 		rc = vmm_devices_open(args, &devices, &config, err);
 	rc = rc < 0 ? rc : run_machine(&config, !args_flag(args, "no-jail"), err);

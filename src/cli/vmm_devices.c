@@ -10,12 +10,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "base/tty.h"
 
 enum {
 	CID_DEFAULT = 3,
@@ -23,16 +23,22 @@ enum {
 	VSOCK_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("_4294967295"),
 };
 
-/* A socket that somebody listens on is somebody's; one that was left behind is replaced. */
-static int listen_at(const char *path, int *ret_fd, struct error *err)
+int vmm_listen(const char *path, int *ret_fd, struct error *err)
 {
 	own_fd int other = sock_connect(AT_FDCWD, path, SOCK_STREAM | SOCK_NONBLOCK);
+	int fd;
 
 	if (other >= 0 || other == -EAGAIN)
 		return hint(err, refuse(err, -EADDRINUSE, "somebody listens on %s", path),
 			    "give each machine a path of its own");
-	*ret_fd = sock_listen(AT_FDCWD, path, SOCK_STREAM | SOCK_NONBLOCK);
-	return *ret_fd < 0 ? fail(err, *ret_fd, "listen on %s", path) : 0;
+	fd = sock_listen(AT_FDCWD, path, SOCK_STREAM | SOCK_NONBLOCK);
+	if (fd == -EADDRINUSE)
+		return hint(err, refuse(err, fd, "%s exists and is no socket", path),
+			    "name a path where nothing is yet");
+	if (fd < 0)
+		return fail(err, fd, "listen on %s", path);
+	*ret_fd = fd;
+	return 0;
 }
 
 /* PATH[,cid=N] */
@@ -55,7 +61,7 @@ static int open_vsock(const char *text, struct vmm_devices *devices, struct erro
 	if (strlen(words[0]) > VSOCK_PATH_MAX)
 		return refuse(err, -ENAMETOOLONG, "the path of --vsock is longer than %d bytes: %s",
 			      VSOCK_PATH_MAX, words[0]);
-	rc = listen_at(words[0], &devices->vsock.listen_fd, err);
+	rc = vmm_listen(words[0], &devices->vsock.listen_fd, err);
 	if (rc < 0)
 		return rc;
 	devices->vsock_path = str_copy(words[0]);
@@ -145,7 +151,7 @@ static int open_share(const char *text, unsigned int i, struct vmm_devices *devi
 				"give each --share a tag= of its own");
 	share->fd = open(share->path, O_PATH | O_CLOEXEC);
 	if (share->fd < 0 || fstat(share->fd, &st) < 0)
-		return fail(err, -errno, "open %s", share->path);
+		return fail(err, -errno, "share %s", share->path);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return refuse(err, -EINVAL, "%s is neither a directory nor a file", share->path);
 	return 0;
@@ -177,26 +183,35 @@ static int open_shares(char *const *texts, struct vmm_devices *devices, struct e
 	return rc;
 }
 
-static int open_terminal(const char *name, struct machine_port *port, struct vmm_port_end *end,
-			 struct error *err)
+int vmm_open_terminal(const char *what, int *ret_fd, int *ret_other_fd, struct error *err)
 {
-	struct termios settings;
+	own_fd int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK), other = -1;
+	struct tty_state before;
 	char path[64];
+	int rc;
 
-	port->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	if (port->fd < 0 || grantpt(port->fd) < 0 || unlockpt(port->fd) < 0 ||
-	    ptsname_r(port->fd, path, sizeof(path)) != 0)
-		return fail(err, -errno, "make a pseudo terminal for the port %s", name);
-	end->terminal_fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	/* Else what the guest writes would come back to it as if it had been typed. */
-	if (end->terminal_fd < 0 || tcgetattr(end->terminal_fd, &settings) < 0)
+	if (fd < 0 || grantpt(fd) < 0 || unlockpt(fd) < 0 || ptsname_r(fd, path, sizeof(path)) != 0)
+		return fail(err, -errno, "make a pseudo terminal for the %s", what);
+	other = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (other < 0)
 		return fail(err, -errno, "open %s", path);
-	cfmakeraw(&settings);
-	if (tcsetattr(end->terminal_fd, TCSANOW, &settings) < 0)
-		return fail(err, -errno, "set up %s", path);
-	port->is_terminal = true;
-	fprintf(stderr, "berth: the port %s is %s\n", name, path);
+	/* Else what the guest writes would come back to it as if it had been typed. */
+	rc = tty_raw(other, &before);
+	if (rc < 0)
+		return fail(err, rc, "set up %s", path);
+	fprintf(stderr, "berth: the %s is %s\n", what, path);
+	*ret_fd = take(fd);
+	*ret_other_fd = take(other);
 	return 0;
+}
+
+static int open_port_terminal(struct machine_port *port, struct vmm_port_end *end,
+			      struct error *err)
+{
+	own_mem char *what = str_format("port %s", port->name);
+
+	port->is_terminal = true;
+	return vmm_open_terminal(what, &port->fd, &end->terminal_fd, err);
 }
 
 /* NAME=socket:PATH, NAME=file:FILE or NAME=pty */
@@ -216,14 +231,14 @@ static int open_port(const char *text, struct machine_port *port, struct vmm_por
 	end->name = str_copy_n(text, (size_t)(where - text - 1));
 	port->name = end->name;
 	if (socket) {
-		int rc = listen_at(socket, &port->listen_fd, err);
+		int rc = vmm_listen(socket, &port->listen_fd, err);
 
 		if (rc == 0)
 			end->socket_path = str_copy(socket);
 		return rc;
 	}
 	if (!file)
-		return open_terminal(port->name, port, end, err);
+		return open_port_terminal(port, end, err);
 	port->fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
 	return port->fd < 0 ? fail(err, -errno, "open %s", file) : 0;
 }
@@ -239,6 +254,10 @@ static int open_ports(char *const *texts, struct vmm_devices *devices, struct er
 	devices->port_ends = mem_new_array(count, sizeof(*devices->port_ends));
 	for (unsigned int i = 0; i < count && rc == 0; i++) {
 		rc = open_port(texts[i], &devices->ports[i], &devices->port_ends[i], err);
+		for (unsigned int other = 0; rc == 0 && other < i; other++)
+			if (str_eq(devices->ports[other].name, devices->ports[i].name))
+				rc = refuse(err, -EEXIST, "two ports have the name \"%s\"",
+					    devices->ports[i].name);
 		devices->port_count = i + 1;
 	}
 	return rc;

@@ -28,6 +28,14 @@ struct vmm_devices {
 	char ***share_words; /* what the shares' strings are part of */
 };
 
+/* Listens at a path. A socket that somebody listens on is somebody's; one that was left behind is replaced. */
+int vmm_listen(const char *path, int *ret_fd, struct error *err) must_check;
+
+/* Makes a pseudo terminal and says on standard error what it is called: "the WHAT is /dev/pts/N". It lasts while
+ * its other side is open, too. */
+int vmm_open_terminal(const char *what, int *ret_fd, int *ret_other_fd,
+		      struct error *err) must_check;
+
 /* Reads the options and opens what they name; `config` then refers to `ret`. On failure nothing is left
  * but what vmm_devices_release takes away. */
 int vmm_devices_open(const struct args *args, struct vmm_devices *ret,

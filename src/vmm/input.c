@@ -63,7 +63,7 @@ static void on_readable(struct loop *loop, struct loop_source *source, int fd, u
 		loop_remove(take(input->source));
 		return;
 	}
-	input->count = input->ops->escape ? filter(input, (size_t)got) : (size_t)got;
+	input->count = input->has_escape ? filter(input, (size_t)got) : (size_t)got;
 	deliver(input);
 }
 
@@ -79,11 +79,12 @@ static void on_wake(struct loop *loop, struct loop_source *source, int fd, uint3
 		deliver(data);
 }
 
-int input_init(struct input *input, const struct input_ops *ops, struct loop *loop, int fd)
+int input_init(struct input *input, const struct input_ops *ops, struct loop *loop, int fd,
+	       bool has_escape)
 {
 	int rc;
 
-	*input = (struct input){.ops = ops, .loop = loop, .fd = fd};
+	*input = (struct input){.ops = ops, .loop = loop, .fd = fd, .has_escape = has_escape};
 	input->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (input->wake_fd < 0)
 		return -errno;

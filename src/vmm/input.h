@@ -13,7 +13,7 @@ struct input;
 struct input_ops {
 	/* Takes up to `size` bytes, returns how many. */
 	size_t (*deliver)(struct input *input, const void *data, size_t size);
-	/* The escape key (ctrl-a x) was typed on a terminal. NULL: there is none. */
+	/* The escape key (ctrl-a x) was typed. */
 	void (*escape)(struct input *input);
 };
 
@@ -24,13 +24,15 @@ struct input {
 	struct loop *loop;
 	struct loop_source *source, *wake_source;
 	int fd, wake_fd;
+	bool has_escape;
 	bool after_prefix; /* ctrl-a was typed */
 	size_t count;
 	char buffer[INPUT_BUFFER];
 };
 
-int input_init(struct input *input, const struct input_ops *ops, struct loop *loop,
-	       int fd) must_check;
+/* Without `has_escape` no key is special. */
+int input_init(struct input *input, const struct input_ops *ops, struct loop *loop, int fd,
+	       bool has_escape) must_check;
 void input_release(struct input *input);
 /* The device has room again. Any thread. */
 void input_wake(struct input *input);

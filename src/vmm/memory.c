@@ -40,8 +40,10 @@ static int map(int fd, uint64_t size_bytes, int flags, struct memory **ret, stru
 static int check_size(uint64_t size_bytes, struct error *err)
 {
 	if (size_bytes < MEMORY_SIZE_MIN || size_bytes > MEMORY_SIZE_MAX)
-		return refuse(err, -EINVAL, "guest memory must be between %llu MiB and %llu GiB",
-			      MEMORY_SIZE_MIN >> 20, MEMORY_SIZE_MAX >> 30);
+		return refuse(err, -EINVAL,
+			      "a machine has %llu MiB to %llu GiB of memory, not %llu bytes",
+			      MEMORY_SIZE_MIN >> 20, MEMORY_SIZE_MAX >> 30,
+			      (unsigned long long)size_bytes);
 	if (size_bytes % MEMORY_PAGE_SIZE)
 		return refuse(err, -EINVAL, "guest memory must be a multiple of 4 KiB");
 	return 0;

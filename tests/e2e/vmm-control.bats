@@ -205,6 +205,29 @@ os.execv(sys.argv[1], sys.argv[1:])' "$(type -P "$BERTH")" vmm run --memory 16m 
 	run "$BERTH" vmm run --kernel "$guests/ticks" --control fd:77
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"fd:77"* ]]
+	run "$BERTH" vmm run --kernel "$guests/ticks" --control fd:9 9< /dev/null
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"fd:9 is no socket that listens"* ]]
+}
+
+@test "nobody takes the socket of a machine that runs, or the place of a file" {
+	start_paused
+	run timeout 20 "$BERTH" vmm run --accel soft --kernel "$guests/ticks" --control vm.sock < /dev/null
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"somebody listens on vm.sock"*"hint: "* ]]
+	[ "$(control status | get state)" = paused ]
+	touch file
+	run timeout 20 "$BERTH" vmm run --accel soft --kernel "$guests/ticks" --control file < /dev/null
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"file exists and is no socket"*"hint: "* ]]
+	[ -f file ]
+	run timeout 20 "$BERTH" vmm run --accel soft --kernel "$guests/ticks" --paused < /dev/null
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"--paused needs --control"* ]]
+	# What one that was killed has left is no obstacle.
+	control stop
+	python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("vm.sock")'
+	start_paused
 }
 
 snapshot_and_restore() {

@@ -107,13 +107,15 @@ second" ]
 	smp 4 kvm pair=20000 code=200 shootdown=500 wake=500
 }
 
-@test "the console's size is the terminal's, and follows it" {
+@test "the console's terminal is in raw mode; the console's size is the terminal's, and follows it" {
 	cat > "$BATS_TEST_TMPDIR/terminal.py" <<-'EOF'
-		import fcntl, os, pty, struct, sys, termios
+		import fcntl, os, pty, struct, sys, termios, time
 
 		pid, terminal = pty.fork()
 		if pid == 0:
 		    os.execvp(sys.argv[1], sys.argv[1:])
+		while termios.tcgetattr(terminal)[3] & termios.ICANON:
+		    time.sleep(0.01)
 		fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))
 		sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 	EOF
@@ -180,6 +182,59 @@ second" ]
 	[ "$(cat "$BATS_TEST_TMPDIR/log")" = "hello from the guest" ]
 }
 
+# A system that says "ready" and sends back what it is sent.
+make_echo() {
+	cd "$BATS_TEST_TMPDIR" || return 1
+	gcc -c -m32 -Wa,-I"$BATS_TEST_DIRNAME/../guest/disk" -o echo.o "$BATS_TEST_DIRNAME/../guest/disk/echo.S"
+	ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o echo.raw echo.o
+	truncate -s 1M echo.raw
+}
+
+@test "on a terminal ctrl-a x ends the machine, elsewhere it is a key like any other" {
+	make_echo
+	run timeout 60 python3 - "$BERTH" vmm run --accel soft --memory 16m --firmware bios --disk echo.raw <<-'EOF'
+		import os, pty, sys
+		pid, terminal = pty.fork()
+		if pid == 0:
+		    os.execvp(sys.argv[1], sys.argv[1:])
+		said = b""
+		while b"ready" not in said:
+		    said += os.read(terminal, 1000)
+		os.write(terminal, b"\001x")
+		sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+	EOF
+	[ "$status" -eq 0 ]
+	mkfifo line
+	timeout 60 "$BERTH" vmm run --accel soft --memory 16m --firmware bios --disk echo.raw < line > said 3>&- &
+	exec 4> line
+	for _ in $(seq 400); do if grep -q ready said; then break; fi; sleep 0.05; done
+	printf 'a\001xyz' >&4
+	for _ in $(seq 400); do if grep -q xyz said; then break; fi; sleep 0.05; done
+	kill %%
+	wait || true
+	grep -q "$(printf 'a\001xyz')" said
+}
+
+@test "the serial line can be a pseudo terminal" {
+	make_echo
+	timeout 60 "$BERTH" vmm run --accel soft --memory 16m --firmware bios --disk echo.raw --serial pty \
+		< /dev/null 2> name 3>&- &
+	for _ in $(seq 400); do if grep -q dev/pts name; then break; fi; sleep 0.05; done
+	run timeout 60 python3 - "$(sed 's/.* is //' name)" <<-'EOF'
+		import os, sys
+		terminal = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+		said = b""
+		while b"ready" not in said:
+		    said += os.read(terminal, 1000)
+		os.write(terminal, b"a\001xyz")
+		while b"a\001xyz" not in said:
+		    said += os.read(terminal, 1000)
+	EOF
+	kill %%
+	wait || true
+	[ "$status" -eq 0 ]
+}
+
 @test "what is no kernel is refused by name" {
 	echo nonsense > "$BATS_TEST_TMPDIR/file"
 	run vm --kernel "$BATS_TEST_TMPDIR/file"
@@ -207,13 +262,36 @@ second" ]
 	run vm --kernel "$guests/hello" --cpus 65
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"1 to 64 CPUs"* ]]
+	run vm --kernel "$guests/hello" --memory 1k
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"1 MiB to 256 GiB of memory, not 1024 bytes"* ]]
+	run vm --kernel "$guests/hello" --initrd nowhere
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"open the initrd nowhere: "* ]]
+	run vm --kernel "$guests/hello" --serial file:
+	[ "$status" -eq 125 ]
+	[[ "$output" == *'"file:"'*"hint: it takes stdio, pty, none or file:FILE"* ]]
+	run vm --kernel "$guests/hello" --port a=file:/dev/null --port a=file:/dev/null
+	[ "$status" -eq 125 ]
+	[[ "$output" == *'two ports have the name "a"'* ]]
+}
+
+@test "a tap that is not there, and what is no tap, are refused with how to make one" {
+	local how="hint: make one with: ip tuntap add dev"
+	run vm --accel soft --kernel "$guests/hello" --net tap=nowhere0
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"there is no tap nowhere0"*"$how nowhere0 mode tap vnet_hdr" ]]
+	[ "$(id -u)" -eq 0 ] || skip "not root: what is no tap is NOT tested"
+	run vm --accel soft --kernel "$guests/hello" --net tap=lo,queues=2
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"lo is no tap with several queues"*"$how lo mode tap vnet_hdr multi_queue" ]]
 }
 
 @test "the machine runs in a jail: another user, an empty root, no capabilities, filters" {
 	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
 		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
 	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
-		--paused < /dev/null 3>&- &
+		--paused --control "$BATS_TEST_TMPDIR/vm.sock" < /dev/null 3>&- &
 	pid=$!
 	machine=
 	for _ in $(seq 200); do

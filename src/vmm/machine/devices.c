@@ -36,22 +36,16 @@ static const struct input_ops serial_input_ops = {
 	.escape = escape_serial,
 };
 
-/* Nothing that is typed is for us. */
-static const struct input_ops plain_serial_input_ops = {
-	.deliver = deliver_serial,
-};
-
 static int create_serial(struct machine *machine)
 {
-	const struct input_ops *ops =
-		machine->config.power_button ? &plain_serial_input_ops : &serial_input_ops;
-	int rc = serial_create(&machine->board, machine->config.serial_out, &machine->serial_input,
+	const struct machine_config *config = &machine->config;
+	int rc = serial_create(&machine->board, config->serial_out, &machine->serial_input,
 			       &machine->serial);
 
 	own_device(machine, serial_device(machine->serial));
-	if (rc == 0 && machine->config.serial_in >= 0)
-		rc = input_init(&machine->serial_input, ops, machine->board.loop,
-				machine->config.serial_in);
+	if (rc == 0 && config->serial_in >= 0)
+		rc = input_init(&machine->serial_input, &serial_input_ops, machine->board.loop,
+				config->serial_in, config->escape_key);
 	return rc;
 }
 
@@ -184,7 +178,7 @@ static int create_console(struct machine *machine)
 		rc = add_virtio(machine, machine->console);
 	if (rc == 0 && config->console_in >= 0)
 		rc = input_init(&machine->console_input, &console_input_ops, machine->board.loop,
-				config->console_in);
+				config->console_in, config->escape_key);
 	return rc;
 }
 

@@ -58,12 +58,12 @@ static int check_config(const struct machine_config *config, struct error *err)
 	return 0;
 }
 
-static int open_file(const char *path, int *ret_fd, struct error *err)
+static int open_file(const char *what, const char *path, int *ret_fd, struct error *err)
 {
 	if (!path)
 		return 0;
 	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
-	return *ret_fd < 0 ? fail(err, -errno, "open %s", path) : 0;
+	return *ret_fd < 0 ? fail(err, -errno, "open the %s %s", what, path) : 0;
 }
 
 static int open_accel(struct machine *machine, struct error *err)
@@ -93,7 +93,7 @@ static void load_code(struct machine *machine)
 	const char *path = machine->config.code;
 	own_fd int fd = -1;
 	struct error why = {0};
-	int rc = path ? open_file(path, &fd, &why) : 0;
+	int rc = path ? open_file("code", path, &fd, &why) : 0;
 
 	if (rc == 0 && fd >= 0 && machine->accel->load_code)
 		rc = machine->accel->load_code(machine->vm, fd, &why);
@@ -359,11 +359,12 @@ static int set_up(struct machine *machine, struct error *err)
 	snapshot_host_read(&machine->host);
 	rc = config->restore ? snapshot_open(&machine->host, config, &machine->from, err) : 0;
 	if (rc == 0)
-		rc = open_file(config->kernel, &machine->kernel_fd, err);
+		rc = open_file(config->firmware ? "firmware" : "kernel", config->kernel,
+			       &machine->kernel_fd, err);
 	if (rc == 0)
-		rc = open_file(config->modules, &machine->modules_fd, err);
+		rc = open_file("modules", config->modules, &machine->modules_fd, err);
 	if (rc == 0)
-		rc = open_file(config->initrd, &machine->initrd_fd, err);
+		rc = open_file("initrd", config->initrd, &machine->initrd_fd, err);
 	if (rc == 0 && config->jail && machine->kernel_fd >= 0 &&
 	    config->firmware == MACHINE_NO_FIRMWARE)
 		rc = boot_prepare(machine->kernel_fd, err);

@@ -74,7 +74,7 @@ struct machine_config {
 	bool debug_exit;
 	bool no_reset; /* a guest that resets has ended, with MACHINE_WAS_RESET */
 	/* Whoever runs the machine ends it by SIGKILL only: the signals that would end it press its power
-	 * button, all others do nothing, and nothing that is typed is for us. */
+	 * button, and all others do nothing. */
 	bool power_button;
 	unsigned int disk_count;
 	const struct machine_disk *disks;
@@ -89,6 +89,7 @@ struct machine_config {
 	 * `console` wants it all the same. */
 	int console_in, console_out;
 	bool console;
+	bool escape_key; /* ctrl-a x on the serial line or the console ends the machine */
 	/* The directory of a snapshot to go on from, which then says what memory, vCPUs, accelerator and
 	 * devices there are; disks and nets given here, as many as there were, take the place of those
 	 * of then. NULL: boot. */
