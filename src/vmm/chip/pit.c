@@ -124,11 +124,11 @@ static void pit_fire(struct timer *timer)
 	if (self->next_ns <= now) {
 		irq_pulse(self->board->irq, IRQ_PIT);
 		if (is_periodic(c)) {
-			int64_t period = ticks_to_ns(c->reload);
-			int64_t next = self->next_ns + period;
+			int64_t period = ticks_to_ns(c->reload), next;
 
 			if (period < INTERVAL_MIN_NS)
 				period = INTERVAL_MIN_NS;
+			next = self->next_ns + period;
 			schedule(self, next > now - 10 * period ? next : now + period);
 		} else {
 			schedule(self, TIMER_NEVER);

@@ -37,6 +37,9 @@ enum {
 	C_INTERRUPT = 1 << 7,
 	D_VALID = 1 << 7,
 	MEMORY = 128,
+	MINUTE_S = 60,
+	HOUR_S = 3600,
+	DAY_S = 86400,
 };
 #define SECOND_NS 1000000000ll
 
@@ -45,6 +48,7 @@ struct rtc {
 	struct board *board;
 	struct timer timer;
 	int64_t offset_s; /* the guest's time less the host's */
+	int64_t seen_s;   /* the guest's time until which it has been told of updates and alarms */
 	uint8_t index;
 	uint8_t memory[MEMORY];
 };
@@ -110,8 +114,10 @@ static void adopt(struct rtc *self)
 	};
 	time_t seconds = timegm(&tm);
 
-	if (seconds != (time_t)-1)
-		self->offset_s = (int64_t)seconds - clock_now_ns() / SECOND_NS;
+	if (seconds == (time_t)-1)
+		return;
+	self->offset_s = (int64_t)seconds - clock_now_ns() / SECOND_NS;
+	self->seen_s = seconds;
 }
 
 /* The period that register A selects, 0: none. The rates 1 and 2 are those of 8 and 9. */
@@ -139,9 +145,40 @@ static void schedule(struct rtc *self)
 }
 
 /* 0xc0-0xff in an alarm register match anything. */
-static bool alarm_matches(const struct rtc *self, unsigned int alarm, unsigned int time)
+static bool alarm_matches(const struct rtc *self, unsigned int alarm, uint8_t time)
 {
-	return self->memory[alarm] >= 0xc0 || self->memory[alarm] == self->memory[time];
+	return self->memory[alarm] >= 0xc0 || self->memory[alarm] == time;
+}
+
+/* Whether the alarm is at one of the seconds after `from` and until `to`: we may be late. */
+static bool alarm_between(const struct rtc *self, int64_t from, int64_t to)
+{
+	if (to - from > DAY_S)
+		from = to - DAY_S;
+	for (int64_t at = from + 1; at <= to; at++) {
+		int second = (int)((at % DAY_S + DAY_S) % DAY_S);
+
+		if (alarm_matches(self, REG_SECONDS_ALARM, encode(self, second % MINUTE_S)) &&
+		    alarm_matches(self, REG_MINUTES_ALARM,
+				  encode(self, second % HOUR_S / MINUTE_S)) &&
+		    alarm_matches(self, REG_HOURS_ALARM, encode_hour(self, second / HOUR_S)))
+			return true;
+	}
+	return false;
+}
+
+/* The clock's own second has gone by: an update, and perhaps the alarm. */
+static void tell_seconds(struct rtc *self)
+{
+	int64_t now = now_s(self);
+	uint8_t *c = &self->memory[REG_C];
+
+	if (now > self->seen_s && !(self->memory[REG_B] & B_SET)) {
+		*c |= B_UPDATE;
+		if (alarm_between(self, self->seen_s, now))
+			*c |= B_ALARM;
+	}
+	self->seen_s = now;
 }
 
 static void rtc_fire(struct timer *timer)
@@ -153,13 +190,7 @@ static void rtc_fire(struct timer *timer)
 	refresh(self);
 	if (*b & B_PERIODIC)
 		*c |= B_PERIODIC;
-	if (clock_now_ns() % SECOND_NS < SECOND_NS / 100) {
-		*c |= B_UPDATE;
-		if (alarm_matches(self, REG_SECONDS_ALARM, REG_SECONDS) &&
-		    alarm_matches(self, REG_MINUTES_ALARM, REG_MINUTES) &&
-		    alarm_matches(self, REG_HOURS_ALARM, REG_HOURS))
-			*c |= B_ALARM;
-	}
+	tell_seconds(self);
 	if (*c & *b & (B_PERIODIC | B_ALARM | B_UPDATE)) {
 		*c |= C_INTERRUPT;
 		irq_set_line(self->board->irq, IRQ_RTC, true);
@@ -195,6 +226,8 @@ static void write_register(struct rtc *self, uint8_t index, uint8_t value)
 		if ((value & B_SET) && !(before & B_SET))
 			refresh(self); /* the registers stand still from now on */
 		self->memory[index] = value;
+		if (!(before & (B_ALARM | B_UPDATE)))
+			self->seen_s = now_s(self);
 		if (!(value & B_SET) && (before & B_SET))
 			adopt(self);
 		schedule(self);
@@ -265,6 +298,7 @@ static int rtc_load(struct device *device, struct state_reader *in)
 	state_get(in, self->memory, sizeof(self->memory));
 	if (self->offset_s > INT32_MAX || self->offset_s < -INT32_MAX)
 		self->offset_s = 0;
+	self->seen_s = now_s(self);
 	schedule(self);
 	return state_finish(in);
 }

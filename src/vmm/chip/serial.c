@@ -271,7 +271,8 @@ static void serial_save(struct device *device, struct state_writer *out)
 	state_put_u8(out, self->mcr);
 	state_put_u8(out, self->scratch);
 	state_put_u16(out, self->divisor);
-	state_put_u8(out, self->transmit_pending);
+	/* What is not written yet is ours to write: the copy's transmitter is empty. */
+	state_put_u8(out, self->transmit_pending || !has_room(self));
 	state_put_u32(out, self->fifo_count);
 	state_put(out, self->fifo, sizeof(self->fifo));
 }
@@ -291,6 +292,7 @@ static int serial_load(struct device *device, struct state_reader *in)
 	state_get(in, self->fifo, sizeof(self->fifo));
 	if (self->fifo_count > FIFO_SIZE)
 		return -EINVAL;
+	update_line(self);
 	return state_finish(in);
 }
 

@@ -21,9 +21,11 @@ enum {
 	DATA = 0x3f8,
 	IER = 0x3f9,
 	IIR = 0x3fa,
+	MCR = 0x3fc,
 	LSR = 0x3fd,
 	IER_TRANSMIT = 2,
 	IIR_TRANSMIT = 2,
+	MCR_OUT2 = 8,
 	LSR_EMPTY = 0x60,
 	LOTS = 300000,
 	TIME_LIMIT_S = 60,
@@ -202,6 +204,46 @@ static void a_reader_that_goes_stops_nobody(void **state)
 	}
 }
 
+static bool line;
+
+static void keep_line(struct irq *irq, unsigned int number, bool level)
+{
+	(void)irq;
+	assert_int_equal(number, IRQ_SERIAL);
+	line = level;
+}
+
+/* A guest that waits until it can write on, goes on where it is restored. */
+static void a_busy_transmitter_is_empty_after_a_snapshot(void **state)
+{
+	static const struct irq_ops ops = {.set_line = keep_line};
+	struct fixture *f = set_up(PIPE), *copy = set_up(PIPE);
+	struct device *from = serial_device(f->serial), *to = serial_device(copy->serial);
+	struct state_writer out = {0};
+	struct state_reader in;
+
+	(void)state;
+	copy->board.irq.ops = &ops;
+	put(f, MCR, MCR_OUT2);
+	for (unsigned int i = 0; get(f, LSR) & LSR_EMPTY; i++)
+		put(f, DATA, text(i));
+	put(f, IER, IER_TRANSMIT);
+	assert_int_not_equal(get(f, IIR) & 7, IIR_TRANSMIT);
+	state_begin(&out, "serial", 0, 1);
+	from->ops->save(from, &out);
+	state_end(&out);
+	assert_int_equal(state_find(out.data.data, out.data.len, "serial", 0, &in), 0);
+	assert_int_equal(to->ops->load(to, &in), 0);
+	assert_true(line);
+	assert_int_equal(get(copy, IIR) & 7, IIR_TRANSMIT);
+	assert_int_equal(get(copy, LSR) & LSR_EMPTY, LSR_EMPTY);
+	buf_release(&out.data);
+	close(f->reader); /* nobody waits for it at the end */
+	f->reader = -1;
+	tear_down(copy);
+	tear_down(f);
+}
+
 /* The descriptor is also other programs': it stays as it is. */
 static void the_descriptor_stays_blocking(void **state)
 {
@@ -220,6 +262,7 @@ int main(void)
 		cmocka_unit_test(a_slow_reader_gets_everything),
 		cmocka_unit_test(a_reader_that_stands_still_stops_nobody),
 		cmocka_unit_test(a_reader_that_goes_stops_nobody),
+		cmocka_unit_test(a_busy_transmitter_is_empty_after_a_snapshot),
 		cmocka_unit_test(the_descriptor_stays_blocking),
 	};
 
