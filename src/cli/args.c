@@ -326,28 +326,40 @@ static int parse_short(struct args *args, char *word, struct words *words, struc
 	return 0;
 }
 
-static const struct command_entry *find_entry(const struct command *group, const char *name)
+/* `names` are separated by spaces, or NULL. */
+static bool is_among(const char *name, const char *names)
 {
 	size_t len = strlen(name);
 
-	for (const struct command_entry *entry = group->entries; entry->name != NULL; entry++) {
-		if (strcmp(entry->name, name) == 0)
-			return entry;
-		for (const char *alias = entry->aliases; alias != NULL && *alias != '\0';) {
-			size_t n = strcspn(alias, " ");
+	while (names != NULL && *names != '\0') {
+		size_t n = strcspn(names, " ");
 
-			if (n == len && memcmp(alias, name, n) == 0)
-				return entry;
-			alias += n + (alias[n] == ' ');
-		}
+		if (n == len && memcmp(names, name, n) == 0)
+			return true;
+		names += n + (names[n] == ' ');
 	}
+	return false;
+}
+
+static const struct command_entry *find_entry(const struct command *group, const char *name)
+{
+	for (const struct command_entry *entry = group->entries; entry->name != NULL; entry++)
+		if (strcmp(entry->name, name) == 0 || is_among(name, entry->aliases))
+			return entry;
 	return NULL;
 }
 
 static int unknown_command(const struct args *args, const char *name, struct error *err)
 {
+	const struct missing_command *missing = args->command->missing;
 	struct suggest suggest = suggest_for(name);
 
+	for (; missing != NULL && missing->names[0] != '\0'; missing++)
+		if (is_among(name, missing->names))
+			return hint(err,
+				    refuse(err, -EINVAL, "\"%s %s\" is not supported: %s",
+					   args->path, name, missing->reason),
+				    "%s", missing->instead);
 	for (const struct command_entry *entry = args->command->entries; entry->name; entry++)
 		if (!(entry->command->flags & COMMAND_HIDDEN))
 			suggest_offer(&suggest, entry->name);

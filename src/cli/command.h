@@ -88,6 +88,13 @@ struct command_entry {
 	const char *section;
 };
 
+/* A command of docker or podman that there is not: using it is an error that says why, and what to do. */
+struct missing_command {
+	char names[40]; /* separated by spaces */
+	char reason[56];
+	char instead[104];
+};
+
 struct command {
 	/* What follows the name and "[OPTIONS]": "IMAGE [COMMAND] [ARG...]". Words in brackets are
 	 * optional, "..." means any number: the parser counts by it. Words are completed as metavars
@@ -98,7 +105,8 @@ struct command {
 	const char *description; /* paragraphs for --help and the man page, or NULL */
 	const char *examples;    /* one "COMMAND\tWHAT IT DOES\n" a line, or NULL */
 	struct option_set options[OPTION_SETS_MAX];
-	const struct command_entry *entries; /* of a group; ends with a NULL name */
+	const struct command_entry *entries;   /* of a group; ends with a NULL name */
+	const struct missing_command *missing; /* of a group; ends with empty names; or NULL */
 	command_run_fn *run;
 	unsigned int flags; /* enum command_flags */
 	/* The exit code for errors of the program itself; 0: as the group above, 125 at the top. */

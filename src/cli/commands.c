@@ -26,6 +26,71 @@ static const struct option_spec global_options[] = {
 	{"version", 'v', OPTION_FLAG, 0, "", "", "Print the version"},
 };
 
+/* Reasons and ways out; the options of run that need these things say the same (run_table.c). */
+#define NO_NETWORKS                                                                                \
+	"there are no networks yet", "a container can have the host's: berth run --network host"
+#define NO_UPDATE                                                                                  \
+	"limits stay as they were when a container was made",                                      \
+		"make it again with other ones; \"berth commit\" keeps what it has written"
+#define NO_SNAPSHOT                                                                                \
+	"running workloads cannot be saved yet",                                                   \
+		"\"berth oci checkpoint\" and \"berth vmm control SOCKET snapshot\" save what they run"
+#define NO_HEALTH                                                                                  \
+	"there are no health checks yet", "\"berth exec\" runs a check and has its exit code"
+#define NO_BUILD                                                                                   \
+	"there are no builds from Dockerfiles yet",                                                \
+		"build with buildah, podman or docker, and hand it over: podman save IMAGE | berth load"
+#define NO_MOUNT                                                                                   \
+	"files are not mounted for others to see", "\"berth cp\" and \"berth export\" read them"
+#define NO_UNTAG "the same is done by rmi", "\"berth rmi NAME\" takes one of several names away"
+
+static const struct missing_command missing_container_commands[] = {
+	{"port", NO_NETWORKS},
+	{"update", NO_UPDATE},
+	{"checkpoint restore", NO_SNAPSHOT},
+	{"mount umount unmount", NO_MOUNT},
+	{"exists", "inspect tells it, too",
+	 "use the exit code of \"berth container inspect NAME\""},
+	{""},
+};
+
+static const struct missing_command missing_image_commands[] = {
+	{"build", NO_BUILD},
+	{"untag", NO_UNTAG},
+	{"mount umount unmount", NO_MOUNT},
+	{"exists", "inspect tells it, too", "use the exit code of \"berth image inspect NAME\""},
+	{""},
+};
+
+static const struct missing_command missing_commands[] = {
+	{"network port", NO_NETWORKS},
+	{"volume", "there are no named volumes yet",
+	 "mount a directory of the host: berth run -v /srv/data:/data ..."},
+	{"build builder buildx", NO_BUILD},
+	{"update", NO_UPDATE},
+	{"checkpoint restore snapshot migrate", NO_SNAPSHOT},
+	{"healthcheck", NO_HEALTH},
+	{"serve", "there is no server for other programs' clients yet",
+	 "other engines can run their containers with \"berth oci\""},
+	{"compose", "several containers cannot be described in one file",
+	 "start each of them with \"berth run\""},
+	{"pod kube play generate", "there are no pods", "start each container with \"berth run\""},
+	{"swarm service stack node config", "berth runs on one host only",
+	 "start containers on each host with \"berth run\""},
+	{"secret", "there are no secrets kept",
+	 "mount a file: berth run -v FILE:/run/secrets/NAME:ro ..."},
+	{"context machine", "berth works on the host that it is called on",
+	 "call it there, for instance with ssh"},
+	{"manifest", "lists of images are not made here",
+	 "\"berth copy --all\" takes one along as it is"},
+	{"trust", "signatures have commands of their own",
+	 "see \"berth sign --help\" and \"berth verify --help\""},
+	{"plugin", "there are no plugins", "\"berth --help\" lists what there is"},
+	{"mount umount unmount", NO_MOUNT},
+	{"untag", NO_UNTAG},
+	{""},
+};
+
 static const struct command_entry container_entries[] = {
 	{"attach", NULL, &attach_command, NULL},
 	{"commit", NULL, &commit_command, NULL},
@@ -56,6 +121,7 @@ static const struct command_entry container_entries[] = {
 static const struct command container_command = {
 	.summary = "Work with containers",
 	.entries = container_entries,
+	.missing = missing_container_commands,
 };
 
 static const struct command_entry image_entries[] = {
@@ -82,6 +148,7 @@ static const struct command_entry image_entries[] = {
 static const struct command image_command = {
 	.summary = "Work with images",
 	.entries = image_entries,
+	.missing = missing_image_commands,
 };
 
 static const struct command_entry system_entries[] = {
@@ -158,4 +225,5 @@ const struct command berth_command = {
 	.summary = "Run OCI images as containers and as virtual machines",
 	.options = {OPTION_SET(global_options)},
 	.entries = entries,
+	.missing = missing_commands,
 };

@@ -16,13 +16,20 @@ enum inspect_kind { INSPECT_ANY, INSPECT_CONTAINER, INSPECT_IMAGE };
 			"Print by a template, or \"json\" for one line"                            \
 	}
 
+#define SIZE_OPTION                                                                                \
+	{                                                                                          \
+		"size", 's', OPTION_FLAG, 0, "", "",                                               \
+			"Of containers also SizeRw, what they have written, and SizeRootFs"        \
+	}
+
 static const struct option_spec inspect_options[] = {
 	FORMAT_OPTION,
-	{"size", 's', OPTION_FLAG, OPTION_REFUSED, "", "", "sizes of writable layers are not kept"},
+	SIZE_OPTION,
 	{"type", 0, OPTION_ENUM, 0, "container|image", "", "Only objects of this kind"},
 };
 
-static const struct option_spec kind_options[] = {FORMAT_OPTION};
+static const struct option_spec container_options[] = {FORMAT_OPTION, SIZE_OPTION};
+static const struct option_spec image_options[] = {FORMAT_OPTION};
 
 static int inspect_image(struct engine *engine, const char *name, json_t **ret, struct error *err)
 {
@@ -32,15 +39,40 @@ static int inspect_image(struct engine *engine, const char *name, json_t **ret, 
 	return rc < 0 ? rc : image_inspect(store, name, ret, err);
 }
 
+static int inspect_container(struct engine *engine, const char *name, bool with_size, json_t **ret,
+			     struct error *err)
+{
+	own_workload struct workload workload = {0};
+	own_json json_t *document = NULL;
+	struct workload_usage usage;
+	int rc = workload_inspect(engine, name, &document, err);
+
+	if (rc >= 0 && with_size)
+		rc = workload_find(engine, name, &workload, err);
+	if (rc >= 0 && with_size)
+		rc = workload_get_usage(engine, &workload, &usage, err);
+	if (rc < 0)
+		return rc;
+	if (with_size) {
+		json_object_set_new(document, "SizeRw",
+				    json_integer((json_int_t)usage.written_bytes));
+		json_object_set_new(
+			document, "SizeRootFs",
+			json_integer((json_int_t)(usage.written_bytes + usage.image_bytes)));
+	}
+	*ret = json_incref(document);
+	return 0;
+}
+
 static int inspect_one(struct engine *engine, const char *name, enum inspect_kind kind,
-		       json_t **ret, struct error *err)
+		       bool with_size, json_t **ret, struct error *err)
 {
 	struct error second = {0};
 	int rc = -ENOENT;
 
 	if (kind == INSPECT_IMAGE)
 		return inspect_image(engine, name, ret, err);
-	rc = workload_inspect(engine, name, ret, err);
+	rc = inspect_container(engine, name, with_size, ret, err);
 	if (rc != -ENOENT || kind == INSPECT_CONTAINER)
 		return rc;
 	rc = inspect_image(engine, name, ret, &second);
@@ -59,6 +91,7 @@ static int inspect_one(struct engine *engine, const char *name, enum inspect_kin
 /* Without a template all documents form one array, which is complete even if some were not found. */
 static int inspect_all(const struct args *args, enum inspect_kind kind, struct error *err)
 {
+	const bool with_size = args_has(args, "size") && args_flag(args, "size");
 	const char *format = args_string(args, "format");
 	own_engine struct engine *engine = NULL;
 	own_json json_t *documents = json_array();
@@ -69,7 +102,7 @@ static int inspect_all(const struct args *args, enum inspect_kind kind, struct e
 		own_json json_t *document = NULL;
 		struct error one = {0};
 
-		if (inspect_one(engine, args_at(args, i), kind, &document, &one) < 0) {
+		if (inspect_one(engine, args_at(args, i), kind, with_size, &document, &one) < 0) {
 			failed = true;
 			log_failure(&one);
 		} else if (str_empty(format) || strcmp(format, "json") == 0) {
@@ -117,13 +150,13 @@ const struct command inspect_command = {
 const struct command container_inspect_command = {
 	.arguments = "CONTAINER...",
 	.summary = "Show everything about containers",
-	.options = {OPTION_SET(kind_options)},
+	.options = {OPTION_SET(container_options)},
 	.run = run_container_inspect,
 };
 
 const struct command image_inspect_command = {
 	.arguments = "IMAGE...",
 	.summary = "Show everything about images",
-	.options = {OPTION_SET(kind_options)},
+	.options = {OPTION_SET(image_options)},
 	.run = run_image_inspect,
 };

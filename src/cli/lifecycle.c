@@ -210,16 +210,20 @@ static int rm_one(struct engine *engine, const char *name, const struct args *ar
 	if (args_flag(args, "volumes"))
 		flags |= WORKLOAD_REMOVE_VOLUMES;
 	rc = workload_remove(engine, name, flags, err);
-	if (rc == -ENOENT && (flags & WORKLOAD_REMOVE_FORCE)) {
+	if (rc >= 0) {
+		puts(name);
+	} else if (rc == -ENOENT && (flags & WORKLOAD_REMOVE_FORCE)) {
+		/* Said, as docker does, but no failure: it is gone, as was wished. */
+		log_failure(err);
 		error_clear(err);
-		return 0;
+		rc = 0;
 	}
 	return rc;
 }
 
 static int run_rm(const struct args *args, struct error *err)
 {
-	return for_each_argument(args, rm_one, true, err);
+	return for_each_argument(args, rm_one, false, err);
 }
 
 const struct command rm_command = {

@@ -15,13 +15,14 @@ enum { COMMAND_COLUMNS = 20 };
 static const struct option_spec ps_options[] = {
 	{"all", 'a', OPTION_FLAG, 0, "", "", "Those that do not run, too"},
 	{"filter", 'f', OPTION_LIST, 0, "KEY=VALUE", "",
-	 "Only some: name, id, label, status, exited, ancestor, before, since, network"},
+	 "Only some: name, id, label, status, exited, ancestor, before, since, volume, network"},
 	LISTING_OPTION_FORMAT,
 	{"last", 'n', OPTION_INT, 0, "COUNT", "", "Only the newest ones, in any state"},
 	{"latest", 'l', OPTION_FLAG, 0, "", "", "Only the newest one, in any state"},
 	LISTING_OPTION_NO_TRUNC,
 	{"quiet", 'q', OPTION_FLAG, 0, "", "", "Only the ids"},
-	{"size", 's', OPTION_FLAG, OPTION_REFUSED, "", "", "sizes of writable layers are not kept"},
+	{"size", 's', OPTION_FLAG, 0, "", "",
+	 "Show what has been written, and the size with the image"},
 };
 
 static const struct listing_heading headings[] = {
@@ -29,12 +30,21 @@ static const struct listing_heading headings[] = {
 	{"CreatedAt", "CREATED AT"}, {"RunningFor", "CREATED"}, {"Ports", "PORTS"},
 	{"State", "STATE"},          {"Status", "STATUS"},      {"Names", "NAMES"},
 	{"Labels", "LABELS"},        {"Mounts", "MOUNTS"},      {"Networks", "NETWORKS"},
-	{"Isolation", "ISOLATION"},
+	{"Isolation", "ISOLATION"},  {"Size", "SIZE"},
 };
 
+#define PS_TABLE                                                                                   \
+	"{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+
 static const struct listing_spec ps_listing = {
-	.table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t"
-		 "{{.Names}}",
+	.table = PS_TABLE,
+	.quiet = "{{.ID}}",
+	.headings = headings,
+	.headings_count = array_size(headings),
+};
+
+static const struct listing_spec ps_listing_with_size = {
+	.table = PS_TABLE "\t{{.Size}}",
 	.quiet = "{{.ID}}",
 	.headings = headings,
 	.headings_count = array_size(headings),
@@ -116,31 +126,60 @@ static json_t *make_row(const struct workload *workload, bool whole)
 }
 
 struct ps {
+	struct engine *engine;
 	struct listing listing;
-	bool whole;
+	bool whole, with_size;
 };
+
+/* "12B (virtual 1.98MB)" */
+static int add_size(struct engine *engine, const struct workload *workload, json_t *row,
+		    struct error *err)
+{
+	struct workload_usage usage;
+	char written[24], all[24];
+	int rc = workload_get_usage(engine, workload, &usage, err);
+
+	if (rc < 0)
+		return rc;
+	str_from_size(usage.written_bytes, 3, written);
+	str_from_size(usage.written_bytes + usage.image_bytes, 3, all);
+	json_object_set_new(row, "Size", json_sprintf("%s (virtual %s)", written, all));
+	return 0;
+}
 
 static int add_workload(const struct workload *workload, void *data, struct error *err)
 {
 	struct ps *ps = data;
+	own_json json_t *row = make_row(workload, ps->whole);
+	int rc = ps->with_size ? add_size(ps->engine, workload, row, err) : 0;
 
-	return listing_add(&ps->listing, make_row(workload, ps->whole), err);
+	return rc < 0 ? rc : listing_add(&ps->listing, json_incref(row), err);
+}
+
+/* It takes a look at every file that was written: only who asks for it waits for that. */
+static bool wants_size(const struct args *args)
+{
+	const char *format = args_string(args, "format");
+
+	return args_flag(args, "size") || (format != NULL && strstr(format, ".Size") != NULL);
 }
 
 static int run_ps(const struct args *args, struct error *err)
 {
 	own_engine struct engine *engine = NULL;
-	struct ps ps = {.whole = args_flag(args, "no-trunc")};
+	struct ps ps = {.whole = args_flag(args, "no-trunc"), .with_size = wants_size(args)};
 	const int64_t last = args_flag(args, "latest") ? 1 : args_int(args, "last");
 	const struct workload_filter filter = {
 		.filters = (char **)(uintptr_t)args_list(args, "filter"),
 		.all = args_flag(args, "all"),
 		.last = last > INT_MAX ? INT_MAX : (int)last,
 	};
-	int rc = listing_begin(&ps.listing, &ps_listing, args, err);
+	int rc = listing_begin(&ps.listing, ps.with_size ? &ps_listing_with_size : &ps_listing,
+			       args, err);
 
 	if (rc >= 0)
 		rc = open_engine(args, &engine, err);
+	ps.engine = engine;
 	if (rc >= 0)
 		rc = workload_list(engine, &filter, add_workload, &ps, err);
 	if (rc >= 0)

@@ -1,6 +1,7 @@
 /* list: `ps` with docker's filters (verbs of workload.h). */
 #include <errno.h>
 #include <limits.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "base/str.h"
 #include "engine/find.h"
 #include "engine/record.h"
+#include "image/reference.h"
 
 enum filter_key {
 	FILTER_ID,
@@ -51,6 +53,22 @@ static int find_time(struct engine *engine, const char *ref, int64_t *ret, struc
 	return rc;
 }
 
+/* A regular expression, for the name with or without the slash that docker's documents have before it:
+ * "web", "^web$" and "^/web$" all find "web". -EINVAL: it is none. */
+static int match_name(const char *expression, const char *name)
+{
+	own_mem char *with_slash = str_format("/%s", name);
+	regex_t regex;
+	bool found;
+
+	if (regcomp(&regex, expression, REG_EXTENDED | REG_NOSUB) != 0)
+		return -EINVAL;
+	found = regexec(&regex, name, 0, NULL, 0) == 0 ||
+		regexec(&regex, with_slash, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found;
+}
+
 static int check_value(struct engine *engine, struct matcher *m, enum filter_key key,
 		       const char *value, struct error *err)
 {
@@ -60,6 +78,9 @@ static int check_value(struct engine *engine, struct matcher *m, enum filter_key
 		return find_time(engine, value, &m->before_ns, err);
 	if (key == FILTER_SINCE)
 		return find_time(engine, value, &m->since_ns, err);
+	if (key == FILTER_NAME && match_name(value, "") < 0)
+		return refuse(err, -EINVAL, "filter name: \"%s\" is not a regular expression",
+			      value);
 	if (key == FILTER_EXITED && str_to_int(value, 0, 255, &number) < 0)
 		return refuse(err, -EINVAL, "filter exited: \"%s\" is not an exit code", value);
 	if (key == FILTER_STATUS) {
@@ -105,11 +126,25 @@ static bool has_label(const struct workload *w, const char *wanted)
 	return value != NULL && (equals == NULL || str_eq(value, equals + 1));
 }
 
+/* Whether both are names of one image: "busybox", "docker.io/library/busybox:latest". */
+static bool is_same_name(const char *name, const char *wanted)
+{
+	char full[REFERENCE_TEXT_MAX], full_wanted[REFERENCE_TEXT_MAX];
+	struct reference a, b;
+
+	if (name == NULL || reference_parse(name, &a, NULL) < 0 ||
+	    reference_parse(wanted, &b, NULL) < 0)
+		return false;
+	reference_format(&a, full);
+	reference_format(&b, full_wanted);
+	return strcmp(full, full_wanted) == 0;
+}
+
 static bool is_image(const struct workload *w, const char *wanted)
 {
 	const char *hex = digest_text_hex(w->config.image_id ? w->config.image_id : "");
 
-	return str_eq(w->config.image, wanted) || str_eq(w->config.image_id, wanted) ||
+	return is_same_name(w->config.image, wanted) || str_eq(w->config.image_id, wanted) ||
 	       (hex != NULL && strlen(wanted) >= 12 && str_after(hex, wanted) != NULL);
 }
 
@@ -130,7 +165,7 @@ static bool holds(const struct workload *w, enum filter_key key, const char *val
 	case FILTER_ID:
 		return str_after(w->id, value) != NULL;
 	case FILTER_NAME:
-		return strstr(w->name, value) != NULL;
+		return match_name(value, w->name) > 0;
 	case FILTER_LABEL:
 		return has_label(w, value);
 	case FILTER_STATUS:

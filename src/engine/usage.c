@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "engine/engine_priv.h"
 #include "engine/vm.h"
+#include "image/store.h"
 #include "tar/pack.h"
 
 /* Of a directory of the workload; one that is not there takes nothing. */
@@ -33,6 +34,19 @@ static void count_disk(struct engine *engine, const char *dir, struct workload_u
 	usage->total_bytes += usage->written_bytes - (uint64_t)st.st_size;
 }
 
+static int image_size(struct engine *engine, const char *id, uint64_t *ret, struct error *err)
+{
+	own_image struct image *image = NULL;
+	struct image_store *store;
+	int rc = engine_images(engine, &store, err);
+
+	if (rc == 0)
+		rc = image_find(store, id, &image, err);
+	if (rc == 0)
+		*ret = image->size_bytes;
+	return rc;
+}
+
 int workload_get_usage(struct engine *engine, const struct workload *workload,
 		       struct workload_usage *ret, struct error *err)
 {
@@ -43,6 +57,8 @@ int workload_get_usage(struct engine *engine, const struct workload *workload,
 
 	if (rc == 0)
 		rc = usage_of(engine, dir.path, &usage.total_bytes, err);
+	if (rc == 0 && workload->config.image_id != NULL)
+		rc = image_size(engine, workload->config.image_id, &usage.image_bytes, err);
 	if (rc < 0)
 		return rc;
 	if (workload->config.isolation == WORKLOAD_VM)

@@ -230,10 +230,10 @@ typedef int workload_change_fn(enum workload_change change, const char *path, vo
 int workload_diff(struct engine *engine, const char *ref, workload_change_fn *fn, void *data,
 		  struct error *err) must_check;
 
-/* Bytes of the files that the workload has written, each file once, and of everything that is kept for it
- * (its logs, too). */
+/* Bytes of the files that the workload has written, each file once, of everything that is kept for it
+ * (its logs, too), and of its image's files (0: it has none). */
 struct workload_usage {
-	uint64_t written_bytes, total_bytes;
+	uint64_t written_bytes, total_bytes, image_bytes;
 };
 int workload_get_usage(struct engine *engine, const struct workload *workload,
 		       struct workload_usage *ret, struct error *err) must_check;

@@ -51,6 +51,17 @@ hint: did you mean "berth images"?'
 	expect_in "$stderr" 'did you mean "berth container ls"?'
 }
 
+@test "what docker or podman have and berth has not is refused with a reason and what to do" {
+	for command in build compose network port snapshot update volume "container port" "image exists"; do
+		# shellcheck disable=SC2086
+		run_split berth $command ls
+		expect "$status" 125
+		expect_in "$stderr" "berth: \"berth $command\" is not supported: "
+		expect "$(wc -l <<<"$stderr")" 2
+		expect_in "$stderr" "hint: "
+	done
+}
+
 @test "flags that berth cannot honour are refused with a reason" {
 	for flag in "--publish 80:80" "--gpus all" "--health-cmd true" "--volumes-from x" "--userns host" \
 		"--snapshot x" "--link a"; do

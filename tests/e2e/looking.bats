@@ -53,11 +53,32 @@ web       running"
 	expect "$(names --filter label=app)" "db web "
 	expect "$(names --filter label=app=shop --filter label=tier)" "web "
 	expect "$(names --filter name=we)" "web "
+	expect "$(names --filter 'name=^e|b$')" "db ended web "
+	expect "$(names --filter 'name=^we$')" ""
+	expect "$(names --filter 'name=^/web$')" "web "
 	expect "$(names --filter exited=3)" "ended "
 	expect "$(names --filter ancestor=busybox)" "db ended web "
+	expect "$(names --filter ancestor=docker.io/library/busybox:latest)" "db ended web "
+	expect "$(names --filter ancestor=busybox:other)" ""
+	run_split berth ps --filter 'name=('
+	expect "$status" 125
+	expect_in "$stderr" 'filter name: "(" is not a regular expression'
 	run_split berth ps --filter colour=red
 	expect "$status" 125
 	expect_in "$stderr" colour
+}
+
+@test "ps --size and inspect --size: what was written, and with the image" {
+	only_containers "a machine's disk has a file system around what is written"
+	berth run --name web busybox sh -c 'head -c 1500 /dev/zero >/new'
+	image=$(berth image inspect -f '{{.Size}}' busybox)
+	expect "$(berth inspect --size -f '{{.SizeRw}} {{.SizeRootFs}}' web)" "1500 $((image + 1500))"
+	expect "$(berth container inspect -s -f '{{.SizeRw}}' web)" 1500
+	expect "$(berth ps -a --format '{{.Size}}')" "1.5kB (virtual $(berth images --format '{{.Size}}' busybox))"
+	expect_in "$(berth ps -as)" "SIZE"
+	expect_in "$(berth ps -as)" "1.5kB (virtual "
+	run_split berth inspect -f '{{.SizeRw}}' web
+	expect "$status" 125
 }
 
 @test "inspect: documents, templates, kinds, and what does not exist" {
