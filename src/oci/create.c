@@ -282,8 +282,7 @@ static int converse(struct creation *x, struct error *err)
 		return rc;
 	if (!(x->options->flags & OCI_CREATE_RUN))
 		return 0;
-	rc = sync_receive(x->launch->parent_sock, NULL, err);
-	return rc < 0 ? rc : 0;
+	return sync_await_execution(x->launch->parent_sock, err);
 }
 
 static void run_poststart(const struct container *container, const struct config *c,
@@ -487,8 +486,7 @@ int oci_start(const char *state_root, const char *id, struct error *err)
 	rc = sock < 0 ? sock : sync_send(sock, SYNC_GO, -1);
 	if (rc < 0)
 		return fail(err, rc, "start container %s", id);
-	/* It ends without a message when the program is executed. */
-	rc = sync_receive(sock, NULL, err);
+	rc = sync_await_execution(sock, err);
 	unlinkat(container->dir_fd, CONTAINER_START_SOCKET, 0);
 	/* Parsing is for those only that have such hooks. They are told of a process that has started,
 	 * also of one that has ended by now. */

@@ -70,12 +70,16 @@ static const char *died_of(int signal)
 	return signal == SIGSYS ? "bad system call" : strsignal(signal);
 }
 
-/* Waits for the end of a hook, for its timeout, or until it is to give way. */
+/* Waits for the end of a hook, for its timeout, or until it is to give way: also when the process that is being
+ * made, which a hook of ours keeps waiting, has ended. */
 static int await_hook(const struct config_hook *hook, int pidfd, const struct hook_state *s,
 		      struct error *err)
 {
 	own_fd int watch = s->container ? container_watch(s->container) : -1;
-	struct pollfd waits[] = {{.fd = pidfd, .events = POLLIN}, {.fd = watch, .events = POLLIN}};
+	own_fd int made = s->container && s->status != OCI_RUNNING ? proc_open(s->pid) : -1;
+	struct pollfd waits[] = {{.fd = pidfd, .events = POLLIN},
+				 {.fd = watch, .events = POLLIN},
+				 {.fd = made, .events = POLLIN}};
 	int rc;
 
 	do
@@ -89,7 +93,8 @@ static int await_hook(const struct config_hook *hook, int pidfd, const struct ho
 	if (proc_signal(pidfd, SIGKILL) == 0 && proc_wait(pidfd, NULL) < 0)
 		return fail(err, -ECHILD, "wait for the hook");
 	if (rc > 0)
-		return refuse(err, -ECANCELED, "killed, because the container is being deleted");
+		return refuse(err, -ECANCELED, "killed, because the container %s",
+			      waits[1].revents != 0 ? "is being deleted" : "was killed");
 	return refuse(err, -ETIMEDOUT, "did not end within %d seconds", hook->timeout_seconds);
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 
 #include "base/beneath.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/hooks.h"
@@ -357,10 +359,35 @@ static int wait_for_start(struct launch *l, struct error *err)
 	}
 }
 
+/* Tells whoever waits for the execution that hooks run before it, and gives them the memory in which it will stand
+ * that these are over. The container's filter may leave us no system call to say so. */
+static int announce_hooks(struct launch *l, struct error *err)
+{
+	own_fd int fd = -1;
+	void *page;
+
+	if (!has_hooks(l->config, HOOK_START_CONTAINER))
+		return 0;
+	fd = memfd_create("hooks", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, 1) < 0)
+		return fail(err, -errno, "create a file in memory");
+	page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED)
+		return fail(err, -errno, "map a file in memory");
+	l->hooks_over = page;
+	if (sync_send(l->child_sock, SYNC_HOOKS, fd) < 0)
+		log_debug("nobody waits for the start any more");
+	return 0;
+}
+
 /* In the container and with no more rights than it has: its file system may have been tampered with. */
 static int start_hooks(struct launch *l, struct error *err)
 {
-	return run_hooks(l, HOOK_START_CONTAINER, OCI_CREATED, err);
+	int rc = run_hooks(l, HOOK_START_CONTAINER, OCI_CREATED, err);
+
+	if (rc == 0 && l->hooks_over != NULL)
+		*l->hooks_over = true;
+	return rc;
 }
 
 void init_main(struct launch *l)
@@ -378,6 +405,8 @@ void init_main(struct launch *l)
 		rc = sync_wait_go(l->child_sock, &err);
 	if (rc == 0 && l->start_sock >= 0)
 		rc = wait_for_start(l, &err);
+	if (rc == 0)
+		rc = announce_hooks(l, &err);
 	l->last_step = start_hooks;
 	if (rc == 0)
 		rc = launch_execute(l, path, env, &err);

@@ -42,6 +42,8 @@ struct launch {
 	struct rootfs rootfs;
 	int start_sock; /* listening, or -1: go on at once */
 	pid_t host_pid; /* known by the process itself, for hooks */
+	volatile bool
+		*hooks_over; /* shared with who waits for the execution; NULL: there are none */
 	/* Called by the process when it is confined, just before it executes its program; or NULL. */
 	int (*last_step)(struct launch *l, struct error *err);
 

@@ -58,6 +58,22 @@ int sync_receive(int sock, int *ret_fd, struct error *err)
 	return m.kind;
 }
 
+int sync_await_execution(int sock, struct error *err)
+{
+	own_fd int hooks = -1;
+	char over = 0;
+	int kind = sync_receive(sock, &hooks, err);
+
+	if (kind == SYNC_HOOKS)
+		kind = sync_receive(sock, NULL, err);
+	if (kind < 0)
+		return kind;
+	if (hooks >= 0 && (pread(hooks, &over, 1, 0) != 1 || over == 0))
+		return refuse(err, -ECHILD,
+			      "hooks.startContainer: the container was killed while one ran");
+	return 0;
+}
+
 int sync_wait_go(int sock, struct error *err)
 {
 	int rc = sync_receive(sock, NULL, err);

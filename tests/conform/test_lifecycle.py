@@ -405,26 +405,62 @@ class Hooks(RuntimeTest):
         self.hook("createRuntime", "exec sleep 60", timeout=1)
         self.refused()
 
-    def test_forced_deletion_ends_a_hook_that_hangs_and_who_waits_for_it(self):
-        fifo = os.path.join(self.work, "fifo")
+    def hanging_hook(self, kind):
+        """Runs a container with a hook that hangs: who waits for it, and a pipe that is open as long as it is there."""
+        fifo = os.path.join(self.work, "fifo-" + kind)
         os.mkfifo(fifo)
+        hook = open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", 0)
+        self.addCleanup(hook.close)
+        self.config["hooks"] = {}
+        self.hook(kind, f"exec 9>'{fifo}'; echo hangs >&9; exec sleep 60")
+        self.process["args"] = ["sleep", "1000"]
+        self.write_config()
+        name = self.new_id()
+        waiting = subprocess.Popen(self.command("run", "--detach", "--bundle", self.bundle, name),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: hook.read(6) == b"hangs\n", "the hook")
+        return name, waiting, hook
+
+    def test_forced_deletion_ends_a_hook_that_hangs_and_who_waits_for_it(self):
         for kind in ("prestart", "createRuntime", "createContainer", "poststart"):
-            with self.subTest(kind), open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as hook:
-                self.config["hooks"] = {}
-                self.hook(kind, f"exec 9>'{fifo}'; echo hangs >&9; exec sleep 60")
-                self.process["args"] = ["sleep", "1000"]
-                self.write_config()
-                name = self.new_id()
-                waiting = subprocess.Popen(self.command("run", "--detach", "--bundle", self.bundle, name),
-                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                           stderr=subprocess.DEVNULL)
-                wait_for(lambda: hook.read(6) == b"hangs\n", "the hook")
+            with self.subTest(kind):
+                name, waiting, hook = self.hanging_hook(kind)
                 self.assertNotEqual(self.runtime("delete", name).returncode, 0)
                 self.ok("delete", "--force", name, timeout=20)
                 # The hook's end of the pipe is closed.
                 wait_for(lambda: hook.read(1) == b"", "the hook to be gone")
                 self.assertEqual(waiting.wait(20) == 0, kind == "poststart")
                 self.assertNotEqual(self.runtime("state", name).returncode, 0)
+
+    def test_killed_while_a_hook_hangs_it_is_not_created(self):
+        for kind in ("prestart", "createRuntime", "createContainer"):
+            with self.subTest(kind):
+                name, waiting, hook = self.hanging_hook(kind)
+                self.ok("kill", name, "KILL")
+                wait_for(lambda: hook.read(1) == b"", "the hook to be gone")
+                self.assertEqual(waiting.wait(20), 1)
+                self.assertNotEqual(self.runtime("state", name).returncode, 0)
+
+    def test_killed_in_a_start_hook_it_was_not_started(self):
+        self.config["hooks"] = {"startContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", "echo hangs >/from-hook; exec sleep 60"]}]}
+        self.process["args"] = ["true"]
+        # The hook may have no way to say anything but by its end.
+        self.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["sendto", "sendmsg", "socket"], "action": "SCMP_ACT_KILL_PROCESS"}]}
+        name = self.create()
+        starting = subprocess.Popen(self.command("start", name), stdin=subprocess.DEVNULL,
+                                    stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: os.path.exists(self.rootfs + "/from-hook"), "the hook")
+        self.ok("kill", name, "KILL")
+        _, said = starting.communicate(timeout=20)
+        self.assertEqual(starting.returncode, 1)
+        self.assertIn("startContainer", said)
+        self.wait_status(name, "stopped")
+        self.config["hooks"]["startContainer"][0]["args"] = ["true"]
+        name = self.create()
+        self.ok("start", name)
+        self.wait_status(name, "stopped")
 
     def test_missing_program(self):
         self.config["hooks"] = {"createRuntime": [{"path": "/no/such/hook"}]}
