@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,10 +29,12 @@ enum {
 	SECTOR = 512,
 	QUEUES = 3,
 	HEADER = 16,
+	RANGE = 16, /* of a request to discard or to write zeroes */
 	TYPE_IN = 0,
 	TYPE_OUT = 1,
 	TYPE_FLUSH = 4,
 	TYPE_DISCARD = 11,
+	TYPE_WRITE_ZEROES = 13,
 	STATUS_OK = 0,
 	STATUS_IO_ERROR = 1,
 	STATUS_UNSUPPORTED = 2,
@@ -80,18 +83,23 @@ static int make_file(void)
 	return fd;
 }
 
-static struct fixture *set_up(uint64_t form)
+static struct fixture *set_up_disk(uint64_t form, bool read_only)
 {
 	struct fixture *f = mem_new(sizeof(*f));
 	struct disk *disk = NULL;
 	int fd = make_file();
 
 	f->file = dup(fd);
-	assert_int_equal(disk_open_raw(fd, false, &disk), 0);
+	assert_int_equal(disk_open_raw(fd, read_only, &disk), 0);
 	driver_board_init(&f->board);
 	assert_int_equal(virtio_blk_create(&f->board.board, 0, disk, QUEUES, &f->virtio), 0);
 	driver_start_with(&f->driver, &f->board, f->virtio, form);
 	return f;
+}
+
+static struct fixture *set_up(uint64_t form)
+{
+	return set_up_disk(form, false);
 }
 
 static void tear_down(struct fixture *f)
@@ -256,6 +264,8 @@ static void nonsense_is_an_error(void **state)
 		{TYPE_OUT, SECTORS, SECTOR, 0, STATUS_IO_ERROR},
 		{TYPE_OUT, 0, SECTOR + 1, 0, STATUS_IO_ERROR},
 		{TYPE_DISCARD, 0, 15, 0, STATUS_IO_ERROR},
+		{TYPE_DISCARD, 0, 4096 * RANGE, 0, STATUS_IO_ERROR},
+		{TYPE_WRITE_ZEROES, 0, 65 * RANGE, 0, STATUS_IO_ERROR},
 		{99, 0, 0, 0, STATUS_UNSUPPORTED},
 	};
 	struct fixture *f = set_up(0);
@@ -270,6 +280,80 @@ static void nonsense_is_an_error(void **state)
 		assert_int_equal(status_of(f, 0, slot, cases[i].in), cases[i].status);
 		assert_false(driver_needs_reset(&f->driver));
 	}
+	tear_down(f);
+}
+
+static void ranges_that_are_not_of_the_disk_are_not_cleared(void **state)
+{
+	static const struct {
+		uint64_t sector;
+		uint32_t count, flags, status;
+	} cases[] = {
+		{SECTORS, 1, 0, STATUS_IO_ERROR},
+		{SECTORS - 1, 2, 0, STATUS_IO_ERROR},
+		{UINT64_MAX, 2, 0, STATUS_IO_ERROR},
+		{UINT64_MAX / SECTOR, UINT32_MAX, 0, STATUS_IO_ERROR},
+		{0, 1, 2, STATUS_UNSUPPORTED},
+		{SECTORS - 1, 1, 0, STATUS_OK},
+	};
+	struct fixture *f = set_up(0);
+	struct stat st;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(cases); i++) {
+		int slot;
+
+		memcpy(driver_out(&f->driver, 0, 0) + HEADER, &cases[i], RANGE);
+		offer(f, 0, 0, TYPE_WRITE_ZEROES, 0, RANGE, 0);
+		slot = driver_wait(&f->driver, 0, NULL);
+		assert_int_equal(slot, 0);
+		assert_int_equal(status_of(f, 0, slot, 0), cases[i].status);
+	}
+	assert_int_equal(fstat(f->file, &st), 0);
+	assert_int_equal(st.st_size, SECTORS * SECTOR);
+	tear_down(f);
+}
+
+/* Whatever the descriptor would allow. */
+static void a_read_only_disk_is_not_changed(void **state)
+{
+	static const uint32_t types[] = {TYPE_OUT, TYPE_DISCARD, TYPE_WRITE_ZEROES};
+	struct fixture *f = set_up_disk(0, true);
+	uint8_t data[SECTOR];
+
+	(void)state;
+	for (size_t i = 0; i < array_size(types); i++) {
+		const struct {
+			uint64_t sector;
+			uint32_t count, flags;
+		} range = {0, 1, 0};
+		int slot;
+
+		memset(driver_out(&f->driver, 0, 0) + HEADER, 0x77, SECTOR);
+		if (types[i] != TYPE_OUT)
+			memcpy(driver_out(&f->driver, 0, 0) + HEADER, &range, RANGE);
+		offer(f, 0, 0, types[i], 0, types[i] == TYPE_OUT ? SECTOR : RANGE, 0);
+		slot = driver_wait(&f->driver, 0, NULL);
+		assert_int_equal(slot, 0);
+		assert_int_equal(status_of(f, 0, slot, 0), STATUS_IO_ERROR);
+	}
+	assert_int_equal(pread(f->file, data, SECTOR, 0), SECTOR);
+	check_sectors(data, 0, 1);
+	tear_down(f);
+}
+
+static void a_request_without_header_or_status_breaks_the_device(void **state)
+{
+	struct fixture *f = set_up(0);
+
+	(void)state;
+	driver_offer(&f->driver, 0, 0, HEADER - 1, 1);
+	assert_int_equal(driver_wait(&f->driver, 0, NULL), -1);
+	assert_true(driver_needs_reset(&f->driver));
+	driver_start(&f->driver, &f->board, f->virtio);
+	driver_offer(&f->driver, 0, 0, HEADER, 0);
+	assert_int_equal(driver_wait(&f->driver, 0, NULL), -1);
+	assert_true(driver_needs_reset(&f->driver));
 	tear_down(f);
 }
 
@@ -380,6 +464,9 @@ static int run_all(void)
 		cmocka_unit_test(what_is_written_and_flushed_is_in_the_file),
 		cmocka_unit_test(what_is_written_is_on_the_medium_for_a_driver_that_does_not_flush),
 		cmocka_unit_test(nonsense_is_an_error),
+		cmocka_unit_test(ranges_that_are_not_of_the_disk_are_not_cleared),
+		cmocka_unit_test(a_read_only_disk_is_not_changed),
+		cmocka_unit_test(a_request_without_header_or_status_breaks_the_device),
 		cmocka_unit_test(a_file_cut_short_is_an_error),
 		cmocka_unit_test(a_reset_waits_for_what_is_under_way),
 		cmocka_unit_test(a_ring_is_shut_in),

@@ -29,6 +29,7 @@
 enum {
 	RECEIVE = 0,
 	TRANSMIT = 1,
+	CONTROL = 2,
 	HEADER = sizeof(struct virtio_net_hdr_v1),
 	MTU = 9000,
 	ETHERTYPE = 0x88b5, /* for experiments */
@@ -326,6 +327,48 @@ static void a_tap_that_is_deleted_is_let_go(void **state)
 	tear_down(f);
 }
 
+/* A buffer that holds nothing, and one that does not hold a packet's header. */
+static void receive_buffers_without_room_break_the_device(void **state)
+{
+	static const uint32_t sizes[] = {0, HEADER - 1};
+
+	(void)state;
+	for (size_t i = 0; have_net && i < array_size(sizes); i++) {
+		struct fixture *f = set_up(0);
+
+		driver_offer(&f->driver, RECEIVE, 0, 1, sizes[i]);
+		driver_serve(&f->driver);
+		put_on_wire(f, 100, 0);
+		driver_serve(&f->driver);
+		assert_true(driver_needs_reset(&f->driver));
+		tear_down(f);
+	}
+	if (!have_net)
+		skip();
+}
+
+static void pairs_that_are_none_are_refused(void **state)
+{
+	static const uint16_t counts[] = {0, 2, 8, 0xffff};
+	struct fixture *f;
+
+	(void)state;
+	if (!have_net)
+		skip();
+	f = set_up(0);
+	for (size_t i = 0; i < array_size(counts); i++) {
+		uint8_t *out = driver_out(&f->driver, CONTROL, 0);
+
+		out[0] = VIRTIO_NET_CTRL_MQ;
+		out[1] = VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET;
+		memcpy(out + 2, &counts[i], sizeof(counts[i]));
+		driver_offer(&f->driver, CONTROL, 0, 4, 1);
+		assert_int_equal(driver_wait(&f->driver, CONTROL, NULL), 0);
+		assert_int_equal(driver_in(&f->driver, CONTROL, 0)[0], VIRTIO_NET_ERR);
+	}
+	tear_down(f);
+}
+
 static bool write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -353,6 +396,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_packet_waits_for_room),
 		cmocka_unit_test(what_is_transmitted_is_on_the_wire),
+		cmocka_unit_test(receive_buffers_without_room_break_the_device),
+		cmocka_unit_test(pairs_that_are_none_are_refused),
 		cmocka_unit_test(all_packets_come_by_the_pairs_that_the_driver_uses),
 		cmocka_unit_test(a_tap_that_is_deleted_is_let_go),
 	};

@@ -16,7 +16,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "vmm/share/share.h"
+#include "vmm/share/share_priv.h"
 
 #include <cmocka.h>
 
@@ -439,6 +439,102 @@ static void short_requests_are_refused(void **state)
 	assert_int_equal(ask(f, 4095, 1, zeroes, 24, NULL, 0), -ENOSYS);
 }
 
+static int set_lock(struct fixture *f, uint32_t opcode, uint64_t node, uint64_t handle,
+		    uint64_t owner, uint32_t type, uint32_t flags)
+{
+	struct fuse_lk_in in = {.fh = handle,
+				.owner = owner,
+				.lk = {.start = 0, .end = 9, .type = type},
+				.lk_flags = flags};
+
+	return ask(f, opcode, node, &in, sizeof(in), NULL, 0);
+}
+
+static void requests_and_answers_that_are_too_long_are_refused(void **state)
+{
+	enum { TOO_LONG = 200 << 10 };
+	struct fixture *f = *state;
+	own_mem uint8_t *zeroes = mem_new(TOO_LONG);
+	struct fuse_in_header header = {
+		.len = sizeof(header) + 5, .opcode = FUSE_LOOKUP, .nodeid = FUSE_ROOT_ID};
+	char name[] = "file";
+	struct iovec out[2] = {{&header, sizeof(header)}, {name, sizeof(name)}},
+		     in = {f->answer, sizeof(f->answer)};
+	struct share_request request = {
+		.out = out, .out_count = 2, .out_bytes = header.len, .in = &in, .in_count = 1};
+	struct fuse_out_header answer;
+
+	assert_int_equal(ask(f, FUSE_SETXATTR, FUSE_ROOT_ID, zeroes, TOO_LONG, NULL, 0), -E2BIG);
+	/* Room for the answer's head, but not for what is found. */
+	in.iov_len = request.in_bytes = sizeof(answer) + sizeof(struct fuse_entry_out) - 1;
+	memset(f->answer, 0x55, sizeof(f->answer));
+	assert_int_equal(share_serve(f->thread, &request), sizeof(answer));
+	memcpy(&answer, f->answer, sizeof(answer));
+	assert_int_equal(answer.error, -ERANGE);
+	assert_int_equal(f->answer[in.iov_len], 0x55);
+	/* Not even for that. */
+	in.iov_len = request.in_bytes = sizeof(answer) - 1;
+	assert_int_equal(share_serve(f->thread, &request), -EPROTO);
+}
+
+/* Labels and rights are the host's; with ids that are others', so are lists of them. */
+static void only_attributes_for_guests_are_changed(void **state)
+{
+	static const char *const names[] = {
+		"security.selinux",
+		"security.ima",
+		"security.capability",
+		"system.posix_acl_access",
+		"system.nfs4_acl",
+		"users.a",
+		"x",
+	};
+	struct fixture *f = *state;
+	uint64_t node;
+
+	close_share(f);
+	f->config.users = f->config.groups =
+		(struct share_map){1, {{.guest = 0, .host = 0, .count = 1}}};
+	open_share(f);
+	node = node_of(f, FUSE_ROOT_ID, "file");
+	for (unsigned int i = 0; i < array_size(names); i++) {
+		struct {
+			struct fuse_setxattr_in in;
+			char name[64];
+		} set = {.in = {.size = 1}};
+		struct {
+			struct fuse_getxattr_in in;
+			char name[64];
+		} get = {.in = {.size = 100}};
+
+		strcpy(set.name, names[i]);
+		strcpy(get.name, names[i]);
+		assert_int_equal(ask(f, FUSE_SETXATTR, node, &set, sizeof(set), NULL, 0),
+				 -EOPNOTSUPP);
+		assert_int_equal(ask(f, FUSE_GETXATTR, node, &get, sizeof(get), NULL, 0),
+				 -EOPNOTSUPP);
+		assert_int_equal(ask_name(f, FUSE_REMOVEXATTR, node, NULL, 0, names[i]),
+				 -EOPNOTSUPP);
+	}
+}
+
+/* Each owner of a lock costs a descriptor of the host's. */
+static void owners_of_locks_are_limited(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t node = node_of(f, FUSE_ROOT_ID, "file"), handle = 0;
+	int rc = 0;
+
+	assert_int_equal(open_node(f, FUSE_OPEN, node, O_RDWR, &handle), 0);
+	for (uint64_t owner = 0; owner < SHARE_LOCK_OWNERS_MAX && rc == 0; owner++)
+		rc = set_lock(f, FUSE_SETLK, node, handle, owner, F_RDLCK, 0);
+	if (rc == -EMFILE)
+		skip();
+	assert_int_equal(rc, 0);
+	assert_int_equal(set_lock(f, FUSE_SETLK, node, handle, SHARE_LOCK_OWNERS_MAX, F_RDLCK, 0),
+			 -ENOLCK);
+}
+
 static void a_read_only_share_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -534,17 +630,6 @@ static void writing_takes_set_id_bits_away(void **state)
 	assert_int_equal(st.st_mode & 07777, 0775);
 }
 
-static int set_lock(struct fixture *f, uint32_t opcode, uint64_t node, uint64_t handle,
-		    uint64_t owner, uint32_t type, uint32_t flags)
-{
-	struct fuse_lk_in in = {.fh = handle,
-				.owner = owner,
-				.lk = {.start = 0, .end = 9, .type = type},
-				.lk_flags = flags};
-
-	return ask(f, opcode, node, &in, sizeof(in), NULL, 0);
-}
-
 static void locks_hold_between_owners_and_against_the_host(void **state)
 {
 	struct fixture *f = *state;
@@ -625,6 +710,48 @@ static void a_damaged_snapshot_is_refused(void **state)
 	buf_release(&out.data);
 }
 
+static void put_node(struct state_writer *out, uint64_t id, uint64_t parent, const char *name)
+{
+	state_put_u64(out, id);
+	state_put_u64(out, parent);
+	state_put_u64(out, 1);
+	state_put_u16(out, (uint16_t)strlen(name));
+	state_put(out, name, strlen(name));
+}
+
+/* Nodes are names beneath the directory also if a snapshot says otherwise. */
+static void a_snapshot_leads_nowhere_else(void **state)
+{
+	static const char *const names[] = {"../outside", "..", "dir/../../outside", "link", "dir"};
+	struct fixture *f = *state;
+	struct state_writer out = {0};
+	struct state_reader reader;
+	struct fuse_getattr_in in = {0};
+	uint64_t id = 2, handle;
+
+	state_begin(&out, "share", 0, 1);
+	state_put_u32(&out, array_size(names) + 3);
+	for (unsigned int i = 0; i < array_size(names); i++)
+		put_node(&out, id++, FUSE_ROOT_ID, names[i]);
+	/* From the link on, and in a circle. */
+	put_node(&out, id, 5, "secret");
+	put_node(&out, id + 1, id + 2, "dir");
+	put_node(&out, id + 2, id + 1, "dir");
+	state_put_u32(&out, 0);
+	state_end(&out);
+	assert_int_equal(state_find(out.data.data, out.data.len, "share", 0, &reader), 0);
+	share_load(f->share, &reader);
+	assert_int_equal(state_finish(&reader), 0);
+	for (uint64_t i = 2; i < id + 3; i++) {
+		bool there = i == 5 || i == 6;
+
+		assert_int_equal(ask(f, FUSE_GETATTR, i, &in, sizeof(in), NULL, 0),
+				 there ? 0 : -ESTALE);
+	}
+	assert_int_equal(open_node(f, FUSE_OPEN, 5, O_RDONLY, &handle), -ELOOP);
+	buf_release(&out.data);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -642,6 +769,9 @@ int main(void)
 		CASE(what_was_mounted_is_gone_when_it_is_unmounted),
 		CASE(the_working_directory_leads_nowhere),
 		CASE(short_requests_are_refused),
+		CASE(requests_and_answers_that_are_too_long_are_refused),
+		CASE(only_attributes_for_guests_are_changed),
+		CASE(owners_of_locks_are_limited),
 		CASE(a_read_only_share_changes_nothing),
 		CASE(ids_are_those_of_the_map),
 		CASE(creating_gives_the_caller_and_takes_its_ids_off_again),
@@ -649,6 +779,7 @@ int main(void)
 		CASE(locks_hold_between_owners_and_against_the_host),
 		CASE(what_the_guest_knows_survives_a_snapshot),
 		CASE(a_damaged_snapshot_is_refused),
+		CASE(a_snapshot_leads_nowhere_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

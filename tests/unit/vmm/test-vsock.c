@@ -490,6 +490,67 @@ static void a_packet_shorter_than_it_says_breaks_the_device(void **state)
 	assert_true(driver_needs_reset(&f->driver));
 }
 
+static void a_buffer_without_room_for_a_header_breaks_the_device(void **state)
+{
+	struct fixture *f = *state;
+
+	/* After those that are good. */
+	for (unsigned int i = 0; i < DRIVER_SLOTS; i++) {
+		send_packet(f, 7 + i, VSOCK_OP_RW, 0, NULL, 0);
+		assert_int_equal(driver_wait(&f->driver, RX, NULL), i);
+	}
+	driver_offer(&f->driver, RX, 0, 0, HEADER - 1);
+	send_packet(f, 7, VSOCK_OP_RW, 0, NULL, 0);
+	driver_serve(&f->driver);
+	assert_true(driver_needs_reset(&f->driver));
+}
+
+static void packets_of_another_sender_touch_no_connection(void **state)
+{
+	struct fixture *f = *state;
+	own_fd int listener = -1;
+	own_fd int fd = connect_out(f, &listener);
+	char c;
+
+	send_as(f,
+		(struct vsock_header){.src_cid = CID + 1,
+				      .src_port = GUEST_PORT,
+				      .dst_port = HOST_PORT,
+				      .op = VSOCK_OP_RW,
+				      .length = 1},
+		"x", 1);
+	driver_serve(&f->driver);
+	assert_int_equal(read(fd, &c, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+/* What answers are due is kept for a while; then nothing more is heard until they have been taken. */
+static void a_guest_that_takes_no_answers_is_not_heard(void **state)
+{
+	enum { ALL = DRIVER_SLOTS + VSOCK_RESETS_MAX };
+	struct fixture *f = *state;
+	struct vsock_header header = {.src_cid = CID,
+				      .dst_cid = VSOCK_CID_HOST,
+				      .type = VSOCK_TYPE_STREAM,
+				      .op = VSOCK_OP_RW};
+
+	for (header.dst_port = 0; header.dst_port <= ALL; header.dst_port++) {
+		unsigned int slot = header.dst_port % DRIVER_SLOTS;
+
+		memcpy(driver_out(&f->driver, TX, slot), &header, HEADER);
+		driver_offer(&f->driver, TX, slot, HEADER, 0);
+		driver_serve(&f->driver);
+		assert_int_equal(driver_used(&f->driver, TX, NULL),
+				 header.dst_port < ALL ? (int)slot : -1);
+	}
+	/* All are answered, in their order. */
+	for (uint32_t port = 0; port <= ALL; port++) {
+		assert_int_equal(receive(f), VSOCK_OP_RST);
+		assert_int_equal(f->last.src_port, port);
+	}
+	assert_int_equal(driver_wait(&f->driver, TX, NULL), ALL % DRIVER_SLOTS);
+}
+
 static void a_reset_of_the_driver_closes_all(void **state)
 {
 	struct fixture *f = *state;
@@ -560,6 +621,34 @@ static void the_broker_makes_the_guests_connections(void **state)
 	fd_close(&pair[0]);
 }
 
+static void the_guest_has_so_many_connections_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	struct vsock_message message;
+
+	for (uint32_t port = 1; port <= VSOCK_CONNECTIONS_MAX; port++) {
+		send_packet(f, port, VSOCK_OP_REQUEST, 0, NULL, 0);
+		assert_int_equal(recv(f->broker, &message, sizeof(message), 0), sizeof(message));
+		assert_int_equal(message.port, port);
+	}
+	send_packet(f, HOST_PORT, VSOCK_OP_REQUEST, 0, NULL, 0);
+	assert_int_equal(receive(f), VSOCK_OP_RST);
+	assert_int_equal(f->last.src_port, HOST_PORT);
+	assert_int_equal(recv(f->broker, &message, sizeof(message), 0), -1);
+}
+
+/* Before the other side has accepted there is nobody to send to. */
+static void data_that_comes_too_early_is_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct vsock_message message;
+
+	send_packet(f, HOST_PORT, VSOCK_OP_REQUEST, 0, NULL, 0);
+	hear_broker(f, &message);
+	send_packet(f, HOST_PORT, VSOCK_OP_RW, 0, "x", 1);
+	assert_int_equal(receive(f), VSOCK_OP_RST);
+}
+
 static void the_broker_may_refuse(void **state)
 {
 	struct fixture *f = *state;
@@ -624,10 +713,15 @@ int main(void)
 		CASE(a_host_that_vanishes_shuts_both_halves),
 		CASE(many_connections_do_not_mix),
 		CASE(a_packet_shorter_than_it_says_breaks_the_device),
+		CASE(a_buffer_without_room_for_a_header_breaks_the_device),
+		CASE(packets_of_another_sender_touch_no_connection),
+		CASE(a_guest_that_takes_no_answers_is_not_heard),
 		CASE(a_reset_of_the_driver_closes_all),
 		CASE(after_a_load_the_driver_is_told_that_its_connections_are_gone),
 		CASE(a_cid_of_somebody_else_is_refused),
 		CASE_BROKER(the_broker_makes_the_guests_connections),
+		CASE_BROKER(the_guest_has_so_many_connections_and_no_more),
+		CASE_BROKER(data_that_comes_too_early_is_reset),
 		CASE_BROKER(the_broker_may_refuse),
 		CASE_BROKER(the_broker_may_attach_a_socket_to_the_guest),
 	};
