@@ -187,6 +187,29 @@ time.sleep(60)' > hung 3>&- &
 	wait_for z letters
 }
 
+# Of the guest's line nothing is kept but what its FIFO holds: neither for a reader that stands still, nor for none.
+@test "a guest that floods its serial line costs nothing, and is answered for" {
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/flood" "$BATS_TEST_DIRNAME/../guest/flood.S"
+	mkfifo line
+	exec 9<> line
+	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --kernel "$guests/flood" --control vm.sock \
+		< /dev/null > line 3>&- 9>&- &
+	vm=$!
+	# It has begun, and then nobody reads.
+	[ "$(head -c 100 <&9 | tr -d f)" = "" ]
+	for _ in 1 2 3; do
+		before=$(control metrics | get maxResidentBytes)
+		sleep 1
+		[ "$(control status | get state)" = running ]
+		[ "$(control metrics | get maxResidentBytes)" -lt $((before + (4 << 20))) ]
+	done
+	control stop
+	wait "$vm"
+	vm=
+	exec 9>&-
+}
+
 @test "the listening socket can be given as a descriptor" {
 	python3 -c '
 import os, socket, sys

@@ -317,6 +317,33 @@ make_echo() {
 	[ ! -e "/proc/$machine/status" ]
 }
 
+@test "only the threads that serve a directory have rights, and none of the host's root" {
+	[ "$(id -u)" -eq 0 ] || skip "not root: shared directories in the jail are NOT tested"
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
+		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
+	mkdir "$BATS_TEST_TMPDIR/data"
+	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
+		--share "$BATS_TEST_TMPDIR/data,tag=data" --paused < /dev/null 3>&- &
+	pid=$!
+	for _ in $(seq 200); do
+		machine=$(pgrep -n -f "vmm run .*--share $BATS_TEST_TMPDIR/data")
+		status=$(cat "/proc/$machine"/task/*/status 2> /dev/null || true)
+		if [ "$(grep -c '^Seccomp:	2' <<< "$status")" -eq 5 ]; then break; fi
+		sleep 0.05
+	done
+	users=$(awk '{ print $2 }' "/proc/$machine/uid_map")
+	kill -TERM "$pid"
+	wait "$pid" || true
+	# Two CPUs and the devices have none; the two that serve have a few.
+	[ "$(grep -c '^Seccomp:	2' <<< "$status")" -eq 5 ]
+	[ "$(grep -c '^NoNewPrivs:	1' <<< "$status")" -eq 5 ]
+	[ "$(grep -c '^CapPrm:	0000000000000000' <<< "$status")" -eq 3 ]
+	[ "$(grep -c '^CapPrm:	00000000800000db' <<< "$status")" -eq 2 ]
+	for user in $users; do
+		[ "$user" -ge $((0x6fff0000)) ]
+	done
+}
+
 @test "the machine runs in a jail also for who is not root" {
 	[ "$(id -u)" -eq 0 ] || skip "not root: the other tests do"
 	program=$BATS_TEST_TMPDIR/berth

@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -345,10 +346,13 @@ static void only_kvm_threads_speak_to_kvm(void **state)
  * see it, and as it is. */
 static void use_directory(int tree, int plain)
 {
+	const unsigned long forbid = ST_NOSUID | ST_NODEV | ST_NOEXEC;
 	struct error err = {0};
+	struct statvfs mounted;
 	struct stat st;
 	int fd = openat(tree, "secret", O_RDWR | O_CLOEXEC);
 
+	CHECK(fstatvfs(tree, &mounted) == 0 && (mounted.f_flag & forbid) == forbid);
 	CHECK(fd >= 0 && write(fd, "x", 1) == 1);
 	CHECK(fstatat(tree, "others", &st, 0) == 0 && st.st_uid == OTHER_USER);
 	CHECK(fchownat(tree, "others", 1, 2, 0) == 0);
