@@ -10,6 +10,8 @@
  * list of more than PACKAGES_MAX. */
 int packages_add(struct packages *list, const char *type, const char *path, struct package **ret,
 		 struct error *err) must_check;
+/* What one entry holds. */
+void package_release(struct package *p);
 /* Takes the last entry back (a database entry that turned out to be no package). */
 void packages_drop_last(struct packages *list);
 void packages_note(struct packages *list, const char *fmt, ...)

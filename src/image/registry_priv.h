@@ -1,4 +1,4 @@
-/* registry_priv: what registry.c, registry_auth.c and registry_push.c share. */
+/* registry_priv: what the files of registry share. */
 #pragma once
 
 #include "image/auth.h"
@@ -39,6 +39,8 @@ int registry_authenticate(struct registry *registry, const char *challenge,
  * encryption. */
 int registry_absolute(struct registry *registry, const char *location, char **ret,
 		      struct error *err) must_check;
+/* Hands a header "Warning" on to the user, each text once. */
+void registry_pass_warning(struct registry *registry, const char *header);
 /* Turns an unexpected status into an error: -ENOENT, -EACCES, -EPROTO ... */
 int registry_status(struct registry *registry, const struct http_response *response,
 		    const char *what, struct error *err);

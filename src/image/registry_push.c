@@ -1,6 +1,5 @@
 /* registry_push: the requests that write (OCI distribution specification 1.1, "Push"). */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -133,15 +132,6 @@ int registry_upload_bytes(struct registry *r, const void *data, size_t len, stru
 void registry_also(struct registry *r, const char *repository)
 {
 	strv_push(&r->also, repository);
-}
-
-int registry_absolute(struct registry *r, const char *location, char **ret, struct error *err)
-{
-	if (location[0] != '/' && str_eq(r->scheme, "https") && !str_after(location, "https://"))
-		return refuse(err, -EPROTO, "%s wants the upload without encryption", r->host);
-	*ret = location[0] == '/' ? str_format("%s://%s%s", r->scheme, r->api_host, location)
-				  : str_copy(location);
-	return 0;
 }
 
 static int put_manifest(struct registry *r, const char *which, const char *type, const void *text,
