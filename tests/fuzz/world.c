@@ -334,6 +334,7 @@ static void run_host(struct world *w)
 	answer_broker(w);
 	echo(w->peers);
 	send_packets(w->wire);
+	timer_queue_run(&w->board.timers);
 	if (loop_add_timer(w->board.loop, 0, stop, NULL, &source) < 0 ||
 	    loop_run(w->board.loop) < 0)
 		abort();

@@ -442,10 +442,8 @@ static int open_tables(struct qcow2 *q)
 
 	if (rc == 0)
 		rc = read_table(q, q->reftable_entries, q->header.reftable_offset, &q->reftable);
-	if (rc == 0)
-		rc = qcow2_cache_init(&q->l2, q->cluster_size);
-	if (rc == 0)
-		rc = qcow2_cache_init(&q->refblocks, q->cluster_size);
+	qcow2_cache_init(&q->l2, q->cluster_size);
+	qcow2_cache_init(&q->refblocks, q->cluster_size);
 	if (rc == 0)
 		q->bounce = mem_try(q->cluster_size);
 	return rc == 0 && q->bounce == NULL ? -ENOMEM : rc;

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "vmm/disk/qcow2_priv.h"
 
-int qcow2_cache_init(struct qcow2_cache *cache, uint64_t cluster_size)
+void qcow2_cache_init(struct qcow2_cache *cache, uint64_t cluster_size)
 {
 	uint64_t count = QCOW2_CACHE_BYTES / cluster_size;
 
@@ -16,12 +16,6 @@ int qcow2_cache_init(struct qcow2_cache *cache, uint64_t cluster_size)
 	if (count > QCOW2_CACHE_TABLES_MAX)
 		count = QCOW2_CACHE_TABLES_MAX;
 	cache->count = (unsigned int)count;
-	for (unsigned int i = 0; i < cache->count; i++) {
-		cache->tables[i].data = mem_try(cluster_size);
-		if (cache->tables[i].data == NULL)
-			return -ENOMEM;
-	}
-	return 0;
 }
 
 void qcow2_cache_release(struct qcow2_cache *cache)
@@ -80,6 +74,10 @@ int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset,
 	if (table == NULL || fresh) {
 		if (table == NULL)
 			table = least_used(cache);
+		if (table->data == NULL)
+			table->data = mem_try(q->cluster_size);
+		if (table->data == NULL)
+			return -ENOMEM;
 		/* An L2 table must not come to the file before what it points to (Q1). */
 		if (table->dirty && table->offset != offset)
 			rc = cache == &q->l2 ? qcow2_map_write(q) : write_table(q, table);

@@ -88,7 +88,7 @@ struct qcow2_table {
 	uint64_t offset; /* in the file; 0: the place is free */
 	uint64_t last_use;
 	bool dirty;
-	uint8_t *data; /* one cluster, in the file's byte order */
+	uint8_t *data; /* one cluster, in the file's byte order; NULL until it is needed */
 };
 
 struct qcow2_cache {
@@ -146,7 +146,7 @@ int qcow2_read_at(int fd, void *data, size_t size, uint64_t offset) must_check;
 
 /* --- tables --- */
 
-int qcow2_cache_init(struct qcow2_cache *cache, uint64_t cluster_size) must_check;
+void qcow2_cache_init(struct qcow2_cache *cache, uint64_t cluster_size);
 void qcow2_cache_release(struct qcow2_cache *cache);
 /* The table at `offset`, read if `fresh` is false, else cleared. It stays valid until the next call for
  * the same cache. */
