@@ -81,6 +81,8 @@ enum { DISK_STACK_ALIGN = 4096, DISK_STACK_MAX = 256 };
  * machines that have them. Takes the descriptors unless it fails. -EINVAL: one is no file, -E2BIG. */
 int disk_open_stack(const int *fds, unsigned int count, struct disk **ret) must_check;
 
+/* Takes `done` bytes, no more than there are, off the front of a vector. */
+void disk_advance(struct iovec **parts, unsigned int *count, size_t done);
 /* Moves a whole vector, over short transfers. */
 int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count,
 		  uint64_t offset) must_check;

@@ -95,17 +95,23 @@ static void copy_from(const struct iovec *parts, unsigned int count, uint8_t *da
 		memcpy(data, parts[i].iov_base, parts[i].iov_len);
 }
 
-/* From the file, whose end may come early. */
+/* From the file, whose end may come early: behind it are zeroes. */
 static int read_host(const struct qcow2 *q, struct iovec *parts, unsigned int count,
 		     uint64_t offset)
 {
-	for (unsigned int i = 0; i < count; i++) {
-		int rc = qcow2_read_at(q->fd, parts[i].iov_base, parts[i].iov_len, offset);
+	while (count > 0) {
+		ssize_t n = preadv(q->fd, parts, (int)count, (off_t)offset);
 
-		if (rc < 0)
-			return rc;
-		offset += parts[i].iov_len;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		offset += (uint64_t)n;
+		disk_advance(&parts, &count, (size_t)n);
 	}
+	fill_zero(parts, count);
 	return 0;
 }
 

@@ -22,6 +22,19 @@ static struct raw *raw_of(struct disk *disk)
 	return container_of(disk, struct raw, disk);
 }
 
+void disk_advance(struct iovec **parts, unsigned int *count, size_t done)
+{
+	struct iovec *part = *parts;
+
+	for (; *count > 0 && done >= part->iov_len; part++, --*count)
+		done -= part->iov_len;
+	if (*count > 0) {
+		part->iov_base = (uint8_t *)part->iov_base + done;
+		part->iov_len -= done;
+	}
+	*parts = part;
+}
+
 int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count, uint64_t offset)
 {
 	while (count > 0) {
@@ -33,12 +46,7 @@ int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count, uint
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 		offset += (uint64_t)n;
-		for (; count > 0 && (size_t)n >= parts->iov_len; parts++, count--)
-			n -= (ssize_t)parts->iov_len;
-		if (count > 0) {
-			parts->iov_base = (uint8_t *)parts->iov_base + n;
-			parts->iov_len -= (size_t)n;
-		}
+		disk_advance(&parts, &count, (size_t)n);
 	}
 	return 0;
 }

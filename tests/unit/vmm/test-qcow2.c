@@ -292,6 +292,57 @@ static void new_images_please_qemu(void **state)
 	shell("qemu-img check -q overlay");
 }
 
+static unsigned int reads;
+
+/* NOLINTBEGIN: the names are the linker's */
+ssize_t __real_pread64(int fd, void *data, size_t size, off_t offset);
+ssize_t __real_preadv64(int fd, const struct iovec *parts, int count, off_t offset);
+ssize_t __wrap_pread64(int fd, void *data, size_t size, off_t offset);
+ssize_t __wrap_preadv64(int fd, const struct iovec *parts, int count, off_t offset);
+
+ssize_t __wrap_pread64(int fd, void *data, size_t size, off_t offset)
+{
+	reads++;
+	return __real_pread64(fd, data, size, offset);
+}
+
+ssize_t __wrap_preadv64(int fd, const struct iovec *parts, int count, off_t offset)
+{
+	reads++;
+	return __real_preadv64(fd, parts, count, offset);
+}
+/* NOLINTEND */
+
+/* A guest's request is cut into its pages. */
+static void many_parts_are_read_at_once(void **state)
+{
+	enum {
+		PAGE = 4096,
+		PAGES = 64,
+		BEGIN = 64 << 10 /* behind the first cluster is its table */
+	};
+	own_mem uint8_t *shadow = mem_new(PAGES * PAGE), *data = mem_new(PAGES * PAGE);
+	struct iovec parts[PAGES];
+	struct disk *disk;
+
+	(void)state;
+	shell("rm -f disk");
+	create("disk", 1 << 20, NULL);
+	disk = open_disk("disk", 0);
+	for (unsigned int i = 0; i < PAGES * PAGE; i++)
+		shadow[i] = (uint8_t)random_below(256);
+	for (uint64_t at = 0; at <= BEGIN; at += BEGIN)
+		assert_int_equal(
+			disk->ops->write(disk, &(struct iovec){shadow, PAGES * PAGE}, 1, at), 0);
+	for (unsigned int i = 0; i < PAGES; i++)
+		parts[i] = (struct iovec){data + i * PAGE, PAGE};
+	reads = 0;
+	assert_int_equal(disk->ops->read(disk, parts, PAGES, BEGIN), 0);
+	assert_int_equal(reads, 1);
+	assert_memory_equal(data, shadow, PAGES * PAGE);
+	disk_close(disk);
+}
+
 static void a_disk_grows_over_its_l1(void **state)
 {
 	own_mem char *path = in_dir("disk");
@@ -495,6 +546,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_operations_match_qemu),
 		cmocka_unit_test(new_images_please_qemu),
+		cmocka_unit_test(many_parts_are_read_at_once),
 		cmocka_unit_test(a_disk_grows_over_its_l1),
 		cmocka_unit_test(refuses_what_it_cannot_do),
 		cmocka_unit_test(a_backing_file_elsewhere_needs_consent),
