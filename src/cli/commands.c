@@ -152,11 +152,9 @@ static const struct command image_command = {
 };
 
 static const struct command_entry system_entries[] = {
-	{"check", NULL, &system_check_command, NULL},
-	{"df", NULL, &system_df_command, NULL},
-	{"info", NULL, &info_command, NULL},
-	{"prune", NULL, &system_prune_command, NULL},
-	{0},
+	{"check", NULL, &system_check_command, NULL}, {"df", NULL, &system_df_command, NULL},
+	{"events", NULL, &events_command, NULL},      {"info", NULL, &info_command, NULL},
+	{"prune", NULL, &system_prune_command, NULL}, {0},
 };
 
 static const struct command system_command = {
@@ -183,6 +181,7 @@ static const struct command_entry entries[] = {
 	{"exec", NULL, &exec_command, NULL},
 	{"top", NULL, &top_command, NULL},
 	{"stats", NULL, &stats_command, NULL},
+	{"events", NULL, &events_command, NULL},
 	{"cp", NULL, &cp_command, "Files"},
 	{"diff", NULL, &diff_command, NULL},
 	{"export", NULL, &export_command, NULL},

@@ -11,7 +11,7 @@ extern const struct command run_command, create_command;
 extern const struct command start_command, stop_command, restart_command, kill_command, rm_command,
 	pause_command, unpause_command, wait_command, rename_command, container_prune_command;
 extern const struct command exec_command, attach_command, logs_command, ps_command, top_command,
-	stats_command;
+	stats_command, events_command;
 extern const struct command export_command, commit_command, diff_command, cp_command;
 extern const struct command inspect_command, container_inspect_command, image_inspect_command;
 extern const struct command images_command, history_command, tag_command, rmi_command,

@@ -2,12 +2,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/when.h"
 
 static const struct option_spec logs_options[] = {
 	{"details", 0, OPTION_FLAG, OPTION_REFUSED, "", "", "no further details are recorded"},
@@ -20,25 +20,6 @@ static const struct option_spec logs_options[] = {
 	{"timestamps", 't', OPTION_FLAG, 0, "", "", "Begin each line with its time"},
 	{"until", 0, OPTION_STRING, 0, "TIME", "", "Up to this moment"},
 };
-
-/* A point in time, or a duration, which is that long ago. */
-static int read_moment(const struct args *args, const char *option, int64_t *ret_ns,
-		       struct error *err)
-{
-	const char *text = args_string(args, option);
-	int64_t ago_ns;
-
-	*ret_ns = 0;
-	if (text == NULL || clock_parse(text, ret_ns) >= 0)
-		return 0;
-	if (str_to_duration(text, &ago_ns) < 0)
-		return args_refuse(args, err,
-				   "invalid value \"%s\" for --%s: expected a time such as "
-				   "2024-01-02T13:23:37Z, or a duration such as 42m",
-				   text, option);
-	*ret_ns = clock_now_ns() - ago_ns;
-	return 0;
-}
 
 static int read_tail(const struct args *args, int64_t *ret, struct error *err)
 {
@@ -71,9 +52,9 @@ static int run_logs(const struct args *args, struct error *err)
 	int rc = read_tail(args, &logs.tail, err);
 
 	if (rc >= 0)
-		rc = read_moment(args, "since", &logs.since_ns, err);
+		rc = when_read(args, "since", &logs.since_ns, err);
 	if (rc >= 0)
-		rc = read_moment(args, "until", &logs.until_ns, err);
+		rc = when_read(args, "until", &logs.until_ns, err);
 	if (rc >= 0)
 		rc = open_engine(args, &engine, err);
 	if (rc < 0)

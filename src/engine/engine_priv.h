@@ -64,5 +64,6 @@ struct workload_end {
  * and writes the row. The layers in use and the lock stay the caller's. */
 int workload_finish(struct engine *engine, const char *id, enum workload_isolation isolation,
 		    bool auto_remove, const struct workload_end *end, struct error *err) must_check;
-/* Removes the directory and the row of a workload that does not run. */
-int workload_erase(struct engine *engine, const char *id, struct error *err) must_check;
+/* Removes the directory and the row of a workload that does not run; `end` as in record_delete. */
+int workload_erase(struct engine *engine, const char *id, const struct workload_end *end,
+		   struct error *err) must_check;

@@ -223,7 +223,7 @@ static int remove_stopped(struct engine *engine, const char *id, int *lock_fd, s
 	int rc = record_set_removing(engine, id, err);
 
 	if (rc == 0)
-		rc = workload_erase(engine, id, err);
+		rc = workload_erase(engine, id, NULL, err);
 	if (rc < 0)
 		lock_leave(lock_fd);
 	else

@@ -70,8 +70,10 @@ int record_insert(struct engine *engine, const struct workload *w, enum record_s
 	if (rc >= 0)
 		rc = mark_image(engine, w, err);
 	if (rc >= 0)
-		rc = event_add(engine, status == RECORD_ACTIVE ? "start" : "create", w->id, w->name,
+		rc = event_add(engine, "create", w->id, w->name,
 			       w->config.image ? w->config.image : "", NULL, err);
+	if (rc >= 0 && status == RECORD_ACTIVE)
+		rc = event_add_of(engine, "start", w->id, NULL, err);
 	return rc < 0 ? rc : db_commit(&tx, err);
 }
 
@@ -292,10 +294,17 @@ int record_set_name(struct engine *engine, const char *id, const char *name, str
 	return commit_change(engine, &tx, rc, "rename", id, err);
 }
 
+static int add_end(struct engine *engine, const char *id, const struct workload_end *end,
+		   struct error *err)
+{
+	own_mem char *detail = str_format("{\"exitCode\":\"%d\"}", end->exit_code);
+
+	return event_add_of(engine, "die", id, detail, err);
+}
+
 int record_set_ended(struct engine *engine, const char *id, const struct workload_end *end,
 		     struct error *err)
 {
-	own_mem char *detail = str_format("{\"exitCode\":\"%d\"}", end->exit_code);
 	own_db_tx struct db_tx tx = {0};
 	int rc = db_begin(engine->db, DB_DURABLE, &tx, err);
 
@@ -310,11 +319,12 @@ int record_set_ended(struct engine *engine, const char *id, const struct workloa
 			(int64_t)end->oom_killed, (int64_t)end->restart_count, end->error,
 			end->started_ns, end->finished_ns, id);
 	if (rc >= 0)
-		rc = event_add_of(engine, "die", id, detail, err);
+		rc = add_end(engine, id, end, err);
 	return rc < 0 ? rc : db_commit(&tx, err);
 }
 
-int record_delete(struct engine *engine, const char *id, struct error *err)
+int record_delete(struct engine *engine, const char *id, const struct workload_end *end,
+		  struct error *err)
 {
 	own_mem char *user = str_format("workload/%s", id);
 	own_db_tx struct db_tx tx = {0};
@@ -324,6 +334,8 @@ int record_delete(struct engine *engine, const char *id, struct error *err)
 	/* QUICK: should a power cut undo it, the next command removes it once more. */
 	if (rc == 0)
 		rc = db_begin(engine->db, DB_QUICK, &tx, err);
+	if (rc == 0 && end != NULL)
+		rc = add_end(engine, id, end, err);
 	if (rc == 0)
 		rc = event_add_of(engine, "destroy", id, NULL, err);
 	if (rc == 0)

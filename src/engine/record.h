@@ -5,7 +5,7 @@
 
 #include "engine/engine_priv.h"
 
-/* Writes the row of a new workload with its event, in one transaction. -EEXIST: the name is taken. */
+/* Writes the row of a new workload with its events, in one transaction. -EEXIST: the name is taken. */
 int record_insert(struct engine *engine, const struct workload *workload, enum record_status status,
 		  struct error *err) must_check;
 /* Resolves a name, an id, or the beginning of one, to the id. */
@@ -30,4 +30,6 @@ int record_set_ended(struct engine *engine, const char *id, const struct workloa
 		     struct error *err) must_check;
 int record_set_name(struct engine *engine, const char *id, const char *name,
 		    struct error *err) must_check;
-int record_delete(struct engine *engine, const char *id, struct error *err) must_check;
+/* `end`: how it has just ended; NULL: it did so earlier, or never ran. */
+int record_delete(struct engine *engine, const char *id, const struct workload_end *end,
+		  struct error *err) must_check;

@@ -28,12 +28,13 @@
 #include "image/layer.h"
 #include "image/store.h"
 
-int workload_erase(struct engine *engine, const char *id, struct error *err)
+int workload_erase(struct engine *engine, const char *id, const struct workload_end *end,
+		   struct error *err)
 {
 	int rc = tree_remove(engine->root_fd, workload_dir(id).path, err);
 
 	if (rc == 0)
-		rc = record_delete(engine, id, err);
+		rc = record_delete(engine, id, end, err);
 	return rc;
 }
 
@@ -45,7 +46,7 @@ int workload_finish(struct engine *engine, const char *id, enum workload_isolati
 	if (rc < 0)
 		return rc;
 	if (auto_remove)
-		return workload_erase(engine, id, err);
+		return workload_erase(engine, id, end, err);
 	return record_set_ended(engine, id, end, err);
 }
 
@@ -86,7 +87,7 @@ static int settle(struct engine *engine, const char *id, enum record_status stat
 		return workload_finish(engine, id, w.config.isolation,
 				       (w.config.flags & WORKLOAD_AUTO_REMOVE) != 0, &end, err);
 	case RECORD_REMOVING:
-		return workload_erase(engine, id, err);
+		return workload_erase(engine, id, NULL, err);
 	case RECORD_CREATED:
 	case RECORD_EXITED:
 		break;

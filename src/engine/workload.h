@@ -80,6 +80,18 @@ char *workload_status_text(const struct workload *workload);
 int workload_inspect(struct engine *engine, const char *ref, json_t **ret,
 		     struct error *err) must_check;
 
+/* What happened to a workload: "create", "start", "die", "rename", "destroy". */
+struct workload_event {
+	int64_t time_ns;
+	char *action, *id, *name, *image;
+	char *detail; /* an object of texts as JSON ("exitCode"), or NULL */
+};
+typedef int workload_event_fn(const struct workload_event *event, void *data, struct error *err);
+/* Calls `fn` for each event between the two times, the oldest first, as it comes, until then, or until it
+ * returns nonzero, which is returned. The newest ten thousand are kept. */
+int workload_watch(struct engine *engine, int64_t since_ns, int64_t until_ns, workload_event_fn *fn,
+		   void *data, struct error *err) must_check;
+
 /* --- streams ------------------------------------------------------------------------------------- */
 
 enum workload_attach_flags {

@@ -81,6 +81,36 @@ web       running"
 	expect "$status" 125
 }
 
+@test "events: what happened, filters, forms, and what happens" {
+	berth create --name web busybox sh -c 'exit 3' >/dev/null
+	berth start -a web || true
+	berth rename web shop
+	berth rm shop >/dev/null
+	berth run --rm --name other busybox true
+	past() { berth events --since 1h --until 0s "$@"; }
+	expect "$(past --format '{{.Action}} {{.Actor.Attributes.name}}' | xargs)" \
+		"create web start web die web rename shop destroy shop create other start other die other destroy other"
+	expect_in "$(past -f event=die -f container=web)" "(exitCode=3, image=busybox, name=web)"
+	expect "$(past -f event=die -f event=create -f image=busybox -f type=container --format '{{.Status}}' | xargs)" \
+		"create die create die"
+	expect "$(past -f container=web --format json | python3 -c 'import json, sys
+for line in sys.stdin:
+	event = json.loads(line)
+	print(event["status"], event["Type"], event["Actor"]["ID"] == event["id"], event["timeNano"] // 10**9 == event["time"])' | sort -u)" \
+		"create container True True
+die container True True
+start container True True"
+	expect "$(past -f type=image)" ""
+	run_split berth events -f colour=red
+	expect "$status" 125
+	# Who waits is told at once, and ends when it is told to.
+	berth_job events --format '{{.Action}}' >"$TEST_DIR/events" &
+	watcher=$!
+	until [ -s "$TEST_DIR/events" ]; do berth run --rm busybox true; done
+	kill "$watcher"
+	expect "$(head -1 "$TEST_DIR/events")" create
+}
+
 @test "inspect: documents, templates, kinds, and what does not exist" {
 	id=$(berth run -d --name web -e A=1 -l app=shop busybox sleep 1000)
 	expect "$(berth inspect -f '{{.Id}} {{.Name}} {{.State.Running}} {{index .Config.Labels "app"}}' web)" \
