@@ -238,9 +238,8 @@ static void drop_page(struct soft *c, gpa_t gpa)
 		any = true;
 		*p = b->next_page[here];
 	}
-	if (any) {
-		soft_forget_jumps(c, true);
-	}
+	if (any)
+		soft_forget_jumps(c);
 }
 
 void cache_take_drops(struct soft *c)

@@ -29,50 +29,115 @@ uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_regio
 	return NULL;
 }
 
-static void forget_jumps_of(struct soft *c, bool user)
+static void forget_jumps_of(struct soft *c, unsigned int context)
 {
-	c->generations[user]++;
-	memset(c->code_pages[user], 0, sizeof(c->code_pages[user]));
-	if (!user)
+	struct soft_context *x = &c->contexts[context];
+
+	x->generation = ++c->generation;
+	memset(x->code_pages, 0, sizeof(x->code_pages));
+	if (context == 0)
 		c->jumps_local = false;
-	c->key = c->generations[c->cpl == 3] << MODE_BITS | (c->key & ((1u << MODE_BITS) - 1));
+	c->key = soft_key(c, c->key & ((1u << MODE_BITS) - 1));
 }
 
-void soft_forget_jumps(struct soft *c, bool shared_too)
+void soft_forget_jumps(struct soft *c)
 {
-	forget_jumps_of(c, true);
-	if (shared_too || c->jumps_local)
-		forget_jumps_of(c, false);
+	for (unsigned int x = 0; x <= SOFT_PCIDS; x++)
+		forget_jumps_of(c, x);
 }
 
 static unsigned int code_page(uint64_t address)
 {
-	return (address >> SOFT_PAGE_BITS) % SOFT_CODE_PAGES;
+	const unsigned int half = SOFT_CODE_PAGES / 2;
+
+	return (address >> SOFT_PAGE_BITS) % half + (address >> 63 ? half : 0);
 }
 
 void soft_note_code(struct soft *c, uint64_t address)
 {
 	const unsigned int i = code_page(address);
 
-	c->code_pages[c->cpl == 3][i / 64] |= 1ull << i % 64;
+	c->contexts[c->cpl == 3 ? c->context : 0].code_pages[i / 64] |= 1ull << i % 64;
 }
 
-/* Global translations stay (SDM volume 3, 4.10.4.1), with or without CR4.PCIDE: if it keeps others, too,
- * is a matter of speed. */
+static void forget_entry(struct tlb_entry *e)
+{
+	atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
+	atomic_store_explicit(&e->write, TAG_NONE, memory_order_relaxed);
+	atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
+}
+
+/* Global translations stay (SDM volume 3, 4.10.4.1). */
+static void flush_tlb_local(struct soft *c, unsigned int tlb)
+{
+	for (unsigned int i = 0; i < SOFT_TLB_SIZE / 64; i++) {
+		uint64_t *local = &c->tlb_local[tlb][i];
+
+		for (; *local; *local &= *local - 1)
+			forget_entry(&c->tlbs[tlb][i * 64 + (unsigned int)__builtin_ctzll(*local)]);
+	}
+}
+
+static void flush_context(struct soft *c, unsigned int context)
+{
+	flush_tlb_local(c, TLB_USER + context - 1);
+	forget_jumps_of(c, context);
+}
+
+/* What the supervisor's accesses and code have of the current PCID. */
+static void flush_supervisor_local(struct soft *c)
+{
+	flush_tlb_local(c, TLB_SUPERVISOR);
+	flush_tlb_local(c, TLB_SUPERVISOR_AC);
+	if (c->jumps_local)
+		forget_jumps_of(c, 0);
+}
+
+static uint16_t current_pcid(const struct soft *c)
+{
+	return c->cr4 & CR4_PCIDE ? c->cr3 & CR3_PCID : 0;
+}
+
+/* 0: none */
+static unsigned int find_context(const struct soft *c, uint64_t pcid)
+{
+	for (unsigned int x = 1; x <= SOFT_PCIDS; x++)
+		if (c->contexts[x].pcid == pcid)
+			return x;
+	return 0;
+}
+
+void soft_select_context(struct soft *c, bool keep)
+{
+	const uint16_t pcid = current_pcid(c);
+	unsigned int x = find_context(c, pcid);
+
+	flush_supervisor_local(c);
+	if (!x) {
+		x = c->context % SOFT_PCIDS + 1;
+		c->contexts[x].pcid = pcid;
+		keep = false;
+	}
+	c->context = (uint8_t)x;
+	if (!keep)
+		flush_context(c, x);
+}
+
+void soft_flush_pcid(struct soft *c, uint64_t pcid)
+{
+	unsigned int x = find_context(c, pcid);
+
+	if (pcid == current_pcid(c))
+		flush_supervisor_local(c);
+	if (x)
+		flush_context(c, x);
+}
+
 void soft_flush_local(struct soft *c)
 {
-	for (unsigned int t = 0; t < TLBS; t++) {
-		for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++) {
-			struct tlb_entry *e = &c->tlbs[t][i];
-
-			if (c->tlb_global[t][i / 64] >> i % 64 & 1)
-				continue;
-			atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
-			atomic_store_explicit(&e->write, TAG_NONE, memory_order_relaxed);
-			atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
-		}
-	}
-	soft_forget_jumps(c, false);
+	flush_supervisor_local(c);
+	for (unsigned int x = 1; x <= SOFT_PCIDS; x++)
+		flush_context(c, x);
 }
 
 bool soft_is_shared(const struct soft *c, uint64_t address)
@@ -80,28 +145,30 @@ bool soft_is_shared(const struct soft *c, uint64_t address)
 	const unsigned int i = (address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1);
 
 	return c->tlb[i].exec == (address & ~0xfffull) &&
-	       c->tlb_global[(c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE][i / 64] >> i % 64 & 1;
+	       !(c->tlb_local[(c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE][i / 64] >> i % 64 & 1);
 }
 
 void soft_flush_tlb(struct soft *c)
 {
 	for (unsigned int t = 0; t < TLBS; t++) {
-		for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++) {
-			struct tlb_entry *e = &c->tlbs[t][i];
-
-			atomic_store_explicit(&e->read, TAG_NONE, memory_order_relaxed);
-			atomic_store_explicit(&e->write, TAG_NONE, memory_order_relaxed);
-			atomic_store_explicit(&e->exec, TAG_NONE, memory_order_relaxed);
-		}
+		for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++)
+			forget_entry(&c->tlbs[t][i]);
 	}
+	memset(c->tlb_local, 0, sizeof(c->tlb_local));
 	c->tlbs_used = 0;
 	for (unsigned int half = 0; half < 2; half++) {
 		c->large[half].low = ~0ull;
 		c->large[half].high = 0;
 	}
-	soft_forget_jumps(c, true);
+	for (unsigned int x = 1; x <= SOFT_PCIDS; x++)
+		c->contexts[x].pcid = NO_PCID;
+	c->context = 1;
+	c->contexts[1].pcid = current_pcid(c);
+	soft_select_tlb(c);
+	soft_forget_jumps(c);
 }
 
+/* In all contexts: the translation may be global. */
 void soft_flush_page(struct soft *c, uint64_t address)
 {
 	const unsigned int half = address >> 63, code = code_page(address);
@@ -110,24 +177,23 @@ void soft_flush_page(struct soft *c, uint64_t address)
 		soft_flush_tlb(c);
 		return;
 	}
-	for (unsigned int t = 0; t < TLBS; t++) {
-		struct tlb_entry *e =
-			&c->tlbs[t][(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
-
-		e->read = e->write = e->exec = TAG_NONE;
-	}
-	for (unsigned int user = 0; user < 2; user++)
-		if (c->code_pages[user][code / 64] >> code % 64 & 1)
-			forget_jumps_of(c, user);
+	for (unsigned int t = 0; t < TLBS; t++)
+		forget_entry(&c->tlbs[t][(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)]);
+	for (unsigned int x = 0; x <= SOFT_PCIDS; x++)
+		if (c->contexts[x].code_pages[code / 64] >> code % 64 & 1)
+			forget_jumps_of(c, x);
 }
 
 void soft_select_tlb(struct soft *c)
 {
+	unsigned int tlb;
+
 	if (c->cpl == 3)
 		c->tlb_index = c->flags & FLAG_AC && c->cr0 & CR0_AM ? TLB_USER_ALIGNED : TLB_USER;
 	else
 		c->tlb_index = c->flags & FLAG_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
-	c->tlb = c->tlbs[c->tlb_index];
+	tlb = c->tlb_index == TLB_USER ? TLB_USER + c->context - 1u : c->tlb_index;
+	c->tlb = c->tlbs[tlb];
 }
 
 void soft_protect_host_page(struct soft_vm *vm, const uint8_t *host)
@@ -136,7 +202,7 @@ void soft_protect_host_page(struct soft_vm *vm, const uint8_t *host)
 		struct soft *c = vm->cpus[v];
 
 		for (unsigned int t = 0; c && t < TLBS; t++) {
-			for (unsigned int i = 0; i < SOFT_TLB_SIZE; i++) {
+			for (unsigned int i = 0; c->tlbs_used >> t & 1 && i < SOFT_TLB_SIZE; i++) {
 				struct tlb_entry *e = &c->tlbs[t][i];
 				uint64_t tag =
 					atomic_load_explicit(&e->write, memory_order_relaxed);
@@ -153,21 +219,24 @@ static void fill(struct soft *c, uint64_t page, const struct translation *t, uin
 {
 	const unsigned int i = (page >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1);
 	struct tlb_entry *e = &c->tlb[i];
-	uint64_t *global = &c->tlb_global[(c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE][i / 64];
+	const unsigned int tlb = (unsigned int)((c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE);
+	uint64_t *local = &c->tlb_local[tlb][i / 64];
 	const uint64_t bit = 1ull << i % 64;
 	uint64_t addend = (uintptr_t)host_page - page;
 	uint64_t number = ((t->gpa & ~0xfffull) - region->region.gpa) >> SOFT_PAGE_BITS;
 
 	if (c->tlb_index == TLB_USER_ALIGNED || debug_watches_page(c, page))
 		return;
-	c->tlbs_used |= (uint8_t)(1u << (c->tlb - c->tlbs[0]) / SOFT_TLB_SIZE);
+	/* Before a write tag: soft_protect_host_page looks at it as it does at tags. */
+	if (!(c->tlbs_used >> tlb & 1))
+		c->tlbs_used |= (uint8_t)(1u << tlb);
 	if (e->addend != addend || (e->read != page && e->write != page && e->exec != page)) {
 		e->read = e->write = e->exec = TAG_NONE;
 		e->addend = addend;
-		*global |= bit;
+		*local &= ~bit;
 	}
 	if (!t->global)
-		*global &= ~bit;
+		*local |= bit;
 	if (t->large) {
 		const unsigned int half = page >> 63;
 		uint64_t start = page & ~(t->page_size - 1);
@@ -417,6 +486,14 @@ static gpa_t gpa_of_host(const struct soft_vm *vm, const uint8_t *host)
 	while ((uint64_t)(host - r->region.host) >= r->region.size)
 		r++;
 	return r->region.gpa + (uint64_t)(host - r->region.host);
+}
+
+bool soft_code_is_at(const struct soft *c, uint64_t address, gpa_t gpa)
+{
+	const struct tlb_entry *e = &c->tlb[(address >> SOFT_PAGE_BITS) & (SOFT_TLB_SIZE - 1)];
+
+	return e->exec == (address & ~0xfffull) &&
+	       gpa_of_host(c->vm, (const uint8_t *)(uintptr_t)(address + e->addend)) == gpa;
 }
 
 gpa_t soft_fetch_gpa(struct soft *c, uint64_t address)

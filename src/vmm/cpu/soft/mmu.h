@@ -104,19 +104,25 @@ void soft_probe_system(struct soft *c, uint64_t address, unsigned int size);
  * (then access it element by element). Throws faults of the first byte. */
 void *soft_page_pointer(struct soft *c, uint64_t address, enum soft_access access);
 
+/* Whether the TLB has the page, for code, and has it there. */
+bool soft_code_is_at(const struct soft *c, uint64_t address, gpa_t gpa);
 /* Linear to physical for instruction fetch. Fills the TLB. */
 gpa_t soft_fetch_gpa(struct soft *c, uint64_t address);
 /* The bytes of physical memory, NULL where there is none (of at least one page). */
 uint8_t *soft_host(struct soft_vm *vm, gpa_t gpa, struct soft_region **ret_region);
 
+#define CR3_PCID 0xfffull
+
 void soft_flush_tlb(struct soft *c);
-/* All but what is marked as the same in all address spaces: a load of CR3. */
+/* CR3 has been loaded: what is known of its PCID is used again if it may be kept. */
+void soft_select_context(struct soft *c, bool keep);
+/* All translations but global ones: of this PCID, of every PCID. */
+void soft_flush_pcid(struct soft *c, uint64_t pcid);
 void soft_flush_local(struct soft *c);
 /* Whether the page of this address, from which code has just been fetched, is marked so. */
 bool soft_is_shared(const struct soft *c, uint64_t address);
-/* Makes the jump cache's entries of user code stale, and those of supervisor code if they are not all in
- * shared pages, or `shared_too`. */
-void soft_forget_jumps(struct soft *c, bool shared_too);
+/* Makes all of the jump cache's entries stale. */
+void soft_forget_jumps(struct soft *c);
 void soft_flush_page(struct soft *c, uint64_t address);
 /* Code of this linear page comes into the jump cache, or is led to by a branch. */
 void soft_note_code(struct soft *c, uint64_t address);

@@ -5,8 +5,7 @@
 #include "vmm/cpu/soft/machine.h"
 #include "vmm/cpu/soft/mmu.h"
 
-#define CR3_PCID 0xfffull
-#define CR3_KEEP (1ull << 63) /* with PCIDs: no need to forget translations; we do all the same */
+#define CR3_KEEP (1ull << 63) /* with PCIDs: translations need not be forgotten */
 
 static bool is_flat(const struct cpu_segment *s)
 {
@@ -46,7 +45,7 @@ static uint32_t mode_of(const struct soft *c)
 
 void soft_update_mode(struct soft *c)
 {
-	c->key = c->generations[c->cpl == 3] << MODE_BITS | mode_of(c);
+	c->key = soft_key(c, mode_of(c));
 	for (unsigned int i = 0; i < CPU_SEGMENTS; i++)
 		c->segment_base[i] =
 			c->key & MODE_64 && i != CPU_FS && i != CPU_GS ? 0 : c->segments[i].base;
@@ -86,8 +85,10 @@ void soft_write_cr0(struct soft *c, uint64_t value)
 
 void soft_write_cr3(struct soft *c, uint64_t value)
 {
+	bool keep = c->cr4 & CR4_PCIDE && value & CR3_KEEP;
+
 	if (c->efer & EFER_LMA) {
-		if (c->cr4 & CR4_PCIDE)
+		if (keep)
 			value &= ~CR3_KEEP;
 		if (value >> PHYSICAL_BITS)
 			soft_throw(c, VECTOR_GP, 0);
@@ -95,7 +96,7 @@ void soft_write_cr3(struct soft *c, uint64_t value)
 		soft_throw(c, VECTOR_GP, 0);
 	}
 	c->cr3 = value;
-	soft_flush_local(c);
+	soft_select_context(c, keep);
 }
 
 void soft_write_cr4(struct soft *c, uint64_t value)

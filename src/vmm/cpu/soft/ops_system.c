@@ -462,7 +462,19 @@ static const struct op *do_invpcid(struct soft *c, const struct op *op)
 	if (type > 3 || pcid >> 12 || (type < 2 && pcid && !(c->cr4 & CR4_PCIDE)) ||
 	    (type == 0 && is_long64(c) && (int64_t)(linear << 16) >> 16 != (int64_t)linear))
 		soft_throw(c, VECTOR_GP, 0);
-	soft_flush_tlb(c);
+	switch (type) {
+	case 0:
+		soft_flush_page(c, linear);
+		break;
+	case 1:
+		soft_flush_pcid(c, pcid);
+		break;
+	case 2:
+		soft_flush_tlb(c);
+		break;
+	default:
+		soft_flush_local(c);
+	}
 	return afterwards(c, op);
 }
 

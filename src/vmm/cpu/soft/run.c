@@ -116,6 +116,8 @@ static bool take_requests(struct soft *c)
 {
 	uint32_t requests = atomic_load(&c->requests);
 
+	if (likely(!requests && !c->interrupt_waits && !c->nmi_pending))
+		return false;
 	if (requests & REQUEST_ONE)
 		take_request(c, REQUEST_ONE);
 	if (requests & (REQUEST_INIT | REQUEST_STARTUP))
@@ -156,22 +158,6 @@ static void set_link(const struct op *from, struct block *b)
 	((struct op *)(uintptr_t)from)->imm = (uint64_t)(uintptr_t)b;
 }
 
-const struct op *run_link(struct soft *c, const struct op *from, uint64_t rip)
-{
-	struct jump_entry *j = run_jump_entry(c, rip);
-
-	if (j->rip == rip && j->key == c->key &&
-	    !atomic_load_explicit(&c->requests, memory_order_relaxed)) {
-		set_link(from, j->block);
-		j->block->rip = rip;
-		j->block->key = c->key;
-		return run_block(c, rip, j->block);
-	}
-	c->rip = rip;
-	c->link = from;
-	return NULL;
-}
-
 /* The pages whose translations the block depends on. */
 static void note_code(struct soft *c, const struct block *b)
 {
@@ -190,6 +176,47 @@ static bool is_shared(const struct soft *c, const struct block *b)
 	       (b->gpa_next_page == SOFT_NO_PAGE || soft_is_shared(c, (c->rip | 0xfff) + 1));
 }
 
+static void enter_jump(struct soft *c, struct block *b)
+{
+	b->rip = c->rip;
+	b->key = c->key;
+	note_code(c, b);
+	if (c->cpl != 3 && !is_shared(c, b))
+		c->jumps_local = true;
+}
+
+/* Whether a block that was at `rip` under other translations is there under these: most come out the same. */
+static bool is_still_there(const struct soft *c, uint64_t rip, const struct block *b)
+{
+	return b->mode == (uint32_t)(c->key & ((1u << MODE_BITS) - 1)) && is_long64(c) &&
+	       !b->dropped && b->gpa_next_page == SOFT_NO_PAGE && soft_code_is_at(c, rip, b->gpa);
+}
+
+const struct op *run_link(struct soft *c, const struct op *from, uint64_t rip)
+{
+	struct block *b = (struct block *)(uintptr_t)from->imm;
+	struct jump_entry *j = run_jump_entry(c, rip);
+
+	c->rip = rip;
+	c->link = from;
+	if (atomic_load_explicit(&c->requests, memory_order_relaxed))
+		return NULL;
+	if (j->rip == rip && j->key == c->key) {
+		b = j->block;
+		b->rip = rip;
+		b->key = c->key;
+	} else {
+		if (!b || b->rip != rip)
+			b = j->rip == rip ? j->block : NULL;
+		if (!b || !is_still_there(c, rip, b))
+			return NULL;
+		enter_jump(c, b);
+	}
+	set_link(from, b);
+	c->link = NULL;
+	return run_block(c, rip, b);
+}
+
 static void run_chain(struct soft *c, uint32_t mode)
 {
 	struct block *b = cache_find(c, mode);
@@ -201,15 +228,11 @@ static void run_chain(struct soft *c, uint32_t mode)
 		struct jump_entry *j = run_jump_entry(c, c->rip);
 
 		*j = (struct jump_entry){c->rip, c->key, b};
-		b->rip = c->rip;
-		b->key = c->key;
+		enter_jump(c, b);
 		/* If it was something else that led here, the branch will notice. */
 		if (c->link)
 			set_link(c->link, b);
 		c->link = NULL;
-		note_code(c, b);
-		if (c->cpl != 3 && !is_shared(c, b))
-			c->jumps_local = true;
 	}
 	c->regs[SOFT_RIP] = c->rip;
 	c->block = b;

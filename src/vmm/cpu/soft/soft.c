@@ -230,7 +230,7 @@ static int soft_create(struct cpu_vm *cpu_vm, unsigned int index, struct vcpu **
 	c->vcpu.vm = cpu_vm;
 	c->vcpu.index = index;
 	c->apic_base = 0xfee00800 | (index == 0 ? 0x100 : 0);
-	c->tlbs_used = (1u << TLBS) - 1; /* zero is a tag, too */
+	c->tlbs_used = (uint8_t)((1u << TLBS) - 1); /* zero is a tag, too */
 	soft_reset(c, false);
 	c->activity = index == 0 ? CPU_RUNNABLE : CPU_WAITS_FOR_STARTUP;
 	vm->cpus[index] = c;

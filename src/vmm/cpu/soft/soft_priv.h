@@ -37,7 +37,8 @@ enum {
 	SOFT_PAGE_SIZE = 1 << SOFT_PAGE_BITS,
 	SOFT_TLB_SIZE = 512,
 	SOFT_JUMP_SIZE = 16384,
-	SOFT_CODE_PAGES = 1024,
+	SOFT_CODE_PAGES = 2048,
+	SOFT_PCIDS = 4,          /* whose translations are kept at a time */
 	SOFT_BOUNCE_SIZE = 1024, /* the largest memory operand (XSAVE goes piecewise) */
 	SOFT_SEGMENT_NONE = 6,   /* index of a segment base that is always 0 */
 };
@@ -221,9 +222,15 @@ struct tlb_entry {
 };
 
 enum soft_access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC, ACCESS_MODIFY };
-/* Which TLB: supervisor, supervisor that may touch user pages, user, user with alignment checks (always
- * empty: every access goes the slow way). */
-enum soft_tlb { TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER, TLB_USER_ALIGNED, TLBS };
+/* Which TLB: supervisor, supervisor that may touch user pages, user with alignment checks (always empty:
+ * every access goes the slow way), user: of these there is one for each of SOFT_PCIDS. */
+enum soft_tlb {
+	TLB_SUPERVISOR,
+	TLB_SUPERVISOR_AC,
+	TLB_USER_ALIGNED,
+	TLB_USER,
+	TLBS = TLB_USER + SOFT_PCIDS
+};
 
 struct jump_entry {
 	uint64_t rip;
@@ -261,6 +268,16 @@ enum { SOFT_DROPS_MAX = 32 };
  * other processes (kept.h). */
 enum soft_call { CALL_MEMORY, CALL_COMMIT, CALL_FPU_ENTER, CALL_ADDRESS, SOFT_CALLS };
 typedef void (*soft_call_fn)(void);
+
+/* Jumps whose validity depends on the same translations. */
+struct soft_context {
+	uint64_t generation; /* of the translations */
+	/* A bit for each linear page (for all of a half of the address space with the same remainder) from which
+	 * code came into the jump cache in this generation: others' translations may change unnoticed by it. */
+	uint64_t code_pages[SOFT_CODE_PAGES / 64];
+	uint16_t pcid; /* NO_PCID: none */
+};
+#define NO_PCID 0xffff
 
 struct soft {
 	/* Hot, and known to generated code. */
@@ -314,14 +331,13 @@ struct soft {
 	uint64_t restart_rip;
 	uint32_t fault_error;
 
-	/* Of address translations, for user code [1] and supervisor code [0]. Jumps of supervisor code within
-	 * pages that all address spaces share stay usable when CR3 is loaded. */
-	uint64_t generations[2];
-	bool jumps_local;  /* some supervisor code in the jump cache lies in other pages */
-	uint8_t tlbs_used; /* bits of TLBs that may have entries */
-	/* A bit for each linear page (for all with the same remainder) from which code of user [1] or supervisor
-	 * [0] came into the jump cache in its generation: the others' translations may change unnoticed by it. */
-	uint64_t code_pages[2][SOFT_CODE_PAGES / 64];
+	/* Of supervisor code [0], which keeps its jumps within pages that all address spaces share when CR3 is
+	 * loaded, and of the user code of some PCIDs. */
+	struct soft_context contexts[1 + SOFT_PCIDS];
+	uint64_t generation;       /* the newest of all contexts */
+	uint8_t context;           /* of the user code of CR3's PCID */
+	bool jumps_local;          /* some supervisor code in the jump cache lies in other pages */
+	_Atomic uint8_t tlbs_used; /* bits of TLBs that may have entries */
 	/* The range in which large pages were entered in the TLB: in each half of the address space. */
 	struct {
 		uint64_t low, high;
@@ -336,8 +352,7 @@ struct soft {
 	_Atomic unsigned int nmis; /* that came since REQUEST_NMI was taken last */
 
 	_Alignas(64) struct tlb_entry tlbs[TLBS][SOFT_TLB_SIZE];
-	uint64_t tlb_global[TLBS]
-			   [SOFT_TLB_SIZE / 64]; /* bits of entries that CR3 does not change */
+	uint64_t tlb_local[TLBS][SOFT_TLB_SIZE / 64]; /* bits of entries that are not global */
 	struct jump_entry jump[SOFT_JUMP_SIZE];
 
 	struct vcpu vcpu;
@@ -414,6 +429,12 @@ static inline bool is_vm86(const struct soft *c)
 static inline unsigned int iopl(const struct soft *c)
 {
 	return (c->flags & FLAG_IOPL) >> 12;
+}
+
+/* What jump cache entries must match in this mode. */
+static inline uint64_t soft_key(const struct soft *c, uint32_t mode)
+{
+	return c->contexts[c->cpl == 3 ? c->context : 0].generation << MODE_BITS | mode;
 }
 
 /* flags.c */

@@ -82,7 +82,7 @@ struct rights {
 static bool allowed(const struct soft *c, const struct rights *r, enum soft_access access,
 		    enum soft_tlb index, struct translation *t)
 {
-	bool user = index >= TLB_USER;
+	bool user = index >= TLB_USER_ALIGNED;
 	bool smap = index == TLB_SUPERVISOR && c->cr4 & CR4_SMAP;
 
 	if (user) {
@@ -99,7 +99,7 @@ static bool allowed(const struct soft *c, const struct rights *r, enum soft_acce
 
 static uint32_t error_of(const struct soft *c, enum soft_access access, enum soft_tlb index)
 {
-	uint32_t error = index >= TLB_USER ? PF_USER : 0;
+	uint32_t error = index >= TLB_USER_ALIGNED ? PF_USER : 0;
 	bool nx = c->efer & EFER_NXE && c->cr4 & CR4_PAE;
 
 	if (access == ACCESS_WRITE || access == ACCESS_MODIFY)
