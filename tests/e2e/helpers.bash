@@ -39,18 +39,34 @@ only_containers() {
 	[ "$BERTH_ISOLATION" != vm ] || skip "not for virtual machines: $1"
 }
 
-# Makes kernel and templates for virtual machines available in a root: they are kept beside the tested
-# program, and linked, since a template belongs to the very files it was made from.
+# What tests of virtual machines need is kept beside the tested program.
+vm_base() {
+	echo "$(cd "$(dirname "$BERTH")/../.." && pwd)/vm-base"
+}
+
+# kept_kernel RELEASE: Debian's kernel 6.1 or 6.12, which is fetched once; prints where it is.
+kept_kernel() {
+	local base
+	base=$(vm_base)
+	(
+		flock 9
+		if ! "$BERTH" --root "$base" --state "$base/state" kernel ls -q | grep -qx "debian-$1"; then
+			"$BERTH" --root "$base" --state "$base/state" kernel add -q "debian:$1"
+		fi
+	) 9>"$base.lock" >/dev/null
+	echo "$base/kernels/debian-$1"
+}
+
+# Makes kernel and templates for virtual machines available in a root. They are linked, since a template belongs
+# to the very files it was made from.
 berth_use_vm() {
 	local root=$1 base program
-	base=$(cd "$(dirname "$BERTH")/../.." && pwd)/vm-base
+	base=$(vm_base)
 	program=$(stat -c '%i %s %y' "$BERTH")
+	kept_kernel 6.1 >/dev/null
 	(
 		flock 9
 		[ "$(cat "$base/made-by" 2>/dev/null)" != "$program" ] || exit 0
-		if [ -z "$("$BERTH" --root "$base" --state "$base/state" kernel ls -q)" ]; then
-			"$BERTH" --root "$base" --state "$base/state" kernel add -q debian
-		fi
 		if ! "$BERTH" --root "$base" --state "$base/state" images -q | grep -q .; then
 			"$BERTH" --root "$base" --state "$base/state" bootstrap --quiet busybox
 		fi
