@@ -118,17 +118,22 @@ static struct meta meta_of(const struct extract *x, const struct tar_entry *e)
 	};
 }
 
-/* Owner first: a new one takes set-id bits and capabilities away. */
-static int set_meta(int dirfd, const char *name, bool is_link, const struct meta *m,
-		    const char *path, struct error *err)
+/* Owner first: a new one takes set-id bits and capabilities away. All of it is done to one and the same file, whatever
+ * becomes of its name meanwhile: chmod would follow a link. */
+static int set_meta(int dirfd, const char *name, const struct meta *m, const char *path,
+		    struct error *err)
 {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, m->mtime};
+	own_fd int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
 
-	if (fchownat(dirfd, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(err, -errno, "open %s", path);
+	if (fchownat(fd, "", m->uid, m->gid, AT_EMPTY_PATH) < 0)
 		return fail(err, -errno, "give %s to %u:%u", path, m->uid, m->gid);
-	if (!is_link && fchmodat(dirfd, name, m->mode, 0) < 0)
+	if (!S_ISLNK(st.st_mode) && chmod(fd_path(fd).text, m->mode) < 0)
 		return fail(err, -errno, "set the mode of %s", path);
-	if (utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (utimensat(fd, "", times, AT_EMPTY_PATH) < 0)
 		return fail(err, -errno, "set the time of %s", path);
 	return 0;
 }
@@ -278,7 +283,7 @@ static int on_entry(struct tar_sink *sink, const struct tar_entry *e, struct err
 	/* A file's come at its end, when all has been written. */
 	if (e->type == TAR_HARD_LINK || e->type == TAR_FILE)
 		return 0;
-	return set_meta(x->parent_fd, x->temporary, e->type == TAR_SYMLINK, &x->meta, x->path, err);
+	return set_meta(x->parent_fd, x->temporary, &x->meta, x->path, err);
 }
 
 static int on_data(struct tar_sink *sink, uint64_t offset, const void *data, size_t len,
@@ -378,7 +383,7 @@ int extract_finish(struct extract *x, struct error *err)
 		const char *name;
 		own_fd int parent = open_parent(x, d->path, &name, err);
 
-		rc = parent < 0 ? parent : set_meta(parent, name, false, &d->meta, d->path, err);
+		rc = parent < 0 ? parent : set_meta(parent, name, &d->meta, d->path, err);
 	}
 	return rc;
 }

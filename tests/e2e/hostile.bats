@@ -3,6 +3,9 @@
 # oci.bats, security.bats and protections.bats, those of archives in files.bats and pull.bats.
 load helpers
 
+setup_file() {
+	cc -O2 -D_GNU_SOURCE -o "$BATS_FILE_TMPDIR/between" "$BATS_TEST_DIRNAME/../tools/between.c" -lseccomp
+}
 setup() { BERTH_ISOLATION=container berth_setup none; }
 teardown() { berth_teardown; }
 
@@ -93,4 +96,56 @@ import() { tar -C "$TEST_DIR/tree" -c . | berth import - "$1" >/dev/null; }
 	# And no socket has a name without a file, which every user of the network namespace could connect to.
 	expect "$(awk '$8 ~ /^@/' /proc/net/unix | grep -i berth || true)" ""
 	"${own[@]}" rm -f a >/dev/null
+}
+
+# The files of the volume as they were, each with a link beside it that leads out.
+swappable() {
+	rm -rf "$TEST_DIR/shared"/*
+	mkdir -p "$TEST_DIR/shared/a/in"
+	echo inside | tee "$TEST_DIR/shared/a/f" >"$TEST_DIR/shared/a/in/f"
+	ln -s "$TEST_DIR/outside" "$TEST_DIR/shared/a.other"
+	ln -s "$TEST_DIR/outside/in" "$TEST_DIR/shared/a/in.other"
+	ln -s "$TEST_DIR/outside/f" "$TEST_DIR/shared/a/f.other"
+}
+
+look_outside() { find "$TEST_DIR/outside" -printf '%p %m %U %G %s %T@\n' | sort; }
+
+# swapping NAMES COMMAND...: does it again and again, and each time the names are exchanged with the links beside them
+# for one more step of berth's; then $outside and what the command has brought have to be what they were.
+swapping() {
+	local names=$1 n swap
+	shift
+	swap="echo >>$TEST_DIR/swapped; cd $TEST_DIR/shared
+for n in $names; do mv -T \$n \$n.now; mv -T \$n.other \$n; mv -T \$n.now \$n.other; done"
+	for n in $(seq 300); do
+		rm -rf "$TEST_DIR/swapped" "$TEST_DIR/got"
+		swappable
+		run_split "$BATS_FILE_TMPDIR/between" \
+			"openat2,statx,readlinkat,mkdirat,symlinkat,renameat,fchownat,fchmodat,chmod,utimensat@$n-$((n + 1))" \
+			"$swap" "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" cp "$@"
+		expect "$(look_outside)" "$outside" || { echo "step $n: $stderr" && return 1; }
+		if grep -rs secret "$TEST_DIR/got"; then echo "step $n" && return 1; fi
+		[ -e "$TEST_DIR/swapped" ] || break
+	done
+	echo "$n steps"
+	[ "$n" -gt 10 ]
+	expect "$status" 0
+}
+
+@test "attack: names that become links during cp lead nowhere, in either direction" {
+	local outside names
+	tree
+	import plain:1
+	mkdir -p "$TEST_DIR/outside/in" "$TEST_DIR/new/in" "$TEST_DIR/shared"
+	echo secret | tee "$TEST_DIR/outside/f" >"$TEST_DIR/outside/in/f"
+	chmod 700 "$TEST_DIR/outside" "$TEST_DIR/outside/in"
+	echo new | tee "$TEST_DIR/new/f" >"$TEST_DIR/new/in/f"
+	ln -s f "$TEST_DIR/new/link"
+	chmod 777 "$TEST_DIR/new" "$TEST_DIR/new/in" "$TEST_DIR/new/f"
+	outside=$(look_outside)
+	berth run -d --name c -v "$TEST_DIR/shared:/shared" plain:1 /bin/busybox sleep 1000 >/dev/null
+	for names in a "a/in a/f"; do
+		swapping "$names" c:/shared/a "$TEST_DIR/got"
+		swapping "$names" --archive "$TEST_DIR/new/." c:/shared/a
+	done
 }
