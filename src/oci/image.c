@@ -1,8 +1,10 @@
 /* image: see image_priv.h. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -23,10 +25,52 @@ void image_dirs_release(struct image_dirs *d)
 	own_mem_release(&d->log_path);
 }
 
+static const char *kind_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFLNK:
+		return "a link";
+	case S_IFIFO:
+		return "a FIFO";
+	case S_IFCHR:
+	case S_IFBLK:
+		return "a device";
+	default:
+		return NULL;
+	}
+}
+
+/* An image may have come in an archive of somebody's, and CRIU follows links when it reads and when it writes its
+ * log. The only one that belongs to an image leads to that which it builds on, and is relative. */
+static int check_files(int image_fd, const char *path, struct error *err)
+{
+	int copy = openat(image_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	own_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+
+	if (dir == NULL)
+		return fail(err, -errno, "open the image %s", path);
+	while ((errno = 0, entry = readdir(dir)) != NULL) {
+		char first = '/';
+		struct stat st;
+
+		if (fstatat(image_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(err, -errno, "look at %s/%s", path, entry->d_name);
+		if (kind_of(st.st_mode) == NULL ||
+		    (str_eq(entry->d_name, "parent") &&
+		     readlinkat(image_fd, "parent", &first, 1) == 1 && first != '/'))
+			continue;
+		return refuse(err, -EINVAL, "%s/%s is %s, which no image has", path, entry->d_name,
+			      kind_of(st.st_mode));
+	}
+	return errno != 0 ? fail(err, -errno, "read the image %s", path) : 0;
+}
+
 static int open_dirs(const struct oci_image *image, const char *log, bool make,
 		     struct image_dirs *ret, struct error *err)
 {
 	const char *work = image->work_path ? image->work_path : image->path;
+	int rc;
 
 	if (make)
 		ret->image_fd = dir_open(AT_FDCWD, image->path, 0700, err);
@@ -34,6 +78,9 @@ static int open_dirs(const struct oci_image *image, const char *log, bool make,
 		ret->image_fd = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ret->image_fd < 0)
 		return make ? ret->image_fd : fail(err, -errno, "open the image %s", image->path);
+	rc = make ? 0 : check_files(ret->image_fd, image->path, err);
+	if (rc < 0)
+		return rc;
 	ret->work_fd = dir_open(AT_FDCWD, work, 0700, err);
 	if (ret->work_fd < 0)
 		return ret->work_fd;

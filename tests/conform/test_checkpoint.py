@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -72,6 +73,28 @@ class Refusals(RuntimeTest):
         self.assertNotIn("no-subreaper", result.stderr)
         result = self.runtime("restore", "--image-path", self.work, "-no-subreapers", "again")
         self.assertIn("-no-subreapers", result.stderr)
+
+    def test_what_no_image_has_is_refused_before_it_is_used(self):
+        outside = os.path.join(self.work, "outside")
+        image = os.path.join(self.work, "image")
+        self.write_config()
+        for name, make in (("pages-1.img", lambda path: os.symlink(outside, path)),
+                           ("restore.log", lambda path: os.symlink(outside, path)),
+                           ("descriptors.json", lambda path: os.symlink(outside, path)),
+                           ("parent", lambda path: os.symlink(self.work, path)),
+                           ("core-1.img", lambda path: os.mkfifo(path)),
+                           ("fs-1.img", lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3)))):
+            with self.subTest(name):
+                os.mkdir(image)
+                with open(outside, "w") as file:
+                    file.write("untouched")
+                make(os.path.join(image, name))
+                result = self.runtime("restore", "--image-path", image, "--bundle", self.bundle, self.new_id())
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(name, result.stderr)
+                self.assertEqual(read(outside), "untouched")
+                shutil.rmtree(image)
+        self.assertEqual(self.ok("list", "-q").strip(), "")
 
     def test_without_criu_is_refused_in_words(self):
         name = self.start_sleeping()
