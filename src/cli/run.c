@@ -130,6 +130,22 @@ static int name_failure(const struct workload_config *config, int rc, const char
 	return rc;
 }
 
+/* --replace: who has the name goes; a name that is the beginning of somebody's id is not his. */
+static int replace(const struct args *args, struct engine *engine, const char *name,
+		   struct error *err)
+{
+	own_workload struct workload old = {0};
+	struct error none = {0};
+
+	if (!args_flag(args, "replace"))
+		return 0;
+	if (name == NULL)
+		return args_refuse(args, err, "--replace needs --name");
+	if (workload_find(engine, name, &old, &none) < 0 || strcmp(old.name, name) != 0)
+		return 0;
+	return workload_remove(engine, old.id, WORKLOAD_REMOVE_FORCE, err);
+}
+
 int run_run(const struct args *args, struct error *err)
 {
 	own_engine struct engine *engine = NULL;
@@ -154,6 +170,8 @@ int run_run(const struct args *args, struct error *err)
 	if (rc >= 0)
 		rc = get_image(args, engine, err);
 	if (rc >= 0)
+		rc = replace(args, engine, config.name, err);
+	if (rc >= 0)
 		rc = workload_run(engine, &config, &run, err);
 	close_cidfile(&state.cidfile);
 	return rc < 0 ? name_failure(&config, rc, "run", err) : rc;
@@ -176,6 +194,8 @@ int run_create(const struct args *args, struct error *err)
 		rc = open_engine(args, &engine, err);
 	if (rc >= 0)
 		rc = get_image(args, engine, err);
+	if (rc >= 0)
+		rc = replace(args, engine, config.name, err);
 	if (rc >= 0)
 		rc = workload_create(engine, &config, id, err);
 	if (rc >= 0)

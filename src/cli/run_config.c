@@ -324,6 +324,7 @@ static int read_parsed(const struct args *args, struct workload_config *config, 
 		{"security-opt", workload_config_parse_security, true},
 		{"log-driver", workload_config_parse_log_driver, false},
 		{"log-opt", workload_config_parse_log_option, true},
+		{"net", workload_config_parse_network, false},
 		{"network", workload_config_parse_network, false},
 		{"restart", workload_config_parse_restart, false},
 	};

@@ -64,7 +64,8 @@ hint: did you mean "berth images"?'
 
 @test "flags that berth cannot honour are refused with a reason" {
 	for flag in "--publish 80:80" "--gpus all" "--health-cmd true" "--volumes-from x" "--userns host" \
-		"--snapshot x" "--link a"; do
+		"--snapshot x" "--link a" --env-host --no-hosts "--pidfile x" --rmi "--timeout 1" "--tz UTC" \
+		"--umask 77" "--unsetenv A"; do
 		# shellcheck disable=SC2086
 		run_split berth run $flag busybox
 		expect "$status" 125

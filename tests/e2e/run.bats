@@ -69,6 +69,7 @@ teardown() { berth_teardown; }
 	expect "$(berth run --rm --hostname hello busybox hostname)" hello
 	expect "$(berth run --rm busybox ls /proc/self/fd | tr '\n' ' ')" "0 1 2 3 "
 	expect "$(berth run --rm --network none busybox ls /sys/class/net)" lo
+	expect "$(berth run --rm --net=none busybox ls /sys/class/net)" lo
 	[ "$(berth run --rm --network none busybox sh -c 'readlink /proc/self/ns/net')" != "$(readlink /proc/self/ns/net)" ]
 	[ "$BERTH_ISOLATION" = vm ] ||
 		expect "$(berth run --rm --network host busybox sh -c 'readlink /proc/self/ns/net')" "$(readlink /proc/self/ns/net)"
@@ -228,6 +229,19 @@ teardown() { berth_teardown; }
 	done
 	for pid in "${pids[@]}"; do wait "$pid"; done
 	expect "$(berth ps -aq)" ""
+}
+
+@test "--replace removes who has the name, and nobody else" {
+	first=$(berth run -d --name web busybox sleep 1000)
+	second=$(berth run -d --replace --name web busybox sleep 1000)
+	[ "$first" != "$second" ]
+	expect "$(berth ps -aq --no-trunc)" "$second"
+	third=$(berth create --replace --name "${second:0:12}" busybox true)
+	expect "$(berth ps -aq --no-trunc)" "$third
+$second"
+	run_split berth run --replace busybox true
+	expect "$status" 125
+	expect_in "$stderr" "--replace needs --name"
 }
 
 @test "create makes it, start runs it" {
