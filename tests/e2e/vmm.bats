@@ -323,7 +323,7 @@ make_echo() {
 		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
 	mkdir "$BATS_TEST_TMPDIR/data"
 	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
-		--share "$BATS_TEST_TMPDIR/data,tag=data" --paused < /dev/null 3>&- &
+		--share "$BATS_TEST_TMPDIR/data,tag=data" --paused --control "$BATS_TEST_TMPDIR/vm.sock" < /dev/null 3>&- &
 	pid=$!
 	for _ in $(seq 200); do
 		machine=$(pgrep -n -f "vmm run .*--share $BATS_TEST_TMPDIR/data")

@@ -277,6 +277,23 @@ static void a_slow_caller_makes_the_guest_wait_and_loses_nothing(void **state)
 	fd_close(&fd);
 }
 
+/* What it is to be told is kept for it, up to a limit. */
+static void a_guest_that_hears_nothing_is_not_told_without_end(void **state)
+{
+	enum { KEPT_MAX = 128 };
+	struct fixture *f = *state;
+	unsigned int heard = 0;
+
+	for (unsigned int i = 0; i < 4 * KEPT_MAX; i++)
+		say(f, 0, PORT_READY, 1);
+	while (hear(f) == NAME) {
+		assert_int_equal(f->last.port, 0);
+		heard++;
+	}
+	assert_int_equal(f->last.event, NAME);
+	assert_true(heard >= DRIVER_SLOTS && heard <= DRIVER_SLOTS + KEPT_MAX);
+}
+
 static void nonsense_is_ignored(void **state)
 {
 	struct fixture *f = *state;
@@ -303,6 +320,7 @@ int main(void)
 		CASE(what_nobody_hears_is_gone),
 		CASE(a_file_gets_what_is_written),
 		CASE(a_slow_caller_makes_the_guest_wait_and_loses_nothing),
+		CASE(a_guest_that_hears_nothing_is_not_told_without_end),
 		CASE(nonsense_is_ignored),
 	};
 

@@ -259,8 +259,8 @@ static void the_descriptor_stays_blocking(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_slow_reader_gets_everything),
 		cmocka_unit_test(a_reader_that_stands_still_stops_nobody),
+		cmocka_unit_test(a_slow_reader_gets_everything),
 		cmocka_unit_test(a_reader_that_goes_stops_nobody),
 		cmocka_unit_test(a_busy_transmitter_is_empty_after_a_snapshot),
 		cmocka_unit_test(the_descriptor_stays_blocking),
