@@ -106,6 +106,15 @@ static void drop_waiting(struct fs *self)
 	}
 }
 
+static bool has_work(const struct fs *self)
+{
+	const struct virtio *v = &self->virtio;
+
+	return self->must_reset ||
+	       (virtio_is_active(v) && (queue_available(&v->queues[QUEUE_URGENT]) ||
+					queue_available(&v->queues[QUEUE_REQUEST])));
+}
+
 /* Serves the worker's chain; locked before and after. */
 static void serve(struct fs_worker *worker, struct share_thread *thread, unsigned int queue)
 {
@@ -113,9 +122,14 @@ static void serve(struct fs_worker *worker, struct share_thread *thread, unsigne
 	struct virtio *v = &self->virtio;
 	struct share_request request = request_of(&worker->chain);
 	int64_t size;
+	bool more;
 
 	self->busy++;
+	more = has_work(self);
 	device_unlock(&v->device);
+	/* This one may take long: the next is the other worker's. */
+	if (more)
+		pthread_cond_signal(&self->wake);
 	size = share_serve(thread, &request);
 	device_lock(&v->device);
 	if (size == -EAGAIN) {
@@ -152,24 +166,12 @@ static bool drain(struct fs_worker *worker, struct share_thread *thread)
 
 	for (unsigned int queue = QUEUE_URGENT; queue < QUEUES; queue++) {
 		while (!worker->fs->stopping && virtio_take(v, queue, &worker->chain)) {
-			/* This one may take long: the next is the other worker's. */
 			queue_set_doorbell(&v->queues[queue], true);
-			if (queue_available(&v->queues[queue]))
-				pthread_cond_signal(&worker->fs->wake);
 			serve(worker, thread, queue);
 			any = true;
 		}
 	}
 	return any;
-}
-
-static bool has_work(const struct fs *self)
-{
-	const struct virtio *v = &self->virtio;
-
-	return self->must_reset ||
-	       (virtio_is_active(v) && (queue_available(&v->queues[QUEUE_URGENT]) ||
-					queue_available(&v->queues[QUEUE_REQUEST])));
 }
 
 /* Waits for work. true: a request for a lock may be tried again. */
@@ -259,9 +261,8 @@ static void *worker_thread(void *data)
 	return NULL;
 }
 
-static void fs_notify(struct virtio *v, unsigned int queue)
+static void fs_wake(struct virtio *v)
 {
-	(void)queue;
 	pthread_cond_signal(&fs_of(v)->wake);
 }
 
@@ -391,7 +392,7 @@ static const struct virtio_ops ops = {
 	.pci_class = 0x01800000,
 	.config_size = sizeof(struct config),
 	.read_config = fs_read_config,
-	.notify = fs_notify,
+	.wake = fs_wake,
 	.reset = fs_reset,
 	.save = fs_save,
 	.load = fs_load,

@@ -202,9 +202,11 @@ static void on_doorbell(struct loop *loop, struct loop_source *source, int fd, u
 		if (v->ops->activate && virtio_is_active(v))
 			v->ops->activate(v);
 	}
-	if (virtio_is_active(v) && v->queues[bell->queue].ready)
+	if (virtio_is_active(v) && v->queues[bell->queue].ready && v->ops->notify)
 		service(v, bell->queue);
 	device_unlock(&v->device);
+	if (v->ops->wake)
+		v->ops->wake(v);
 	if (v->ops->is_disk)
 		gate_leave(&v->board->gate);
 }

@@ -2,7 +2,7 @@
  * virtio: what every virtio device shares: the PCI transport (Virtio 1.2, 4.1, modern only), feature
  * negotiation, the device's status, its queues and their doorbells.
  *
- * A device embeds struct virtio and fills in an ops table. All hooks are called with the device locked;
+ * A device embeds struct virtio and fills in an ops table. All hooks but `wake` are called with the device locked;
  * `notify` and `activate` on the device thread (or that of the disks), the others on a vCPU's. `notify` may
  * unlock it meanwhile.
  */
@@ -34,8 +34,11 @@ struct virtio_ops {
 	void (*read_config)(struct virtio *virtio, uint32_t offset, void *ret, unsigned int size);
 	void (*write_config)(struct virtio *virtio, uint32_t offset, const void *data,
 			     unsigned int size);
-	/* The driver has made something available in this queue, or may have. */
+	/* The driver has made something available in this queue, or may have. NULL: see `wake`. */
 	void (*notify)(struct virtio *virtio, unsigned int queue);
+	/* The same for a device with threads of its own, which look for themselves. The device is not locked, but
+	 * has been: who wakes finds the lock free, and nobody misses it between looking and waiting. Or NULL. */
+	void (*wake)(struct virtio *virtio);
 	/* The driver is ready; NULL: not interested. Also after a load. */
 	void (*activate)(struct virtio *virtio);
 	/* The driver wants a fresh device; NULL: nothing to forget. */
