@@ -22,7 +22,7 @@
 enum {
 	REQUESTS_MAX = 60,
 	KNOWN_MAX = 8,
-	ARGS = 64,
+	ARGS = sizeof(struct fuse_setattr_in), /* the largest */
 	NAMES = 3,
 	ROOM = 8192,
 	FILE_MAX = 1 << 20,
@@ -42,6 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char base[] = "/dev/shm/fuzz-share-XXXXXX";
 static int base_fd = -1, shared_fd = -1;
 static uint64_t nodes[KNOWN_MAX], handles[KNOWN_MAX];
+static unsigned int next_node, next_handle;
 
 static const char *const names[] = {
 	"a",      "b",    "dir",  "link",      "up",  "..",  "a/b",  "",       ".",         "out",
@@ -111,17 +112,16 @@ static uint64_t known(const uint64_t *list, uint8_t which)
 
 static void learn(uint32_t opcode, const uint8_t *answer)
 {
-	static unsigned int next;
 	struct fuse_out_header header;
 	struct fuse_entry_out entry;
 	struct fuse_open_out open;
+	bool made = opcode == FUSE_CREATE || opcode == FUSE_TMPFILE;
 
 	memcpy(&header, answer, sizeof(header));
 	if (header.error)
 		return;
 	memcpy(&entry, answer + sizeof(header), sizeof(entry));
-	memcpy(&open, answer + sizeof(header) + (opcode == FUSE_CREATE ? sizeof(entry) : 0),
-	       sizeof(open));
+	memcpy(&open, answer + sizeof(header) + (made ? sizeof(entry) : 0), sizeof(open));
 	switch (opcode) {
 	case FUSE_CREATE:
 	case FUSE_LOOKUP:
@@ -129,11 +129,13 @@ static void learn(uint32_t opcode, const uint8_t *answer)
 	case FUSE_MKNOD:
 	case FUSE_SYMLINK:
 	case FUSE_LINK:
-		nodes[next++ % KNOWN_MAX] = entry.nodeid;
+	case FUSE_TMPFILE:
+		if (entry.nodeid) /* 0: there is no such file, says a lookup */
+			nodes[next_node++ % KNOWN_MAX] = entry.nodeid;
 		break;
 	}
-	if (opcode == FUSE_CREATE || opcode == FUSE_OPEN || opcode == FUSE_OPENDIR)
-		handles[next++ % KNOWN_MAX] = open.fh;
+	if (made || opcode == FUSE_OPEN || opcode == FUSE_OPENDIR)
+		handles[next_handle++ % KNOWN_MAX] = open.fh;
 }
 
 static void perform(struct share_thread *thread, const struct step *step)
@@ -153,9 +155,9 @@ static void perform(struct share_thread *thread, const struct step *step)
 					.in_bytes = step->kind & 4 ? 20 : sizeof(in)};
 
 	memcpy(out, step->args, size);
-	/* Most arguments begin with a handle, or with another file's number. */
-	if (size >= 8)
-		memcpy(out, step->kind & 8 ? &other : &handle, 8);
+	/* Most arguments begin with a handle, or with another file's number; or have it second. */
+	if (!(step->kind & 32))
+		memcpy(out + (step->kind & 64 ? 8 : 0), step->kind & 8 ? &other : &handle, 8);
 	for (unsigned int i = 0; i < NAMES && step->names[i] != 255; i++) {
 		const char *name = names[step->names[i] % (sizeof(names) / sizeof(names[0]))];
 
@@ -191,6 +193,20 @@ static void clean(void)
 	make_tree();
 }
 
+/* A snapshot: what the input says, or else what has been saved. */
+static void reload(struct share *share, const uint8_t *data, size_t size)
+{
+	struct state_writer out = {0};
+	struct state_reader in = {.next = data, .end = data + size};
+
+	share_save(share, &out);
+	if (size < 16)
+		in = (struct state_reader){.next = (const uint8_t *)out.data.data,
+					   .end = (const uint8_t *)out.data.data + out.data.len};
+	share_load(share, &in);
+	buf_release(&out.data);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct share_config config = {.cache = SHARE_CACHE_ALWAYS};
@@ -211,6 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (share_create(&config, &share, NULL) < 0 || share_thread_create(share, &thread) < 0)
 		abort();
 	memset(handles, 0, sizeof(handles));
+	next_node = next_handle = 0;
 	for (unsigned int i = 0; i < KNOWN_MAX; i++)
 		nodes[i] = FUSE_ROOT_ID;
 	for (unsigned int i = 0; i < REQUESTS_MAX && size >= sizeof(step); i++) {
@@ -219,11 +236,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= sizeof(step);
 		perform(thread, &step);
 	}
-	if (size >= 16) {
-		struct state_reader reader = {.next = data, .end = data + size};
-
-		share_load(share, &reader);
-	}
+	reload(share, data, size);
 	share_thread_destroy(thread);
 	share_destroy(share);
 	check_canary();
