@@ -182,6 +182,16 @@ static void shorthand_excludes_the_sender(void **state)
 	assert_int_equal(irqchip_acknowledge(f->chip, 2), 0x77);
 }
 
+static void nothing_is_behind_the_registers(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t offset = 0x400; offset < 0x1000; offset += 16) {
+		irqchip_apic_write(f->chip, 0, offset, 0xffffffff);
+		assert_int_equal(irqchip_apic_read(f->chip, 0, offset), 0);
+	}
+}
+
 static void x2apic_is_entered_and_used(void **state)
 {
 	struct fixture *f = *state;
@@ -306,9 +316,10 @@ int main(void)
 		TEST(edge_arrives_once_at_its_cpu),  TEST(level_comes_again_until_it_falls),
 		TEST(masked_edge_is_kept),           TEST(higher_priority_interrupts_lower),
 		TEST(task_priority_holds_back),      TEST(startup_sequence_reaches_the_other_cpu),
-		TEST(shorthand_excludes_the_sender), TEST(x2apic_is_entered_and_used),
-		TEST(tsc_deadline_fires_once),       TEST(periodic_timer_comes_again),
-		TEST(pic_interrupts_the_first_cpu),  TEST(state_survives_saving),
+		TEST(shorthand_excludes_the_sender), TEST(nothing_is_behind_the_registers),
+		TEST(x2apic_is_entered_and_used),    TEST(tsc_deadline_fires_once),
+		TEST(periodic_timer_comes_again),    TEST(pic_interrupts_the_first_cpu),
+		TEST(state_survives_saving),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
