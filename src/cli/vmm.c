@@ -287,6 +287,7 @@ static int check_source(const struct args *args, const struct machine_config *co
 			struct error *err)
 {
 	static const char *const settled[] = {"accel", "cpus", "debug-exit", "memory"};
+	static const char *const kernels_own[] = {"append", "initrd", "modules"};
 
 	if (!args_string(args, "kernel") && !args_string(args, "firmware") && !config->restore)
 		return args_refuse(args, err,
@@ -295,6 +296,10 @@ static int check_source(const struct args *args, const struct machine_config *co
 		return args_refuse(args, err,
 				   "--firmware starts a disk's own system: it goes neither with "
 				   "--kernel nor with --restore");
+	for (unsigned int i = 0; !args_string(args, "kernel") && i < array_size(kernels_own); i++)
+		if (args_given(args, kernels_own[i]))
+			return args_refuse(args, err, "--%s goes only with --kernel",
+					   kernels_own[i]);
 	if (args_string(args, "vars") && !str_eq(args_string(args, "firmware"), "uefi"))
 		return args_refuse(args, err, "--vars goes only with --firmware uefi");
 	if (config->paused && !args_string(args, "control"))

@@ -342,6 +342,9 @@ interrupts_go_on() {
 	run "$BERTH" vmm run --restore saved --memory 32m
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"--memory"* ]]
+	run "$BERTH" vmm run --restore saved --append x
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"--append goes only with --kernel"* ]]
 	truncate -s 1m disk
 	run "$BERTH" vmm run --restore saved --disk disk
 	[ "$status" -eq 125 ]
