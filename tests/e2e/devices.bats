@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# A real Linux drives the devices that need no network: shared directories, sockets, ports, the balloon.
+# A real Linux drives the devices: shared directories, sockets, ports, disks, network cards, the balloon.
 
-BERTH=${BERTH:-berth}
+load helpers
 
 setup_file() {
 	export BERTH_ROOT=$BATS_FILE_TMPDIR/root BERTH_STATE=$BATS_FILE_TMPDIR/state
@@ -38,7 +38,7 @@ setup() {
 
 # The guest does what data/script says.
 vm() {
-	timeout 120 "$BERTH" vmm run --accel soft --kernel "$kernel" --initrd "$initrd" --append "console=ttyS0 quiet" \
+	timeout 300 "$BERTH" vmm run --accel soft --kernel "$kernel" --initrd "$initrd" --append "console=ttyS0 quiet" \
 		--share data,tag=data "$@" < /dev/null
 }
 
@@ -70,7 +70,7 @@ vm() {
 	echo kept > data/file
 	chown 5003:7004 data/file
 	echo 'stat -c %u:%g /mnt/file; echo x > /mnt/file; rm /mnt/file; mkdir /mnt/d; cat /mnt/file' > data/script
-	run timeout 120 "$BERTH" vmm run --accel soft --kernel "$kernel" --initrd "$initrd" --append "console=ttyS0 quiet" \
+	run timeout 300 "$BERTH" vmm run --accel soft --kernel "$kernel" --initrd "$initrd" --append "console=ttyS0 quiet" \
 		--share data,tag=data,ro,uidmap=0:5000:100,gidmap=0:7000:100 < /dev/null
 	[ "$status" -eq 0 ]
 	[[ "$output" == *"3:4"* ]]
@@ -121,6 +121,111 @@ vm() {
 	[ "$(grep -o same host.log | wc -l)" -eq 20 ] # two threads may share a line
 	[ "$(cat log)" = "to the log" ]
 	[ ! -e v.sock ]
+}
+
+# What the disks hold is the host's files' content; what was discarded takes no room there any more.
+@test "a disk's writes are on the host after a flush, what is discarded is gone, and a read-only one stays" {
+	head -c 8M /dev/urandom > disk
+	head -c 1M /dev/urandom > fixed
+	cp fixed before
+	cat > data/script <<-'END'
+		blkdiscard -o 1048576 -l 2097152 /dev/vda
+		dd if=/dev/vda bs=1M skip=1 count=2 2> /dev/null | tr -d '\0' | wc -c
+		tr '\0' x < /dev/zero | dd of=/dev/vda bs=1M seek=4 count=1 iflag=fullblock conv=fsync 2> /dev/null
+		touch /mnt/written
+		while [ ! -e /mnt/go ]; do usleep 10000; done
+		dd if=/dev/zero of=/dev/vdb bs=4k count=1 conv=fsync 2>&1
+		cat /sys/block/vda/ro /sys/block/vdb/ro /sys/block/vda/queue/write_cache
+	END
+	vm --disk disk,format=raw --disk fixed,ro,format=raw > console 3>&- &
+	machine=$!
+	PATIENCE=110 eventually test -e data/written
+	[ "$(head -c 5M disk | tail -c 1M | tr -d x | wc -c)" -eq 0 ]
+	[ "$(head -c 3M disk | tail -c 2M | tr -d '\0' | wc -c)" -eq 0 ]
+	[ "$(du -k disk | cut -f 1)" -le 6200 ]
+	touch data/go
+	wait "$machine"
+	expect "$(tr -d '\r' < console | grep -x '[0-9]*\|write .*' | tr '\n' ' ')" "0 0 1 write back "
+	grep -q "Operation not permitted\|Read-only\|Input/output error" console
+	cmp fixed before
+}
+
+@test "a network card of two queues carries connections both ways, with offloads" {
+	[ "$(id -u)" -eq 0 ] || skip "not root: network cards are NOT tested with a Linux"
+	cat > data/script <<-'END'
+		ip link set eth0 up
+		ip addr add 10.9.0.2/24 dev eth0
+		for i in 1 2 3 4; do
+			(head -c 2000000 /dev/zero | tr '\0' "$i" | nc 10.9.0.1 7000 > "/tmp/$i") &
+		done
+		wait
+		for i in 1 2 3 4; do tr -d "$i" < "/tmp/$i" | wc -c; wc -c < "/tmp/$i"; done > /mnt/sizes
+		ls /sys/class/net/eth0/queues > /mnt/queues
+		grep -c 'virtio.*-\(in\|out\)put\.[01]$' /proc/interrupts > /mnt/vectors
+	END
+	cat > peer.py <<-'END'
+		import os, socket, subprocess, sys, threading
+		for command in ("ip link set lo up", "ip tuntap add dev tap0 mode tap multi_queue vnet_hdr",
+		                "ip addr add 10.9.0.1/24 dev tap0", "ip link set tap0 up"):
+		    subprocess.run(command.split(), check=True)
+		def echo(connection):
+		    while data := connection.recv(1 << 16):
+		        connection.sendall(data)
+		    connection.close()
+		def serve():
+		    while True:
+		        threading.Thread(target=echo, args=server.accept()[:1], daemon=True).start()
+		server = socket.create_server(("10.9.0.1", 7000))
+		threading.Thread(target=serve, daemon=True).start()
+		code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=open("console", "wb")).returncode
+		# Segments larger than a packet have come: the guest leaves the cutting to us.
+		count = {name: int(open(f"/sys/class/net/tap0/statistics/{name}").read()) for name in ("rx_packets", "rx_bytes")}
+		print(count["rx_bytes"] // count["rx_packets"] > 1600, code)
+	END
+	run timeout 300 unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && exec python3 peer.py "$@"' - "$BERTH" \
+		vmm run --accel soft --cpus 2 --kernel "$kernel" --initrd "$initrd" --append "console=ttyS0 quiet" \
+		--share data,tag=data --net tap=tap0,queues=2
+	expect "$output" "True 0"
+	expect "$(tr '\n' ' ' < data/sizes)" "0 2000000 0 2000000 0 2000000 0 2000000 "
+	expect "$(tr '\n' ' ' < data/queues)" "rx-0 rx-1 tx-0 tx-1 "
+	expect "$(cat data/vectors)" 4
+}
+
+# The value of a key of metrics' balloon.
+balloon() {
+	"$BERTH" vmm control vm.sock metrics | python3 -c '
+import json, sys
+balloon = json.load(sys.stdin)["balloon"]
+print(balloon[sys.argv[1]] if sys.argv[1] in balloon else balloon["guest"].get(sys.argv[1], 0))' "$1"
+}
+
+@test "the guest gives memory back, takes it when it is out of it, and says what it has" {
+	cat > data/script <<-'END'
+		touch /mnt/ready
+		while [ ! -e /mnt/go ]; do usleep 10000; done
+		mount -t tmpfs -o size=100% tmpfs /tmp
+		dd if=/dev/zero of=/tmp/large bs=1M count=100 2> /dev/null
+		ls -l /tmp/large > /mnt/taken
+		while [ ! -e /mnt/end ]; do usleep 10000; done
+	END
+	vm --control vm.sock > console 3>&- &
+	machine=$!
+	PATIENCE=110 eventually test -e data/ready
+	is() { [ "$(balloon "$1")" "$2" "$3" ]; }
+	eventually is freeBytes -gt $((100 << 20))
+	[ "$(balloon totalBytes)" -lt $((256 << 20)) ]
+	"$BERTH" vmm control vm.sock balloon 120m
+	PATIENCE=60 eventually is actualBytes -eq $((120 << 20))
+	[ "$(balloon releasedBytes)" -ge $((120 << 20)) ]
+	eventually is freeBytes -lt $((100 << 20))
+	touch data/go
+	PATIENCE=60 eventually test -s data/taken
+	grep -q 104857600 data/taken
+	[ "$(balloon actualBytes)" -lt $((120 << 20)) ]
+	"$BERTH" vmm control vm.sock balloon 0
+	PATIENCE=60 eventually is actualBytes -eq 0
+	touch data/end
+	wait "$machine"
 }
 
 @test "options of devices that make no sense are refused, and leave nothing behind" {
