@@ -3,15 +3,14 @@
 # The control socket of `berth vmm run`, snapshots and going on from them.
 
 load helpers
+load guests
 
 setup_file() {
 	export guests="$BATS_FILE_TMPDIR"
-	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
-	gcc -m32 -O2 -Wall -Wextra -Werror -Wno-main -ffreestanding -fno-pic -no-pie -fno-stack-protector \
-		-fcf-protection=none -mgeneral-regs-only -nostdlib -static \
-		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/messages" "$BATS_TEST_DIRNAME/../guest/pci/messages.c"
+	build_guest hello
+	build_guest ticks
+	build_messages
+	find_kvm
 }
 
 setup() {
@@ -25,10 +24,10 @@ teardown() {
 	fi
 }
 
-# Starts the guest that counts through the alphabet, paused before its first instruction: it would else
-# end by itself after a few seconds.
+# Starts the guest that counts through the alphabet on an accelerator, soft if none is named, paused before its
+# first instruction: it would else end by itself after a few seconds.
 start_paused() {
-	timeout 120 "$BERTH" vmm run --memory 16m --debug-exit --accel soft --kernel "$guests/ticks" \
+	timeout 120 "$BERTH" vmm run --memory 16m --debug-exit --accel "${1:-soft}" --kernel "$guests/ticks" \
 		--control vm.sock --paused < /dev/null > letters 3>&- &
 	vm=$!
 	wait_for . <(until control status; do sleep 0.05; done 2> /dev/null)
@@ -97,8 +96,8 @@ print(s.makefile().readline(), end="")' "$1"
 	[ "$(stat -c %a vm.sock)" = 660 ]
 }
 
-@test "a paused guest stands still, and goes on" {
-	start soft
+stands_still() {
+	start "$1"
 	control pause
 	[ "$(control status | get state)" = paused ]
 	cp letters before
@@ -113,8 +112,12 @@ print(s.makefile().readline(), end="")' "$1"
 	[ "$(tr -d '\n' < letters)" = abcdefghijklmnopqrstuvwxyz ]
 }
 
-@test "a paused guest runs while somebody has woken it, and no longer" {
-	start soft
+@test "a paused guest stands still, and goes on" {
+	on_each stands_still
+}
+
+runs_for_who_wakes() {
+	start "$1"
 	control pause
 	letters=$(cat letters)
 	awake bash -c 'for i in $(seq 200); do [ "$(cat letters)" = "$1" ] || exit 0; sleep 0.05; done; exit 1' - "$letters"
@@ -128,6 +131,12 @@ print(s.makefile().readline(), end="")' "$1"
 	control snapshot saved
 	control resume
 	wait_for z letters
+	wait "$vm" || true
+	vm=
+}
+
+@test "a paused guest runs while somebody has woken it, and no longer" {
+	on_each runs_for_who_wakes
 }
 
 @test "stop ends the machine at once, and the socket goes with it" {
@@ -258,22 +267,17 @@ snapshot_and_restore() {
 	control snapshot --then stop saved
 	wait "$vm"
 	vm=
-	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
-	[ "$status" -eq 43 ]
-	# no letter twice, and none left out
-	[ "$(tr -d '\n' < letters)$(tr -d '\n' <<< "$output")" = abcdefghijklmnopqrstuvwxyz ]
+	# Twice from the same one, and the snapshot has not changed.
+	for _ in 1 2; do
+		run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
+		[ "$status" -eq 43 ]
+		# no letter twice, and none left out
+		[ "$(tr -d '\n' < letters)$(tr -d '\n' <<< "$output")" = abcdefghijklmnopqrstuvwxyz ]
+	done
 }
 
-@test "a guest with a running timer goes on from a snapshot on the software CPU" {
-	snapshot_and_restore soft
-	# twice from the same one, and the snapshot has not changed
-	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
-	[ "$status" -eq 43 ]
-}
-
-@test "a guest with a running timer goes on from a snapshot on kvm" {
-	[ -w /dev/kvm ] || skip "no /dev/kvm here: snapshots of the accelerator kvm are NOT tested"
-	snapshot_and_restore kvm
+@test "a guest with a running timer goes on from a snapshot" {
+	on_each snapshot_and_restore
 }
 
 # The interrupt's message is in the device's table, and what sends it is made anew.
@@ -290,17 +294,12 @@ interrupts_go_on() {
 	[ "$output" = "messages passed" ]
 }
 
-@test "a device's interrupts come after a snapshot on the software CPU" {
-	interrupts_go_on soft
+@test "a device's interrupts come after a snapshot" {
+	on_each interrupts_go_on
 }
 
-@test "a device's interrupts come after a snapshot on kvm" {
-	[ -w /dev/kvm ] || skip "no /dev/kvm here: snapshots of the accelerator kvm are NOT tested"
-	interrupts_go_on kvm
-}
-
-@test "a machine that has not run yet can be saved" {
-	start_paused
+can_be_saved_at_once() {
+	start_paused "$1"
 	control snapshot --then stop saved
 	wait "$vm"
 	vm=
@@ -309,8 +308,12 @@ interrupts_go_on() {
 	[ "$(tr -d '\n' <<< "$output")" = abcdefghijklmnopqrstuvwxyz ]
 }
 
-@test "a machine goes on after its snapshot, and can wait for a request after a restore" {
-	start soft
+@test "a machine that has not run yet can be saved" {
+	on_each can_be_saved_at_once
+}
+
+goes_on_or_waits() {
+	start "$1"
 	control snapshot saved
 	wait_for z letters
 	code=0
@@ -325,6 +328,12 @@ interrupts_go_on() {
 	control snapshot again
 	control resume
 	wait_for z rest
+	wait "$vm" || true
+	vm=
+}
+
+@test "a machine goes on after its snapshot, and can wait for a request after a restore" {
+	on_each goes_on_or_waits
 }
 
 @test "snapshots that cannot be made or used are refused, and nothing is left" {

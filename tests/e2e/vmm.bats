@@ -1,63 +1,70 @@
 #!/usr/bin/env bats
 # berth vmm run, with small guests that need neither a distribution's kernel nor a network.
 
-BERTH=${BERTH:-berth}
+load helpers
+load guests
 
 setup_file() {
 	export guests="$BATS_FILE_TMPDIR"
 	local source
-	for source in "$BATS_TEST_DIRNAME"/../guest/*.S; do
-		gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-			-o "$guests/$(basename "$source" .S)" "$source"
-	done
-	gcc -m64 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -no-pie -fno-stack-protector \
-		-fcf-protection=none -mno-red-zone -mgeneral-regs-only -nostdlib -static \
-		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/smp64" "$BATS_TEST_DIRNAME"/../guest/smp/{start.S,smp.c}
-	objcopy -O elf32-i386 "$guests/smp64" "$guests/smp"
-	gcc -m32 -O2 -Wall -Wextra -Werror -Wno-main -ffreestanding -fno-pic -no-pie -fno-stack-protector \
-		-fcf-protection=none -mgeneral-regs-only -nostdlib -static \
-		-Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/messages" "$BATS_TEST_DIRNAME/../guest/pci/messages.c"
+	for source in "$BATS_TEST_DIRNAME"/../guest/*.S; do build_guest "$(basename "$source" .S)"; done
+	build_messages
+	build_smp
+	find_kvm
 }
 
 vm() {
 	timeout 60 "$BERTH" vmm run --memory 16m --debug-exit "$@" < /dev/null
 }
 
-@test "a multiboot kernel runs on the software CPU and ends with its code" {
-	run vm --accel soft --kernel "$guests/hello"
+says_hello() {
+	run vm --accel "$1" --kernel "$guests/hello"
 	[ "$status" -eq 43 ]
 	[ "$output" = "hello from the guest" ]
 }
 
-@test "the same kernel runs on kvm" {
-	[ -w /dev/kvm ] || skip "no /dev/kvm here: the accelerator kvm is NOT tested"
-	run vm --accel kvm --kernel "$guests/hello"
-	[ "$status" -eq 43 ]
-	[ "$output" = "hello from the guest" ]
+@test "a multiboot kernel runs and ends with its code" {
+	on_each says_hello
 }
 
-@test "exceptions that the host's CPU raises become the guest's" {
-	run vm --accel soft --kernel "$guests/exceptions"
+# raises EXCEPTIONS ACCELERATOR: tests/guest/exceptions.S has a letter for each.
+raises() {
+	run vm --accel "$2" --kernel "$guests/exceptions" --append "$1"
 	[ "$status" -eq 1 ]
-	[ "$output" = "dxsp" ]
+	[ "$output" = "$1" ]
 }
 
-@test "a kernel that lies where a loader would put what it passes on is not written over" {
+@test "exceptions that the CPU raises reach the guest's handlers" {
+	raises dpuxs soft
+	needs_kvm
+	raises dp kvm
+	needs_hardware "x87's and SSE's arithmetic and a return by IRET in 32 bits are"
+	raises dpuxs kvm
+}
+
+pages() {
+	run vm --accel "$1" --kernel "$guests/paging"
+	[ "$status" -eq 1 ]
+}
+
+@test "both kinds of 32-bit paging, with pages of both sizes" {
+	pages soft
+	needs_hardware "paging in 32 bits is"
+	pages kvm
+}
+
+is_whole() {
 	local at
 	for at in 0x4000 0x1f000 0x70000; do
-		gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=$at,-N,--no-warn-rwx-segments \
-			-o "$BATS_TEST_TMPDIR/testdev" "$BATS_TEST_DIRNAME/../guest/low.S"
-		run vm --accel soft --memory 8m --kernel "$BATS_TEST_TMPDIR/testdev" --append "one two"
+		build_guest low "$at"
+		run vm --accel "$1" --memory 8m --kernel "$guests/low" --append "one two"
 		[ "$status" -eq 1 ]
-		[ "$output" = "testdev one two" ]
+		[ "$output" = "low one two" ]
 	done
 }
 
-@test "locked instructions of two CPUs lose nothing, wherever the operand lies" {
-	run vm --accel soft --cpus 2 --kernel "$guests/locks"
-	[ "$status" -eq 1 ]
+@test "a kernel that lies where a loader would put what it passes on is not written over" {
+	on_each is_whole
 }
 
 # smp CPUS ACCELERATOR TEST=ROUNDS...: what CPUs have to agree on (tests/guest/smp/smp.c).
@@ -69,46 +76,33 @@ smp() {
 	[ "$output" = "$(printf '%s passed\n' "${@%=*}")" ]
 }
 
-@test "CPUs agree on order, pairs, translations, code and interrupts" {
-	smp 2 soft order=20000 message=100000 lock=100000 pair=200000 code=2000 shootdown=2000 wake=2000 nmi=500
-	smp 4 soft pair=20000 code=200 shootdown=500 wake=500
+agree() {
+	smp 2 "$1" order=20000 message=100000 lock=100000 add=20000 across=20000 pair=200000 code=2000 \
+		shootdown=2000 wake=2000 nmi=500
+	smp 4 "$1" add=5000 across=5000 pair=20000 code=200 shootdown=500 wake=500
+}
+
+@test "CPUs agree on order, sums, pairs, translations, code and interrupts" {
+	agree soft
+	needs_kvm
+	smp 2 kvm order=50 message=500 lock=100 add=2000 code=10 shootdown=16 wake=10 nmi=5
+	smp 4 kvm add=500 code=10 shootdown=16 wake=10
+	needs_hardware "locked instructions of 16 bytes, and such across two pages, are"
+	agree kvm
+}
+
+sends_messages() {
+	run vm --accel "$1" --kernel "$guests/messages"
+	[ "$status" -eq 1 ]
+	[ "$output" = "messages passed" ]
 }
 
 @test "a device's interrupts come at the vector that the guest has set, and wait while it is masked" {
-	run vm --accel soft --kernel "$guests/messages"
-	[ "$status" -eq 1 ]
-	[ "$output" = "messages passed" ]
+	on_each sends_messages
 }
 
-@test "the guest programs have the same results on kvm" {
-	[ -w /dev/kvm ] || skip "no /dev/kvm here: the accelerator kvm is NOT tested"
-	run vm --accel kvm --kernel "$guests/messages"
-	[ "$status" -eq 1 ]
-	[ "$output" = "messages passed" ]
-	run vm --accel kvm --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
-	[ "$status" -eq 1 ]
-	[ "$output" = "testdev one two 3 8" ]
-	run vm --accel kvm --kernel "$guests/reset"
-	[ "$status" -eq 3 ]
-	[ "$output" = "first
-second" ]
-	smp 2 kvm order=50 message=500 lock=100 code=10 shootdown=16 wake=10 nmi=5
-	run vm --debug --kernel "$guests/hello"
-	if [[ "$output" == *"accelerator soft: "* ]]; then
-		run vm --accel kvm --kernel "$guests/exceptions"
-		[ "$status" -ne 125 ] || [[ "$output" == *"KVM cannot emulate an instruction: "??" "* ]]
-		skip "this /dev/kvm only emulates: exceptions, locks and CMPXCHG16B are NOT tested on it"
-	fi
-	run vm --accel kvm --kernel "$guests/exceptions"
-	[ "$status" -eq 1 ]
-	[ "$output" = "dxsp" ]
-	run vm --accel kvm --cpus 2 --kernel "$guests/locks"
-	[ "$status" -eq 1 ]
-	smp 4 kvm pair=20000 code=200 shootdown=500 wake=500
-}
-
-@test "the console's terminal is in raw mode; the console's size is the terminal's, and follows it" {
-	cat > "$BATS_TEST_TMPDIR/terminal.py" <<-'EOF'
+follows_window() {
+	cat > terminal.py <<-'EOF'
 		import fcntl, os, pty, struct, sys, termios, time
 
 		pid, terminal = pty.fork()
@@ -119,27 +113,38 @@ second" ]
 		fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))
 		sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 	EOF
-	run timeout 60 python3 "$BATS_TEST_TMPDIR/terminal.py" "$BERTH" vmm run --memory 16m --debug-exit \
-		--accel soft --serial none --console stdio --kernel "$guests/window"
+	run timeout 60 python3 terminal.py "$BERTH" vmm run --memory 16m --debug-exit \
+		--accel "$1" --serial none --console stdio --kernel "$guests/window"
 	[ "$status" -eq 201 ]
 }
 
-@test "test kernels find their name, CPUs, memory and devices" {
-	run vm --accel soft --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
+@test "the console's terminal is in raw mode; the console's size is the terminal's, and follows it" {
+	on_each follows_window
+}
+
+finds_devices() {
+	run vm --accel "$1" --cpus 3 --memory 8m --kernel "$guests/testdev" --append "one two"
 	[ "$status" -eq 1 ]
 	[ "$output" = "testdev one two 3 8" ]
 }
 
-@test "a bzImage that only its own code can unpack is entered by the 32-bit protocol" {
-	objcopy -O binary "$guests/bzimage" "$BATS_TEST_TMPDIR/bzimage"
-	printf '\007' > "$BATS_TEST_TMPDIR/initrd"
-	run vm --accel soft --kernel "$BATS_TEST_TMPDIR/bzimage" --initrd "$BATS_TEST_TMPDIR/initrd" \
-		--append "one two"
+@test "test kernels find their name, CPUs, memory and devices" {
+	on_each finds_devices
+}
+
+unpacks_itself() {
+	objcopy -O binary "$guests/bzimage" bzimage
+	printf '\007' > initrd
+	run vm --accel "$1" --kernel bzimage --initrd initrd --append "one two"
 	[ "$status" -eq 15 ]
 	[ "$output" = "one two" ]
-	run vm --accel soft --memory 2m --kernel "$BATS_TEST_TMPDIR/bzimage"
+	run vm --accel "$1" --memory 2m --kernel bzimage
 	[ "$status" -eq 125 ]
 	[[ "$output" == *"bzimage needs memory at 0x210000"* ]]
+}
+
+@test "a bzImage that only its own code can unpack is entered by the 32-bit protocol" {
+	on_each unpacks_itself
 }
 
 @test "a bzImage that starts in real mode is refused, with what it needs" {
@@ -156,23 +161,28 @@ second" ]
 	[ "$(grep -c '^berth: accelerator \(kvm\|soft\): ' <<< "$output")" -eq 1 ]
 }
 
-@test "a guest may reset itself, and starts anew" {
-	run vm --accel soft --kernel "$guests/reset"
+resets() {
+	run vm --accel "$1" --kernel "$guests/reset"
 	[ "$status" -eq 3 ]
 	[ "$output" = "first
 second" ]
-}
-
-@test "--no-reset makes a reset the end" {
-	run vm --accel soft --no-reset --kernel "$guests/reset"
+	run vm --accel "$1" --no-reset --kernel "$guests/reset"
 	[ "$status" -eq 124 ]
 	[ "$output" = "first" ]
 }
 
-@test "a triple fault is a reset, too" {
-	run timeout 2 "$BERTH" vmm run --memory 16m --accel soft --kernel "$guests/fault" < /dev/null
+@test "a guest may reset itself, and starts anew; --no-reset makes that the end" {
+	on_each resets
+}
+
+faults() {
+	run timeout 2 "$BERTH" vmm run --memory 16m --accel "$1" --kernel "$guests/fault" < /dev/null
 	[ "$status" -eq 124 ]
 	[ "$(grep -c started <<< "$output")" -gt 1 ]
+}
+
+@test "a triple fault is a reset, too" {
+	on_each faults
 }
 
 @test "the serial line goes to a file" {
@@ -288,8 +298,6 @@ make_echo() {
 }
 
 @test "the machine runs in a jail: another user, an empty root, no capabilities, filters" {
-	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
 	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
 		--paused --control "$BATS_TEST_TMPDIR/vm.sock" < /dev/null 3>&- &
 	pid=$!
@@ -319,8 +327,6 @@ make_echo() {
 
 @test "only the threads that serve a directory have rights, and none of the host's root" {
 	[ "$(id -u)" -eq 0 ] || skip "not root: shared directories in the jail are NOT tested"
-	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
 	mkdir "$BATS_TEST_TMPDIR/data"
 	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --cpus 2 --kernel "$guests/ticks" --serial none \
 		--share "$BATS_TEST_TMPDIR/data,tag=data" --paused --control "$BATS_TEST_TMPDIR/vm.sock" < /dev/null 3>&- &
@@ -362,13 +368,9 @@ private_memory() {
 }
 
 @test "the machine has at most 5 MiB of memory of its own" {
-	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0x100000,-N,--no-warn-rwx-segments \
-		-o "$guests/ticks" "$BATS_TEST_DIRNAME/../guest/ticks.S"
 	truncate -s 1m "$BATS_TEST_TMPDIR/disk"
 	for accel in soft kvm; do
-		if [ "$accel" = kvm ] && ! [ -w /dev/kvm ]; then
-			skip "no /dev/kvm here: the memory of the accelerator kvm is NOT tested"
-		fi
+		if [ "$accel" = kvm ]; then needs_kvm; fi
 		log=$BATS_TEST_TMPDIR/$accel
 		timeout 60 "$BERTH" vmm run --memory 64m --accel "$accel" --cpus 2 --kernel "$guests/ticks" \
 			--disk "$BATS_TEST_TMPDIR/disk" --serial "file:$log" < /dev/null 3>&- &

@@ -8,6 +8,7 @@
 	mov	$0x42, %ah
 	int	$0x13
 	jc	fail
+	cli				/* at its clock's next tick the BIOS would go on with what it still has to say */
 	mov	$0x8000, %si
 	call	say
 	/* int 0x15, 0xe820: is the second range there? */

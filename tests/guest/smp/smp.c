@@ -1,5 +1,6 @@
-/* What several CPUs have to agree on: the order of loads and stores, 16 bytes at once, translations that one
- * CPU takes from the others, code that one CPU changes under another, interrupts between CPUs and waking up.
+/* What several CPUs have to agree on: the order of loads and stores, locked additions wherever the operand lies,
+ * 16 bytes at once, translations that one CPU takes from the others, code that one CPU changes under another,
+ * interrupts between CPUs and waking up.
  * The command line names the tests, with how often each repeats: "order=1000 shootdown=100". Prints a line
  * for each; ends with 1 if all passed, with 3 otherwise. Needs two CPUs at least. */
 #include <stdbool.h>
@@ -160,6 +161,8 @@ static void interrupts_on(void)
 	} __attribute__((packed)) pointer = {sizeof(idt) - 1, (uintptr_t)idt};
 
 	__asm__ volatile("lidt %0" : : "m"(pointer));
+	out8(0x21, 0xff); /* none of the PICs' */
+	out8(0xa1, 0xff);
 	*apic(APIC_SPURIOUS) = 0x1ff;
 	__asm__ volatile("sti");
 }
@@ -234,6 +237,52 @@ static bool test_lock(unsigned int cpu, unsigned int rounds)
 }
 
 static struct {
+	uint32_t first, unused[14];
+	uint16_t half;
+	uint32_t second; /* in two cache lines */
+} __attribute__((packed)) sums __attribute__((aligned(64)));
+
+/* No locked addition of any CPU is lost. */
+static bool test_add(unsigned int cpu, unsigned int rounds)
+{
+	if (cpu == 0)
+		sums.first = sums.second = 0;
+	meet();
+	for (unsigned int i = 0; i < rounds; i++)
+		__asm__ volatile("lock incl %0; lock addl $1, %1"
+				 : "+m"(sums.first), "+m"(sums.second));
+	meet();
+	return sums.first == cpus * rounds && sums.second == sums.first;
+}
+
+static uint64_t frames[2][512] __attribute__((aligned(4096)));
+
+/* The same across two pages: neighbours in memory, and mapped in the other order. */
+static bool test_across(unsigned int cpu, unsigned int rounds)
+{
+	volatile uint32_t *in_order = (void *)((char *)frames + 4094);
+	volatile uint32_t *apart = (void *)(own + 4094);
+
+	if (cpu == 0) {
+		own_pages[0] = (uintptr_t)frames[1] | 3;
+		own_pages[1] = (uintptr_t)frames[0] | 3;
+	}
+	meet();
+	__asm__ volatile("invlpg (%0); invlpg 4096(%0)" : : "r"(own) : "memory");
+	if (cpu == 0)
+		*in_order = *apart = 0;
+	meet();
+	for (unsigned int i = 0; i < rounds; i++) {
+		uint32_t one = 1;
+
+		__asm__ volatile("lock addl $1, %0; lock xadd %1, %2"
+				 : "+m"(*in_order), "+r"(one), "+m"(*apart));
+	}
+	meet();
+	return *in_order == cpus * rounds && *apart == *in_order;
+}
+
+static struct {
 	uint64_t low, high;
 } pair __attribute__((aligned(16)));
 
@@ -259,7 +308,6 @@ static bool test_pair(unsigned int cpu, unsigned int rounds)
 	return well && pair.low == (uint64_t)cpus * rounds && pair.high == pair.low * 3;
 }
 
-static uint64_t frames[2][512] __attribute__((aligned(4096)));
 static volatile uint32_t current;
 
 /* A page gets other memory, or none, and all CPUs are told by an interrupt: when they have answered, they
@@ -361,9 +409,10 @@ static const struct test {
 	const char *name;
 	bool (*run)(unsigned int cpu, unsigned int rounds);
 } tests[] = {
-	{"order", test_order}, {"message", test_message}, {"lock", test_lock},
-	{"pair", test_pair},   {"code", test_code},       {"shootdown", test_shootdown},
-	{"wake", test_wake},   {"nmi", test_nmi},
+	{"order", test_order}, {"message", test_message},     {"lock", test_lock},
+	{"add", test_add},     {"across", test_across},       {"pair", test_pair},
+	{"code", test_code},   {"shootdown", test_shootdown}, {"wake", test_wake},
+	{"nmi", test_nmi},
 };
 
 /* ---- what is asked for ---- */
