@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -15,9 +13,6 @@
 #include "engine/rootless.h"
 #include "engine/schema.h"
 #include "image/store.h"
-
-/* Made when the first command after a boot has compared everything (G3). */
-static const char checked_mark[] = "checked";
 
 /* The directory for `what`: as given, from the environment, or where it belongs. */
 static char *choose(const char *given, const char *variable, const char *system_path,
@@ -76,8 +71,7 @@ void engine_init_paths(struct engine *engine, const char *root, const char *stat
 		choose(state, "BERTH_STATE", "/run/berth", "XDG_RUNTIME_DIR", "/tmp/berth-run");
 }
 
-/* With `enter` the process may be an ordinary user's still. */
-static int open_at(const char *root, const char *state, bool enter, struct engine **ret,
+int engine_open_at(const char *root, const char *state, bool enter, struct engine **ret,
 		   struct error *err)
 {
 	own_engine struct engine *engine = mem_new(sizeof(*engine));
@@ -96,46 +90,7 @@ static int open_at(const char *root, const char *state, bool enter, struct engin
 
 int engine_open_plain(const char *root, const char *state, struct engine **ret, struct error *err)
 {
-	return open_at(root, state, false, ret, err);
-}
-
-static void ignore_problem(const char *problem, bool repaired, void *data)
-{
-	(void)problem;
-	(void)repaired;
-	(void)data;
-}
-
-/* What the first command after a boot, or with a new state directory, does. */
-static int first_look(struct engine *engine, struct error *err)
-{
-	int rc = engine_check(engine, ENGINE_CHECK_REPAIR, ignore_problem, NULL, err);
-
-	if (rc < 0)
-		return rc;
-	return file_write(engine->state_fd, checked_mark, "", 0, 0600, FILE_WRITE_PLAIN, err);
-}
-
-int engine_open(const struct engine_options *options, struct engine **ret, struct error *err)
-{
-	own_engine struct engine *engine = NULL;
-	int rc = open_at(options->root, options->state, true, &engine, err);
-
-	/* First of all: the checks below open the image store already, which takes it over. */
-	if (rc == 0) {
-		engine->policy = str_copy(options->policy);
-		engine->image_max_age_ns = options->image_max_age_ns;
-		engine->image_max_bytes = options->image_max_bytes;
-		engine->drops_blobs = options->drops_blobs;
-	}
-	if (rc == 0 && faccessat(engine->state_fd, checked_mark, F_OK, 0) < 0)
-		rc = first_look(engine, err);
-	else if (rc == 0)
-		rc = engine_recover(engine, err);
-	if (rc < 0)
-		return rc;
-	*ret = take(engine);
-	return 0;
+	return engine_open_at(root, state, false, ret, err);
 }
 
 void engine_close(struct engine *engine)

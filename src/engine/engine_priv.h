@@ -34,6 +34,10 @@ enum record_status {
 int engine_open_plain(const char *root, const char *state, struct engine **ret,
 		      struct error *err) must_check;
 
+/* Without looking, too; with `enter` the process may still be an ordinary user's. */
+int engine_open_at(const char *root, const char *state, bool enter, struct engine **ret,
+		   struct error *err) must_check;
+
 /* Only the paths, no descriptor and no database: enough for isolation->start and ->exec. */
 void engine_init_paths(struct engine *engine, const char *root, const char *state);
 

@@ -2,7 +2,6 @@
 #include "engine/isolation.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/own.h"
 
@@ -27,14 +26,4 @@ int isolation_check_inside(const struct workload *workload, struct error *err)
 		return 0;
 	return hint(err, refuse(err, -ENOTSUP, "%s", why),
 		    "its serial console is what berth has of it: berth attach %s", workload->name);
-}
-
-void plan_release(struct plan *plan)
-{
-	free(plan->text);
-	fd_close(&plan->root_fd);
-	for (size_t i = 0; i < plan->lock_count; i++)
-		fd_close(&plan->locks[i].fd);
-	free(plan->locks);
-	*plan = PLAN_EMPTY;
 }
