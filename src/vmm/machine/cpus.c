@@ -158,7 +158,7 @@ const struct irqchip_host_ops machine_irqchip_ops = {
 static void kick_all(struct machine *machine)
 {
 	for (unsigned int i = 0; i < machine->config.cpus; i++)
-		if (machine->cpus[i].vcpu)
+		if (machine->cpus[i].started && machine->cpus[i].vcpu)
 			machine->accel->request(machine->cpus[i].vcpu, CPU_REQUEST_KICK, 0);
 }
 
@@ -404,11 +404,21 @@ void machine_cpus_stop(struct machine *machine)
 	machine_cpus_set_mode(machine, MACHINE_ENDING);
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
 		struct machine_cpu *cpu = &machine->cpus[i];
+		bool started;
 
-		if (cpu->started)
-			pthread_join(cpu->thread, NULL);
+		/* Nobody kicks a thread that has been joined. */
+		pthread_mutex_lock(&machine->lock);
+		started = cpu->started;
 		cpu->started = false;
-		if (cpu->vcpu)
-			machine->accel->destroy(take(cpu->vcpu));
+		pthread_mutex_unlock(&machine->lock);
+		if (started)
+			pthread_join(cpu->thread, NULL);
 	}
+}
+
+void machine_cpus_destroy(struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		if (machine->cpus[i].vcpu)
+			machine->accel->destroy(take(machine->cpus[i].vcpu));
 }

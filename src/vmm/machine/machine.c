@@ -515,6 +515,7 @@ void machine_destroy(struct machine *machine)
 		return;
 	control_destroy(machine->control);
 	machine_devices_destroy(machine);
+	machine_cpus_destroy(machine);
 	if (machine->vm)
 		machine->accel->close(machine->vm);
 	loop_destroy(machine->board.loop);

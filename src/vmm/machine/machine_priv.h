@@ -133,6 +133,8 @@ int machine_cpus_state(struct machine *machine, enum machine_job job,
 		       struct cpu_state *states) must_check;
 /* Ends the threads. */
 void machine_cpus_stop(struct machine *machine);
+/* When nothing can send interrupts any more: the devices' own threads may until they have ended. */
+void machine_cpus_destroy(struct machine *machine);
 /* What a device asks for; any thread. */
 void machine_power(struct board *board, enum board_power what, int exit_code);
 /* The end by whoever owns the machine, also if the guest has just asked to start anew. Any thread. */
