@@ -27,6 +27,7 @@ struct irqchip {
 	struct ioapic ioapic;
 	unsigned int count;
 	unsigned int next_lowest; /* where the search for a lowest-priority destination begins */
+	uint64_t due; /* a bit for each CPU whose request for an interrupt has to be made */
 	struct irqchip_cpu cpus[];
 };
 
@@ -53,7 +54,19 @@ static void update(struct irqchip_cpu *cpu)
 	    !(lapic_takes_extint(lapic) && pic_pending(&cpu->chip->pic)))
 		return;
 	cpu->requested = true;
-	request(cpu, CPU_REQUEST_INTERRUPT, 0);
+	cpu->chip->due |= 1ull << (cpu - cpu->chip->cpus);
+}
+
+/* Gives the lock back, and only then wakes those whom an interrupt waits for: the first that they do is to take
+ * the lock. */
+static void leave(struct irqchip *chip)
+{
+	uint64_t due = chip->due;
+
+	chip->due = 0;
+	pthread_mutex_unlock(&chip->lock);
+	for (; due; due &= due - 1)
+		request(&chip->cpus[__builtin_ctzll(due)], CPU_REQUEST_INTERRUPT, 0);
 }
 
 static void lapic_changed(struct lapic *lapic)
@@ -150,7 +163,7 @@ static void timer_fire(struct timer *timer)
 
 	pthread_mutex_lock(&cpu->chip->lock);
 	lapic_timer_fired(&cpu->lapic);
-	pthread_mutex_unlock(&cpu->chip->lock);
+	leave(cpu->chip);
 }
 
 static void ioapic_send(struct ioapic *ioapic, const struct lapic_message *message)
@@ -174,7 +187,7 @@ static void set_line(struct irq *irq, unsigned int line, bool level)
 		update(&chip->cpus[0]);
 	}
 	ioapic_set_line(&chip->ioapic, line == IRQ_PIT ? 2 : line, level);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 /* SDM volume 3, 11.11. With destinations beyond 8 bits in bits 11-5 of the address, as hypervisors
@@ -196,7 +209,7 @@ static void send_msi(struct irq *irq, uint64_t address, uint32_t data)
 		message.wide = true;
 	pthread_mutex_lock(&chip->lock);
 	send(chip, &message);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 static const struct irq_ops irq_ops = {
@@ -222,7 +235,7 @@ static uint64_t chip_read(struct device *device, unsigned int region, uint64_t o
 		value = ioapic_read(&chip->ioapic, (uint32_t)offset);
 	else if (region != REGION_IOAPIC && size == 1)
 		value = pic_read(&chip->pic, pic_port(region, offset));
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return value;
 }
 
@@ -241,7 +254,7 @@ static void chip_write(struct device *device, unsigned int region, uint64_t offs
 				  (uint8_t)(value >> (8 * i)));
 		update_all(chip);
 	}
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 static void chip_reset(struct device *device)
@@ -256,7 +269,7 @@ static void chip_reset(struct device *device)
 		lapic_reset(&chip->cpus[i].lapic, false);
 	}
 	update_all(chip);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 static void chip_save(struct device *device, struct state_writer *out)
@@ -269,7 +282,7 @@ static void chip_save(struct device *device, struct state_writer *out)
 	state_put_u32(out, chip->count);
 	for (unsigned int i = 0; i < chip->count; i++)
 		lapic_save(&chip->cpus[i].lapic, out);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 static int chip_load(struct device *device, struct state_reader *in)
@@ -285,7 +298,7 @@ static int chip_load(struct device *device, struct state_reader *in)
 		lapic_load(&chip->cpus[i].lapic, in);
 	}
 	update_all(chip);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return state_finish(in);
 }
 
@@ -315,6 +328,7 @@ int irqchip_create(unsigned int cpus, struct irqchip_host *host, struct timer_qu
 	struct irqchip *chip = mem_new(sizeof(*chip) + cpus * sizeof(chip->cpus[0]));
 	int rc;
 
+	_Static_assert(CPU_VCPUS_MAX <= 64, "a bit of `due` for each");
 	device_init(&chip->device, &device_ops, 0);
 	pthread_mutex_init(&chip->lock, NULL);
 	chip->irq.ops = &irq_ops;
@@ -367,7 +381,7 @@ int irqchip_acknowledge(struct irqchip *chip, unsigned int cpu)
 		vector = pic_acknowledge(&chip->pic);
 	chip->cpus[cpu].requested = false;
 	update(&chip->cpus[cpu]);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return vector;
 }
 
@@ -382,7 +396,7 @@ bool irqchip_read_msr(struct irqchip *chip, unsigned int cpu, uint32_t index, ui
 
 	pthread_mutex_lock(&chip->lock);
 	there = lapic_read_msr(&chip->cpus[cpu].lapic, index, ret);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return there;
 }
 
@@ -392,7 +406,7 @@ bool irqchip_write_msr(struct irqchip *chip, unsigned int cpu, uint32_t index, u
 
 	pthread_mutex_lock(&chip->lock);
 	there = lapic_write_msr(&chip->cpus[cpu].lapic, index, value);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return there;
 }
 
@@ -402,7 +416,7 @@ uint8_t irqchip_get_cr8(struct irqchip *chip, unsigned int cpu)
 
 	pthread_mutex_lock(&chip->lock);
 	tpr = lapic_get_tpr(&chip->cpus[cpu].lapic);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return tpr >> 4;
 }
 
@@ -410,7 +424,7 @@ void irqchip_set_cr8(struct irqchip *chip, unsigned int cpu, uint8_t value)
 {
 	pthread_mutex_lock(&chip->lock);
 	lapic_set_tpr(&chip->cpus[cpu].lapic, (uint8_t)(value << 4));
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }
 
 bool irqchip_apic_page(struct irqchip *chip, unsigned int cpu, uint64_t gpa)
@@ -428,7 +442,7 @@ uint32_t irqchip_apic_read(struct irqchip *chip, unsigned int cpu, uint32_t offs
 
 	pthread_mutex_lock(&chip->lock);
 	value = lapic_read(&chip->cpus[cpu].lapic, offset);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 	return value;
 }
 
@@ -436,5 +450,5 @@ void irqchip_apic_write(struct irqchip *chip, unsigned int cpu, uint32_t offset,
 {
 	pthread_mutex_lock(&chip->lock);
 	lapic_write(&chip->cpus[cpu].lapic, offset, value);
-	pthread_mutex_unlock(&chip->lock);
+	leave(chip);
 }

@@ -2,11 +2,12 @@
  * irqchip: our own interrupt controllers together: a local APIC per CPU, the IO-APIC, the two PICs.
  * Used by accelerators that do not bring their own.
  *
- * One lock covers them all; it is a leaf, but for calls of host->request, which must not call back.
+ * One lock covers them all; it is a leaf, but for calls of host->request (NMI, INIT and STARTUP), which must not
+ * call back.
  *
  * Invariants
  *   Q1  whenever irqchip_acknowledge(cpu) would give a vector (seen with the lock held), a request for
- *       an interrupt has been made that no acknowledge has answered yet.
+ *       an interrupt has been made that no acknowledge has answered yet, or is made by who had the lock last.
  */
 #pragma once
 
