@@ -21,5 +21,10 @@ typedef int each_fn(struct engine *engine, const char *name, const struct args *
 int for_each_argument(const struct args *args, each_fn *fn, bool echo,
 		      struct error *err) must_check;
 
+/* The same for workloads; with --all for all of them, or all that run. The command has the option, and names it
+ * as what needs no argument. */
+int for_each_workload(const struct args *args, bool running, each_fn *fn, bool echo,
+		      struct error *err) must_check;
+
 /* Asks on the terminal. True for yes; without a terminal the answer is no. */
 bool confirm(const char *question);

@@ -322,6 +322,8 @@ const struct command tag_command = {
 };
 
 static const struct option_spec rmi_options[] = {
+	{"all", 'a', OPTION_FLAG, OPTION_REFUSED, "", "",
+	 "\"berth image prune --all\" removes all that no container uses"},
 	{"force", 'f', OPTION_FLAG, 0, "", "",
 	 "Remove all its names, and do not mind what does not exist"},
 	{"no-prune", 0, OPTION_FLAG, 0, "", "", "Keep untagged parents (there are none)"},

@@ -106,6 +106,10 @@ const struct command start_command = {
 
 /* --- stop, restart, kill ------------------------------------------------------------------------- */
 
+static const struct option_spec running_options[] = {
+	{"all", 'a', OPTION_FLAG, 0, "", "", "All that run"},
+};
+
 static const struct option_spec stop_options[] = {
 	{"signal", 's', OPTION_STRING, 0, "SIGNAL", "", "The signal that asks it to stop"},
 	{"time", 't', OPTION_INT, 0, "SECONDS", "", "How long to wait before killing; -1 for ever"},
@@ -140,12 +144,12 @@ static int restart_one(struct engine *engine, const char *name, const struct arg
 
 static int run_stop(const struct args *args, struct error *err)
 {
-	return for_each_argument(args, stop_one, true, err);
+	return for_each_workload(args, true, stop_one, true, err);
 }
 
 static int run_restart(const struct args *args, struct error *err)
 {
-	return for_each_argument(args, restart_one, true, err);
+	return for_each_workload(args, true, restart_one, true, err);
 }
 
 const struct command stop_command = {
@@ -155,14 +159,16 @@ const struct command stop_command = {
 		"Sends the stop signal (SIGTERM, if neither the image nor the container names "
 		"another), and kills the container if it still runs after ten seconds or the "
 		"time given.",
-	.options = {OPTION_SET(stop_options)},
+	.options = {OPTION_SET(running_options), OPTION_SET(stop_options)},
+	.instead = "all",
 	.run = run_stop,
 };
 
 const struct command restart_command = {
 	.arguments = "CONTAINER...",
 	.summary = "Stop containers and start them again",
-	.options = {OPTION_SET(stop_options)},
+	.options = {OPTION_SET(running_options), OPTION_SET(stop_options)},
+	.instead = "all",
 	.run = run_restart,
 };
 
@@ -180,19 +186,21 @@ static int kill_one(struct engine *engine, const char *name, const struct args *
 
 static int run_kill(const struct args *args, struct error *err)
 {
-	return for_each_argument(args, kill_one, true, err);
+	return for_each_workload(args, true, kill_one, true, err);
 }
 
 const struct command kill_command = {
 	.arguments = "CONTAINER...",
 	.summary = "Send a signal to running containers",
-	.options = {OPTION_SET(kill_options)},
+	.options = {OPTION_SET(running_options), OPTION_SET(kill_options)},
+	.instead = "all",
 	.run = run_kill,
 };
 
 /* --- rm ------------------------------------------------------------------------------------------ */
 
 static const struct option_spec rm_options[] = {
+	{"all", 'a', OPTION_FLAG, 0, "", "", "All that there are"},
 	{"force", 'f', OPTION_FLAG, 0, "", "",
 	 "Kill what runs, and do not mind what does not exist"},
 	{"link", 'l', OPTION_FLAG, OPTION_REFUSED, "", "", "there are no links"},
@@ -223,13 +231,14 @@ static int rm_one(struct engine *engine, const char *name, const struct args *ar
 
 static int run_rm(const struct args *args, struct error *err)
 {
-	return for_each_argument(args, rm_one, false, err);
+	return for_each_workload(args, false, rm_one, false, err);
 }
 
 const struct command rm_command = {
 	.arguments = "CONTAINER...",
 	.summary = "Remove containers and what they wrote",
 	.options = {OPTION_SET(rm_options)},
+	.instead = "all",
 	.run = run_rm,
 };
 

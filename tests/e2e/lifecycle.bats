@@ -104,6 +104,24 @@ polite() {
 	done
 }
 
+@test "--all: stop, restart and kill of what runs, rm of what there is" {
+	for name in a b; do berth run -d --init --name "$name" busybox sleep 1000 >/dev/null; done
+	berth create --name c busybox true >/dev/null
+	expect "$(berth restart --all | sort | xargs)" "a b"
+	expect "$(berth stop -a | sort | xargs)" "a b"
+	expect "$(berth kill --all)" ""
+	run_split berth rm -fa c
+	expect "$status" 125
+	expect_in "$stderr" '--all and "c" exclude each other'
+	berth start a >/dev/null
+	run_split berth rm --all
+	expect "$status" 125
+	expect_in "$stderr" 'cannot remove "a": it is running'
+	expect "$(berth ps -a --format '{{.Names}}')" a
+	expect "$(berth rm -fa)" a
+	expect "$(berth rm -fa)" ""
+}
+
 @test "rm refuses what runs unless forced" {
 	polite t
 	run_split berth rm t
