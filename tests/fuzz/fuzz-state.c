@@ -41,8 +41,10 @@ static void perform(struct world *w, struct fuzz_input *in, unsigned int count)
 static int reload(struct device *device, unsigned int number, const struct access *changes,
 		  unsigned int count, bool cut)
 {
+	static const uint8_t none[1];
 	struct state_writer out = {0};
 	struct state_reader in;
+	const uint8_t *start;
 	bool changed = false;
 	size_t length;
 	int rc;
@@ -54,16 +56,15 @@ static int reload(struct device *device, unsigned int number, const struct acces
 		const struct access *a = &changes[i];
 		size_t at = length ? a->address % length : 0, n = 1ul << (a->size & 3);
 
-		if (a->kind % DEVICES_MAX != number)
+		if (a->kind % DEVICES_MAX != number || !length)
 			continue;
 		memcpy(out.data.data + at, &a->value, length - at < n ? length - at : n);
 		changed = true;
 	}
 	if (cut && count && changes[0].kind % DEVICES_MAX == number && length)
 		length = changes[0].address % length;
-	in = (struct state_reader){.next = (const uint8_t *)out.data.data,
-				   .end = (const uint8_t *)out.data.data + length,
-				   .version = 1};
+	start = length ? (const uint8_t *)out.data.data : none;
+	in = (struct state_reader){.next = start, .end = start + length, .version = 1};
 	rc = device->ops->load(device, &in);
 	if (rc < 0 && !changed)
 		abort();

@@ -9,6 +9,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,15 @@
 
 #include "base/own.h"
 #include "base/sock.h"
+#include "vmm/chip/fw_cfg.h"
+#include "vmm/chip/pflash.h"
 
 enum {
 	MEMORY = 1 << 20,
 	DISK = 1 << 20,
-	KINDS = 8,
-	WINDOW = 0x8000, /* of a virtio device */
-	CARD_PAIRS = 2,  /* of queues */
-	PACKETS_MAX = 8, /* that come back at once */
+	CARD_PAIRS = 2, /* of queues */
+	FLASH = 2 * PFLASH_BLOCK,
+	CPUS = 2,
 };
 
 static void on_power(struct board *board, enum board_power what, int exit_code)
@@ -94,9 +96,10 @@ static void build_chips(struct world *w)
 	struct irqchip *irqchip = NULL;
 	struct acpi_pm *pm = NULL;
 	struct device *device = NULL;
-	int rc = irqchip_create(2, &w->host, &w->board.timers, &w->board.ports, &w->board.mmio,
+	int rc = irqchip_create(CPUS, &w->host, &w->board.timers, &w->board.ports, &w->board.mmio,
 				&irqchip);
 
+	w->irqchip = irqchip;
 	keep(w, rc, irqchip_device(irqchip));
 	w->board.irq = irqchip_irq(irqchip);
 	rc = pit_create(&w->board, &device);
@@ -107,8 +110,35 @@ static void build_chips(struct world *w)
 	keep(w, rc, device);
 	rc = acpi_pm_create(&w->board, &pm);
 	keep(w, rc, acpi_pm_device(pm));
+	w->pm = pm;
 	rc = pci_host_create(&w->board, PCI_HOST_GENERIC, &w->pci);
 	keep(w, rc, pci_host_device(w->pci));
+}
+
+/* What only some machines have. */
+static void build_rest(struct world *w)
+{
+	struct serial *serial = NULL;
+	struct fw_cfg *fw_cfg = NULL;
+	struct pflash *pflash = NULL;
+	struct device *device = NULL;
+	int file = memfd_create("flash", MFD_CLOEXEC), rc;
+
+	if (file < 0 || ftruncate(file, FLASH) < 0)
+		abort();
+	rc = serial_create(&w->board, -1, &w->input, &serial);
+	keep(w, rc, serial_device(serial));
+	w->serial = serial;
+	rc = debug_exit_create(&w->board, &device);
+	keep(w, rc, device);
+	rc = test_device_create(&w->board, &device);
+	keep(w, rc, device);
+	rc = fw_cfg_create(&w->board, &fw_cfg);
+	keep(w, rc, fw_cfg_device(fw_cfg));
+	fw_cfg_set_u16(fw_cfg, FW_CFG_CPUS, CPUS);
+	fw_cfg_set_file(fw_cfg, "etc/file", "contents", 8);
+	rc = pflash_create(&w->board, WORLD_FLASH, FLASH, file, true, &pflash);
+	keep(w, rc, pflash_device(pflash));
 }
 
 /* Once in a process. false: not allowed. */
@@ -184,6 +214,24 @@ static void build_card(struct world *w)
 	keep_virtio(w, rc, virtio);
 }
 
+/* An empty directory that has no name any more. */
+static void build_share(struct world *w)
+{
+	char path[] = "/dev/shm/fuzz-world-XXXXXX";
+	struct share_config config = {.cache = SHARE_CACHE_ALWAYS};
+	struct virtio *virtio = NULL;
+	int rc;
+
+	if (!mkdtemp(path))
+		abort();
+	config.directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rmdir(path);
+	rc = virtio_fs_create(&w->board, 0, "share", &config, &virtio, NULL);
+	if (rc == 0)
+		rc = virtio_fs_start(virtio, NULL, NULL);
+	keep_virtio(w, rc, virtio);
+}
+
 static void build_virtio(struct world *w)
 {
 	int file = memfd_create("disk", MFD_CLOEXEC), broker[2], rc;
@@ -205,6 +253,7 @@ static void build_virtio(struct world *w)
 	rc = virtio_vsock_create(&w->board, &vsock, &virtio);
 	keep_virtio(w, rc, virtio);
 	rc = virtio_balloon_create(&w->board, &virtio);
+	w->balloon = virtio;
 	keep_virtio(w, rc, virtio);
 	ports[1].fd = memfd_create("port", MFD_CLOEXEC);
 	if (sock_pair(SOCK_STREAM | SOCK_NONBLOCK, broker) < 0)
@@ -213,6 +262,10 @@ static void build_virtio(struct world *w)
 	w->peers[PEERS_MAX - 1] = broker[0];
 	rc = virtio_ports_create(&w->board, ports, 2, &virtio);
 	keep_virtio(w, rc, virtio);
+	rc = virtio_console_create(&w->board, -1, &w->input, &virtio);
+	w->console = virtio;
+	keep_virtio(w, rc, virtio);
+	build_share(w);
 	build_card(w);
 }
 
@@ -256,6 +309,7 @@ void world_build(struct world *w)
 {
 	w->board.ops = &board_ops;
 	w->host.ops = &host_ops;
+	signal(SIGPIPE, SIG_IGN); /* as in a machine's process */
 	for (unsigned int i = 0; i < PEERS_MAX; i++)
 		w->peers[i] = -1;
 	bus_init(&w->board.ports);
@@ -266,126 +320,8 @@ void world_build(struct world *w)
 		abort();
 	build_chips(w);
 	build_virtio(w);
+	build_rest(w);
 	start_disks(w);
-}
-
-static void answer_broker(struct world *w)
-{
-	struct vsock_message message;
-	int pair[2];
-
-	if (recv(w->broker, &message, sizeof(message), 0) != sizeof(message))
-		return;
-	message.kind = VSOCK_MESSAGE_CONNECTED;
-	if (sock_pair(SOCK_STREAM | SOCK_NONBLOCK, pair) < 0 ||
-	    sock_send_fds(w->broker, &message, sizeof(message), &pair[1], 1) < 0)
-		abort();
-	fd_close(&pair[1]);
-	fd_close(&w->peers[w->next_peer]);
-	w->peers[w->next_peer] = pair[0];
-	w->next_peer = (w->next_peer + 1) % (PEERS_MAX - 1); /* the last is a port's */
-}
-
-static void echo(const int *peers)
-{
-	char data[512];
-
-	for (unsigned int i = 0; i < PEERS_MAX; i++) {
-		ssize_t n = peers[i] < 0 ? 0 : read(peers[i], data, sizeof(data));
-
-		if (n > 0)
-			(void)!send(peers[i], data, (size_t)n, MSG_NOSIGNAL);
-	}
-}
-
-/* What the guest has sent comes back to it; and there is always something to receive. */
-static void send_packets(int wire)
-{
-	static uint8_t packet[2048] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5};
-	struct sockaddr_ll from;
-	socklen_t length = sizeof(from);
-
-	if (wire < 0)
-		return;
-	(void)!send(wire, packet, 200, MSG_DONTWAIT);
-	for (unsigned int i = 0; i < PACKETS_MAX; i++) {
-		ssize_t n = recvfrom(wire, packet, sizeof(packet), MSG_DONTWAIT,
-				     (struct sockaddr *)&from, &length);
-
-		if (n < 0)
-			break;
-		if (from.sll_pkttype != PACKET_OUTGOING)
-			(void)!send(wire, packet, (size_t)n, MSG_DONTWAIT);
-	}
-}
-
-static void stop(struct loop *loop, struct loop_source *source, void *data)
-{
-	(void)data;
-	loop_remove(source);
-	loop_stop(loop, 0);
-}
-
-/* What the host does meanwhile. */
-static void run_host(struct world *w)
-{
-	struct loop_source *source;
-
-	answer_broker(w);
-	echo(w->peers);
-	send_packets(w->wire);
-	timer_queue_run(&w->board.timers);
-	if (loop_add_timer(w->board.loop, 0, stop, NULL, &source) < 0 ||
-	    loop_run(w->board.loop) < 0)
-		abort();
-}
-
-static void serve(struct world *w)
-{
-	for (unsigned int i = 0; i < w->virtio_count; i++) {
-		struct virtio *virtio = w->virtio[i];
-
-		device_lock(&virtio->device);
-		for (unsigned int j = 0; j < virtio->queue_count; j++)
-			if (virtio_is_active(virtio) && virtio->queues[j].ready)
-				virtio->ops->notify(virtio, j);
-		device_unlock(&virtio->device);
-	}
-}
-
-static void perform(struct world *w, const struct access *a)
-{
-	unsigned int size = 1u << (a->size & 3);
-	/* The windows of the virtio devices lie at the start of the range. */
-	uint64_t window = PCI_WINDOW_START +
-			  (uint64_t)(a->kind / KINDS % w->virtio_count) * WINDOW +
-			  (a->address & (WINDOW - 1));
-
-	switch (a->kind % KINDS) {
-	case 0:
-		bus_write(&w->board.ports, a->address, size > 4 ? 4 : size, a->value);
-		break;
-	case 1:
-		(void)bus_read(&w->board.ports, a->address, size > 4 ? 4 : size);
-		break;
-	case 2:
-		bus_write(&w->board.mmio, window, size, a->value);
-		break;
-	case 3:
-		(void)bus_read(&w->board.mmio, window, size);
-		break;
-	case 4:
-		bus_write(&w->board.mmio, PCI_ECAM_START + a->address, size, a->value);
-		break;
-	case 5:
-		bus_write(&w->board.mmio, 0xfec00000 + (a->address & 0xff), 4, a->value);
-		break;
-	case 6:
-		run_host(w);
-		break;
-	default:
-		memcpy(w->board.memory->host + a->address, &a->value, sizeof(a->value));
-	}
 }
 
 void world_release(struct world *w)
@@ -415,10 +351,5 @@ void world_reset(struct world *w)
 		device_unlock(w->devices[i]);
 	}
 	memset(w->board.memory->host, 0, 0x10008);
-}
-
-void world_perform(struct world *w, const struct access *a)
-{
-	perform(w, a);
-	serve(w);
+	memset(w->pushed, 0, sizeof(w->pushed));
 }

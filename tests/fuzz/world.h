@@ -10,11 +10,19 @@
 
 #include "vmm/chip/chips.h"
 #include "vmm/chip/irqchip.h"
+#include "vmm/input.h"
+#include "vmm/share/share.h"
 #include "vmm/virtio/devices.h"
 
-enum { DEVICES_MAX = 16, VIRTIO_MAX = 8, PEERS_MAX = 16 };
+enum {
+	DEVICES_MAX = 24,
+	VIRTIO_MAX = 8,
+	QUEUES_MAX = 8, /* of a device, that a guest's driver (access.c) sets up */
+	PEERS_MAX = 16,
+	WORLD_FLASH = 0xfe800000, /* where it is */
+};
 
-/* What a guest does: to a port, to the PCI host's windows, or to its memory (`kind`). */
+/* What a guest or its host does; access.c has the kinds. */
 struct access {
 	uint8_t kind, size;
 	uint16_t address;
@@ -27,12 +35,18 @@ struct world {
 	unsigned int count;
 	struct device *devices[DEVICES_MAX];
 	struct pci_host *pci;
+	struct irqchip *irqchip;
+	struct acpi_pm *pm;
+	struct serial *serial;
+	struct virtio *balloon, *console; /* of those below */
 	unsigned int virtio_count;
 	struct virtio *virtio[VIRTIO_MAX];
 	pthread_t disk_thread; /* runs board.disk_loop, as a machine's does */
 	int end;               /* tells it to return */
 	int broker;            /* of the socket device */
 	int wire;              /* the other side of the network card's tap, or -1 */
+	struct input input;    /* which nobody types at */
+	uint16_t pushed[VIRTIO_MAX][QUEUES_MAX]; /* descriptors or chains, so far */
 	unsigned int next_peer;
 	int peers[PEERS_MAX]; /* the host's ends of its connections */
 };
