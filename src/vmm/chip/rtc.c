@@ -87,17 +87,20 @@ static void refresh(struct rtc *self)
 {
 	time_t seconds = (time_t)now_s(self);
 	struct tm tm;
+	int year;
 
 	if ((self->memory[REG_B] & B_SET) || !gmtime_r(&seconds, &tm))
 		return;
+	/* The registers have four digits; a guest can set less than the year 0. */
+	year = ((tm.tm_year + 1900) % 10000 + 10000) % 10000;
 	self->memory[REG_SECONDS] = encode(self, tm.tm_sec);
 	self->memory[REG_MINUTES] = encode(self, tm.tm_min);
 	self->memory[REG_HOURS] = encode_hour(self, tm.tm_hour);
 	self->memory[REG_WEEKDAY] = encode(self, tm.tm_wday + 1);
 	self->memory[REG_DAY] = encode(self, tm.tm_mday);
 	self->memory[REG_MONTH] = encode(self, tm.tm_mon + 1);
-	self->memory[REG_YEAR] = encode(self, tm.tm_year % 100);
-	self->memory[REG_CENTURY] = encode(self, (tm.tm_year + 1900) / 100);
+	self->memory[REG_YEAR] = encode(self, year % 100);
+	self->memory[REG_CENTURY] = encode(self, year / 100);
 }
 
 /* Takes the registers as the time from now on. */

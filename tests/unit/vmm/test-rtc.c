@@ -1,4 +1,4 @@
-/* The real-time clock, before a device thread that comes too late. */
+/* The real-time clock: before a device thread that comes too late, and with dates that hardly anybody sets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,11 +14,16 @@
 enum {
 	INDEX = 0x70,
 	DATA = 0x71,
+	REG_DAY = 7,
+	REG_MONTH = 8,
+	REG_YEAR = 9,
 	REG_B = 11,
 	REG_C = 12,
 	B_UPDATE = 1 << 4,
 	B_ALARM = 1 << 5,
 	B_24_HOURS = 1 << 1,
+	B_SET = 1 << 7,
+	REG_CENTURY = 50,
 	C_INTERRUPT = 1 << 7,
 	LATE_NS = 50000000,
 };
@@ -107,6 +112,26 @@ static void an_alarm_of_the_past_or_the_future_is_not_told(void **state)
 	}
 }
 
+/* Month and day 0 of the year 0 lie in the year before. */
+static void years_before_1900_are_kept(void **state)
+{
+	static const struct {
+		uint8_t century, year, month, day, ret_century, ret_year;
+	} cases[] = {{0x18, 0x94, 0x06, 0x15, 0x18, 0x94}, {0, 0, 0, 0, 0x99, 0x99}};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		put(f, REG_B, B_24_HOURS | B_SET);
+		put(f, REG_CENTURY, cases[i].century);
+		put(f, REG_YEAR, cases[i].year);
+		put(f, REG_MONTH, cases[i].month);
+		put(f, REG_DAY, cases[i].day);
+		put(f, REG_B, B_24_HOURS);
+		assert_int_equal(get(f, REG_YEAR), cases[i].ret_year);
+		assert_int_equal(get(f, REG_CENTURY), cases[i].ret_century);
+	}
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -114,6 +139,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(an_alarm_that_is_served_late_is_not_lost),
 		CASE(an_alarm_of_the_past_or_the_future_is_not_told),
+		CASE(years_before_1900_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
