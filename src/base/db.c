@@ -14,7 +14,8 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum { BUSY_TIMEOUT_MS = 30000, SETTLE_BYTES = 512 << 10 };
+/* The log is cut at SETTLE_BYTES; what else may come to it until then has room in the reserve. */
+enum { BUSY_TIMEOUT_MS = 30000, SETTLE_BYTES = 512 << 10, RESERVE_BYTES = 1 << 20 };
 
 struct db {
 	sqlite3 *sqlite;
@@ -107,6 +108,21 @@ static int create_private(const char *path)
 	return S_ISLNK(st.st_mode) ? -ELOOP : 0;
 }
 
+/*
+ * Sees to it that the write-ahead log has blocks beyond its end. On a full disk every transaction fails that
+ * must make the log longer, also the one that says what is to be removed, to make room. A file system that
+ * cannot do it does without. The log's locks are on another file: closing this one drops none.
+ */
+static void reserve_log(struct db *db)
+{
+	const char *path = sqlite3_filename_wal(sqlite3_db_filename(db->sqlite, "main"));
+	own_fd int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_blocks * 512 < RESERVE_BYTES)
+		(void)!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, RESERVE_BYTES);
+}
+
 /* Of several processes that open a new file at once, one changes its journal mode; the others are told
  * SQLITE_BUSY without the busy timeout (SQLite sees a deadlock coming), and try again. */
 static int use_wal(struct db *db, struct error *err)
@@ -146,6 +162,7 @@ int db_open(const char *path, struct db **ret, struct error *err)
 		rc = use_wal(db, err);
 	if (rc < 0)
 		return refuse(err, rc, "open %s", path);
+	reserve_log(db);
 	*ret = take(db);
 	return 0;
 }
@@ -391,9 +408,10 @@ int db_settle(struct db *db, struct error *err)
 	code = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
 	/* Others are at work: the next one will do it. */
-	if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY)
-		return 0;
-	return db_fail(db, code, err, "settle");
+	if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
+		return db_fail(db, code, err, "settle");
+	reserve_log(db);
+	return 0;
 }
 
 int db_check(struct db *db, struct error *err)

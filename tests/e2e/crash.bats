@@ -148,6 +148,24 @@ has_ended() {
 	berth rm -f t >/dev/null
 }
 
+@test "what is on a full disk can be removed from it" {
+	mkdir "$TEST_DIR/small"
+	mount -t tmpfs -o size=12m tmpfs "$TEST_DIR/small"
+	small() { "$BERTH" --root "$TEST_DIR/small/root" --state "$TEST_DIR/state" "$@"; }
+	small bootstrap -q busybox >/dev/null
+	small tag busybox other
+	for name in a b; do small create --name "$name" busybox true >/dev/null; done
+	dd if=/dev/zero of="$TEST_DIR/small/fill" bs=4k status=none 2>/dev/null || true
+	removed=$(
+		small rm a && small rmi other && small container prune -f && small image prune -af
+	) || failed=$?
+	left=$(small images -q)$(small ps -aq)
+	umount "$TEST_DIR/small"
+	expect "${failed:-0}" 0
+	expect_in "$removed" "Untagged: other:latest"
+	expect "$left" ""
+}
+
 @test "a full disk fails a start in words and leaves nothing" {
 	mkdir "$TEST_DIR/small"
 	mount -t tmpfs -o size=8m tmpfs "$TEST_DIR/small"
