@@ -203,10 +203,11 @@ struct cpu_vm {
 	struct cpu_client *client;
 	uint32_t tsc_khz; /* the rate of the host's and so of the guests' time-stamp counters */
 
-	/* Only for accelerators without an IRQCHIP. get_state and set_state take the clocks of all
-	 * vCPUs at one moment, or the guest would find them apart: the host's TSC and monotonic clock
-	 * of that moment, set by the caller; 0: each call is its own moment. */
+	/* get_state and set_state take the clocks of all vCPUs at one moment, or the guest would find
+	 * them apart: the host's TSC and monotonic clock of that moment, set by the caller; 0: each call
+	 * is its own moment. */
 	uint64_t moment_tsc;
+	/* Only for accelerators without an IRQCHIP. */
 	int64_t moment_ns;
 	int64_t clock_offset_ns; /* the guest's kvm-clock minus the host's monotonic clock */
 };

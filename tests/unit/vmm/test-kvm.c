@@ -1,12 +1,14 @@
-/* Interrupts on their way into KVM: lines, and messages that an eventfd sends. Also a /dev/kvm that only emulates the
- * CPU has the kernel's interrupt controllers. */
+/* Interrupts on their way into KVM: lines, and messages that an eventfd sends; and what must not get lost of a vCPU's
+ * state. Also a /dev/kvm that only emulates the CPU has the kernel's interrupt controllers. */
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "../../cpu/guest.h"
 #include "base/mem.h"
 #include "vmm/cpu/kvm/kvm_priv.h"
+#include "vmm/tsc.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +21,9 @@ enum {
 	LAPIC_REQUESTS = 0x200, /* eight registers, one each 16 bytes */
 	ENABLED = 0x1ff,
 	LAPIC_ADDRESS = 0xfee00000,
+	MESSAGE_STARTUP = 0x600,
+	MSR_TSC = 0x10,
+	MSR_ASYNC_FAULT_VECTOR = 0x4b564d06,
 };
 
 static bool have_kvm; /* false: there is no /dev/kvm */
@@ -133,6 +138,70 @@ static void there_are_as_many_routes_as_there_are(void **state)
 	kvm_vm_of(g->vm)->route_count = 0;
 }
 
+static void who_waits_for_a_startup_message_takes_it(void **state)
+{
+	struct guest *g = *state;
+	struct cpu_state cpu;
+
+	if (!have_kvm)
+		skip();
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	cpu.events.activity = CPU_WAITS_FOR_STARTUP;
+	assert_int_equal(kvm_set_state(g->vcpu, &cpu), 0);
+	irq_send_msi(kvm_irq(g->vm), LAPIC_ADDRESS, MESSAGE_STARTUP | 0x12);
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	assert_int_equal(cpu.events.activity, CPU_RUNNABLE);
+	assert_int_equal(cpu.segments[CPU_CS].base, 0x12000);
+}
+
+static uint64_t *msr_of(struct cpu_state *cpu, uint32_t index)
+{
+	for (unsigned int i = 0; i < cpu->msr_count; i++)
+		if (cpu->msrs[i].index == index)
+			return &cpu->msrs[i].value;
+	return NULL;
+}
+
+/* Also by less than a second, which KVM takes for the wish to leave the counters as they are. */
+static void the_clock_is_set_to_the_tick(void **state)
+{
+	struct guest *g = *state;
+	struct cpu_state cpu;
+	uint64_t value, ticks = tsc_khz() * 300;
+
+	if (!have_kvm)
+		skip();
+	g->vm->moment_tsc = __rdtsc();
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	if (*msr_of(&cpu, MSR_TSC) == g->vm->moment_tsc) {
+		print_message("NOT TESTED: this KVM's guests see the host's counter\n");
+		skip();
+	}
+	value = *msr_of(&cpu, MSR_TSC) += ticks;
+	assert_int_equal(kvm_set_state(g->vcpu, &cpu), 0);
+	g->vm->moment_tsc += 12345;
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	assert_int_equal(*msr_of(&cpu, MSR_TSC), value + 12345);
+}
+
+static void asynchronous_faults_keep_their_vector(void **state)
+{
+	struct guest *g = *state;
+	struct cpu_state cpu;
+
+	if (!have_kvm)
+		skip();
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	if (!msr_of(&cpu, MSR_ASYNC_FAULT_VECTOR)) {
+		print_message("NOT TESTED: this KVM sends no interrupts for them\n");
+		skip();
+	}
+	*msr_of(&cpu, MSR_ASYNC_FAULT_VECTOR) = 0xec;
+	assert_int_equal(kvm_set_state(g->vcpu, &cpu), 0);
+	assert_int_equal(kvm_get_state(g->vcpu, &cpu), 0);
+	assert_int_equal(*msr_of(&cpu, MSR_ASYNC_FAULT_VECTOR), 0xec);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +210,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_eventfd_sends_its_message_as_it_is_now, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(there_are_as_many_routes_as_there_are, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(who_waits_for_a_startup_message_takes_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_clock_is_set_to_the_tick, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(asynchronous_faults_keep_their_vector, set_up,
 						tear_down),
 	};
 

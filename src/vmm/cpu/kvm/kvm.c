@@ -20,6 +20,7 @@
 enum {
 	KICK_SIGNAL = SIGUSR1,
 	CPUID_ENTRIES_MAX = 256,
+	MSRS_MAX = 4096,
 	TSS_ADDRESS = 0xfffbd000, /* three pages that KVM needs in real mode on older CPUs */
 	IDENTITY_MAP_ADDRESS = 0xfffbc000,
 };
@@ -34,6 +35,7 @@ static void close_vm(struct cpu_vm *base)
 	struct kvm_vm *vm = kvm_vm_of(base);
 
 	own_mem_release(&vm->cpuid);
+	own_mem_release(&vm->msrs);
 	kvm_routes_release(vm);
 	fd_close(&vm->fd);
 	fd_close(&vm->kvm_fd);
@@ -77,6 +79,13 @@ static int read_cpuid(struct kvm_vm *vm)
 	return ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, vm->cpuid) < 0 ? -errno : 0;
 }
 
+static int read_msr_list(struct kvm_vm *vm)
+{
+	vm->msrs = mem_new(sizeof(*vm->msrs) + MSRS_MAX * sizeof(vm->msrs->indices[0]));
+	vm->msrs->nmsrs = MSRS_MAX;
+	return ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, vm->msrs) < 0 ? -errno : 0;
+}
+
 static int open_kvm(struct error *err)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -110,6 +119,9 @@ static int set_up(struct kvm_vm *vm, const struct cpu_vm_config *config, struct 
 	rc = read_cpuid(vm);
 	if (rc < 0)
 		return fail(err, rc, "ask KVM for the CPU's features");
+	rc = read_msr_list(vm);
+	if (rc < 0)
+		return fail(err, rc, "ask KVM for the CPU's registers");
 	rc = kvm_chips_create(vm, err);
 	if (rc < 0)
 		return rc;
@@ -330,6 +342,9 @@ static enum cpu_exit run(struct vcpu *base)
 {
 	struct kvm_vcpu *vcpu = kvm_vcpu_of(base);
 
+	/* It may have stood still for long: a guest with KVM's clock, and only that takes this, must not think that
+	 * its own tasks have held the CPU. */
+	(void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
 	for (;;) {
 		int rc = ioctl(vcpu->fd, KVM_RUN, 0), next;
 

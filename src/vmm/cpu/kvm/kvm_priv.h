@@ -33,7 +33,8 @@ struct kvm_vm {
 	unsigned int vcpu_count;
 	struct kvm_vcpu *vcpus[CPU_VCPUS_MAX];
 	unsigned int region_count;
-	struct kvm_cpuid2 *cpuid; /* what the host can give */
+	struct kvm_cpuid2 *cpuid;  /* what the host can give */
+	struct kvm_msr_list *msrs; /* those that it says a guest has */
 	struct kvm_irqchip reset_chips[3];
 	struct kvm_pit_state2 reset_pit;
 	struct kvm_lapic_state reset_lapic;

@@ -6,26 +6,39 @@
 #include "base/mem.h"
 #include "vmm/cpu/kvm/kvm_priv.h"
 
+enum { MSR_TSC = 0x10 };
+
 /* Besides EFER and APIC_BASE, which travel in kvm_sregs. Those that the host's KVM does not know are
  * left out when reading. The order matters on writing: the TSC's value before its adjustment. The
  * deadline goes with the local APIC (chips.c), which has to be in its mode first. */
 static const uint32_t saved_msrs[] = {
-	0x10,                                                                   /* TSC */
-	0x3b,                                                                   /* TSC_ADJUST */
-	0x174,      0x175,      0x176,                                          /* SYSENTER */
-	0x277,                                                                  /* PAT */
-	0x1a0,                                                                  /* MISC_ENABLE */
-	0x48,                                                                   /* SPEC_CTRL */
-	0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,                         /* SYSCALL */
-	0xc0000102,                                                             /* KERNEL_GS_BASE */
-	0xc0000103,                                                             /* TSC_AUX */
-	0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d05, /* paravirtual */
-	0x2ff,      0x250,      0x258,      0x259,      0x268,      0x269,      0x26a,
-	0x26b,      0x26c,      0x26d,      0x26e,      0x26f,      0x200,      0x201,
-	0x202,      0x203,      0x204,      0x205,      0x206,      0x207,      0x208,
-	0x209,      0x20a,      0x20b,      0x20c,      0x20d,      0x20e,      0x20f, /* MTRRs */
+	MSR_TSC,    0x3b,                               /* TSC_ADJUST */
+	0x174,      0x175,      0x176,                  /* SYSENTER */
+	0x277,                                          /* PAT */
+	0x1a0,                                          /* MISC_ENABLE */
+	0x48,                                           /* SPEC_CTRL */
+	0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* SYSCALL */
+	0xc0000102,                                     /* KERNEL_GS_BASE */
+	0xc0000103,                                     /* TSC_AUX */
+	0x2ff,      0x250,      0x258,      0x259,      0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d,
+	0x26e,      0x26f,      0x200,      0x201,      0x202, 0x203, 0x204, 0x205, 0x206, 0x207,
+	0x208,      0x209,      0x20a,      0x20b,      0x20c, 0x20d, 0x20e, 0x20f, /* MTRRs */
 };
-_Static_assert(array_size(saved_msrs) <= CPU_MSRS_MAX, "cpu_state holds them all");
+
+/* Saved if KVM says that guests have them: it may read one that it does not write. The vector of asynchronous
+ * page faults comes before what switches them on, which sends one. */
+static const uint32_t listed_msrs[] = {
+	0x4b564d06, 0x4b564d00, 0x4b564d01, 0x4b564d02,
+	0x4b564d03, 0x4b564d04, 0x4b564d05, /* paravirtual */
+	0xda0,                              /* XSS */
+	0x6a0,      0x6a2,      0x6a4,      0x6a5,
+	0x6a6,      0x6a7,      0x6a8, /* CET */
+	0xe1,       0x1c4,      0x1c5, /* UMWAIT_CONTROL, XFD, XFD_ERR */
+	0x122,      0x140,             /* TSX_CTRL, MISC_FEATURES_ENABLES */
+	0xc001011f, 0xc0010015,        /* VIRT_SPEC_CTRL, HWCR */
+};
+_Static_assert(array_size(saved_msrs) + array_size(listed_msrs) <= CPU_MSRS_MAX,
+	       "cpu_state holds them all");
 
 static void get_segment(const struct kvm_segment *from, struct cpu_segment *to)
 {
@@ -121,17 +134,32 @@ union msr_list {
 };
 
 /* One at a time: KVM stops at the first that it does not know. */
-static void get_msrs(int fd, struct cpu_state *state)
+static void get_msr(int fd, uint32_t index, struct cpu_state *state)
+{
+	union msr_list list = {.head.nmsrs = 1};
+
+	list.head.entries[0].index = index;
+	if (ioctl(fd, KVM_GET_MSRS, &list) == 1)
+		state->msrs[state->msr_count++] =
+			(struct cpu_msr){.index = index, .value = list.head.entries[0].data};
+}
+
+static bool is_listed(const struct kvm_vm *vm, uint32_t index)
+{
+	for (unsigned int i = 0; i < vm->msrs->nmsrs; i++)
+		if (vm->msrs->indices[i] == index)
+			return true;
+	return false;
+}
+
+static void get_msrs(const struct kvm_vm *vm, int fd, struct cpu_state *state)
 {
 	state->msr_count = 0;
-	for (unsigned int i = 0; i < array_size(saved_msrs); i++) {
-		union msr_list list = {.head.nmsrs = 1};
-
-		list.head.entries[0].index = saved_msrs[i];
-		if (ioctl(fd, KVM_GET_MSRS, &list) == 1)
-			state->msrs[state->msr_count++] = (struct cpu_msr){
-				.index = saved_msrs[i], .value = list.head.entries[0].data};
-	}
+	for (unsigned int i = 0; i < array_size(saved_msrs); i++)
+		get_msr(fd, saved_msrs[i], state);
+	for (unsigned int i = 0; i < array_size(listed_msrs); i++)
+		if (is_listed(vm, listed_msrs[i]))
+			get_msr(fd, listed_msrs[i], state);
 }
 
 static int set_msrs(int fd, const struct cpu_state *state)
@@ -148,6 +176,47 @@ static int set_msrs(int fd, const struct cpu_state *state)
 	if (rc < 0)
 		return -errno;
 	return rc == (int)state->msr_count ? 0 : -EINVAL;
+}
+
+/* The TSC's place among the MSRs; msr_count if it is not there. */
+static unsigned int find_tsc(const struct cpu_state *state)
+{
+	unsigned int i = 0;
+
+	while (i < state->msr_count && state->msrs[i].index != MSR_TSC)
+		i++;
+	return i;
+}
+
+static int tsc_offset(int fd, unsigned long request, uint64_t *offset)
+{
+	struct kvm_device_attr attribute = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
+
+	return ioctl(fd, request, &attribute) < 0 ? -errno : 0;
+}
+
+/* Of all vCPUs at one moment (cpu.h). Through the MSR each has another moment, and KVM takes a value of less than a
+ * second from what it has for an attempt to set that again. Kernels before 5.16 have nothing but the MSR. */
+static void get_tsc(const struct cpu_vm *vm, int fd, struct cpu_state *state)
+{
+	const unsigned int i = find_tsc(state);
+	uint64_t offset;
+
+	if (vm->moment_tsc && i < state->msr_count &&
+	    tsc_offset(fd, KVM_GET_DEVICE_ATTR, &offset) == 0)
+		state->msrs[i].value = vm->moment_tsc + offset;
+}
+
+static void set_tsc(const struct cpu_vm *vm, int fd, const struct cpu_state *state)
+{
+	const unsigned int i = find_tsc(state);
+	uint64_t offset;
+
+	if (!vm->moment_tsc || i == state->msr_count)
+		return;
+	offset = state->msrs[i].value - vm->moment_tsc;
+	(void)tsc_offset(fd, KVM_SET_DEVICE_ATTR, &offset);
 }
 
 static void get_events(const struct kvm_vcpu_events *from, uint32_t activity, struct cpu_events *to)
@@ -168,6 +237,7 @@ static void get_events(const struct kvm_vcpu_events *from, uint32_t activity, st
 	};
 }
 
+/* KVM's "uninitialized" would not take a startup message before another INIT: one that waits has had it. */
 static int set_events(int fd, const struct cpu_events *from)
 {
 	struct kvm_vcpu_events to = {
@@ -184,7 +254,7 @@ static int set_events(int fd, const struct cpu_events *from)
 	struct kvm_mp_state activity = {
 		.mp_state = from->activity == CPU_HALTED     ? KVM_MP_STATE_HALTED
 			    : from->activity == CPU_RUNNABLE ? KVM_MP_STATE_RUNNABLE
-							     : KVM_MP_STATE_UNINITIALIZED,
+							     : KVM_MP_STATE_INIT_RECEIVED,
 	};
 
 	if (ioctl(fd, KVM_SET_VCPU_EVENTS, &to) < 0 || ioctl(fd, KVM_SET_MP_STATE, &activity) < 0)
@@ -222,7 +292,8 @@ int kvm_get_state(struct vcpu *vcpu, struct cpu_state *ret)
 	ret->xcr0 = 1;
 	if (ioctl(fd, KVM_GET_XCRS, &xcrs) == 0 && xcrs.nr_xcrs > 0)
 		ret->xcr0 = xcrs.xcrs[0].value;
-	get_msrs(fd, ret);
+	get_msrs(kvm_vm_of(vcpu->vm), fd, ret);
+	get_tsc(vcpu->vm, fd, ret);
 	return 0;
 }
 
@@ -249,5 +320,8 @@ int kvm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 	if (ioctl(fd, KVM_SET_XCRS, &xcrs) < 0 && state->xcr0 != 1)
 		return -errno;
 	rc = set_msrs(fd, state);
-	return rc < 0 ? rc : set_events(fd, &state->events);
+	if (rc < 0)
+		return rc;
+	set_tsc(vcpu->vm, fd, state);
+	return set_events(fd, &state->events);
 }
