@@ -336,6 +336,26 @@ goes_on_or_waits() {
 	on_each goes_on_or_waits
 }
 
+# The rest of what it remembers is the same, and it has done nothing yet.
+@test "every copy of a machine has a generation id of its own" {
+	local copy
+	start_paused
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	for copy in first second; do
+		timeout 60 "$BERTH" vmm run --restore saved --paused --control vm.sock < /dev/null > rest 3>&- &
+		vm=$!
+		wait_for . <(until control status; do sleep 0.05; done 2> /dev/null)
+		control snapshot --then stop "$copy"
+		wait "$vm"
+		vm=
+		[ "$(cmp -l saved/memory "$copy/memory" | wc -l)" -ge 8 ]
+		[ "$(cmp -l saved/memory "$copy/memory" | wc -l)" -le 16 ]
+	done
+	[ "$(cmp -l first/memory second/memory | wc -l)" -ge 8 ]
+}
+
 @test "snapshots that cannot be made or used are refused, and nothing is left" {
 	start_paused
 	mkdir there

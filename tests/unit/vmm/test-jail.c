@@ -108,6 +108,8 @@ static void find_no_file(void)
 {
 	static const char *const paths[] = {"/etc/passwd", "/proc/self/status", "/dev/null", "/tmp",
 					    "../etc/passwd"};
+	const unsigned long forbid = ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC;
+	struct statvfs mounted;
 	DIR *root = opendir("/");
 	struct dirent *entry;
 
@@ -116,6 +118,7 @@ static void find_no_file(void)
 		CHECK(entry->d_name[0] == '.');
 	for (unsigned int i = 0; i < array_size(paths); i++)
 		CHECK(open(paths[i], O_RDONLY) < 0 && errno == ENOENT);
+	CHECK(statvfs("/", &mounted) == 0 && (mounted.f_flag & forbid) == forbid);
 	CHECK(open("/file", O_RDWR | O_CREAT, 0600) < 0);
 	CHECK(mkdir("/directory", 0700) < 0);
 	CHECK(mount("none", "/", "tmpfs", 0, NULL) < 0 && errno == EPERM);
@@ -356,6 +359,8 @@ static void use_directory(int tree, int plain)
 	CHECK(fd >= 0 && write(fd, "x", 1) == 1);
 	CHECK(fstatat(tree, "others", &st, 0) == 0 && st.st_uid == OTHER_USER);
 	CHECK(fchownat(tree, "others", 1, 2, 0) == 0);
+	/* Root of the jail's users is not the host's. */
+	CHECK(openat(plain, "secret", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
 	setfsgid(5);
 	setfsuid(4);
 	CHECK(mkdirat(tree, "open/made", 0700) == 0);

@@ -80,6 +80,7 @@ static void reads_modinfo_within_bounds(void **state)
 	char module[2048];
 	size_t size = make_module(module, info, sizeof(info));
 	Elf64_Ehdr header;
+	Elf64_Shdr section;
 
 	(void)state;
 	assert_string_equal(kernel_modinfo(module, size, "depends"), "a,b");
@@ -90,6 +91,14 @@ static void reads_modinfo_within_bounds(void **state)
 
 		memcpy(part, module, cut);
 		assert_null(kernel_modinfo(part, cut, "depends"));
+	}
+	/* A section that lies elsewhere, or ends there. */
+	for (unsigned int i = 0; i < 2; i++) {
+		memcpy(&section, module + 1024 + sizeof(section), sizeof(section));
+		section.sh_offset = i ? 1 << 30 : 512;
+		section.sh_size = i ? 1 : 1 << 30;
+		memcpy(module + 1024 + sizeof(section), &section, sizeof(section));
+		assert_null(kernel_modinfo(module, size, "depends"));
 	}
 	memcpy(&header, module, sizeof(header));
 	header.e_shoff = UINT64_MAX - 8;

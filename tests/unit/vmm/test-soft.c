@@ -215,6 +215,7 @@ static void saved_state_continues_in_another_machine(void **data)
 	static struct cpu_state state, half;
 	struct guest_fault fault;
 	long double sum;
+	uint64_t low;
 	pthread_t thread;
 
 	guest_load(g, GUEST_LONG_KERNEL, code, sizeof(code));
@@ -238,7 +239,8 @@ static void saved_state_continues_in_another_machine(void **data)
 	assert_true(guest_run_to_fault(&other, &state, &fault));
 	assert_int_equal(fault.vector, 3);
 	assert_int_equal(state.gpr[CPU_RAX], 60000000);
-	assert_int_equal(*(uint64_t *)(void *)(state.xsave + 160), 180000000);
+	memcpy(&low, state.xsave + 160, sizeof(low));
+	assert_int_equal(low, 180000000);
 	memcpy(&sum, state.xsave + 32, 10);
 	assert_true(sum == 60000000);
 	guest_close(&other);
