@@ -65,7 +65,7 @@ size_t output_write(struct output *output, const void *data, size_t size)
 	const uint8_t *from = data;
 	size_t done = 0;
 
-	while (done < size && output->fd >= 0) {
+	while (done < size && output->fd >= 0 && !output->gone) {
 		size_t part = output->ask && size - done > PIECE ? PIECE : size - done;
 		ssize_t n;
 
@@ -77,8 +77,9 @@ size_t output_write(struct output *output, const void *data, size_t size)
 		if (n < 0 && errno == EAGAIN)
 			return done;
 		if (n < 0) /* a reader that has gone must not stop the guest */
-			output_release(output);
-		done += n < 0 ? 0 : (size_t)n;
+			output->gone = true;
+		else
+			done += (size_t)n;
 	}
 	return size;
 }

@@ -12,8 +12,9 @@
 #include <stddef.h>
 
 struct output {
-	int fd;   /* -1: nobody reads any more; everything is forgotten */
+	int fd;   /* -1: there is nobody; everything is forgotten */
 	bool own; /* it was opened anew */
+	bool gone; /* nobody reads any more: the same. It stays open, since a vCPU's thread may not close anything */
 	bool ask;
 };
 

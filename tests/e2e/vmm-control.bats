@@ -217,6 +217,19 @@ time.sleep(60)' > hung 3>&- &
 	wait "$vm"
 	vm=
 	exec 9>&-
+	# A reader that goes while the guest writes.
+	mkfifo done
+	timeout 60 "$BERTH" vmm run --memory 16m --accel soft --kernel "$guests/flood" --control vm.sock \
+		< /dev/null 3>&- > >(head -c 100000 > /dev/null; echo > done) &
+	vm=$!
+	read -r < done
+	for _ in 1 2 3; do
+		[ "$(control status | get state)" = running ]
+		sleep 1
+	done
+	control stop
+	wait "$vm"
+	vm=
 }
 
 @test "the listening socket can be given as a descriptor" {
