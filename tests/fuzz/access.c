@@ -494,13 +494,18 @@ static void serve(struct world *w)
 {
 	for (unsigned int i = 0; i < w->virtio_count; i++) {
 		struct virtio *virtio = w->virtio[i];
+		bool wake = false;
 
 		device_lock(&virtio->device);
-		for (unsigned int j = 0; j < virtio->queue_count && virtio->ops->notify; j++)
-			if (virtio_is_active(virtio) && virtio->queues[j].ready)
+		for (unsigned int j = 0; j < virtio->queue_count && virtio_is_active(virtio); j++) {
+			struct queue *queue = &virtio->queues[j];
+
+			if (queue->ready && virtio->ops->notify)
 				virtio->ops->notify(virtio, j);
+			wake |= virtio->ops->wake && queue_available(queue);
+		}
 		device_unlock(&virtio->device);
-		if (virtio->ops->wake)
+		if (wake)
 			virtio->ops->wake(virtio);
 	}
 }
