@@ -353,7 +353,8 @@ static void fs_load(struct virtio *v, struct state_reader *in)
 	struct fs *self = fs_of(v);
 	uint32_t count = state_get_u32(in);
 
-	while (count-- > 0 && load_waiting(self, in))
+	in->bad |= count > QUEUES * QUEUE_SIZE; /* as many as the driver can have under way */
+	while (count-- > 0 && !in->bad && load_waiting(self, in))
 		;
 	if (!in->bad)
 		share_load(self->share, in);

@@ -342,6 +342,32 @@ static void links_that_lead_out_are_not_followed(void **state)
 	assert_nothing_has_got_out(f);
 }
 
+/* A snapshot's few bytes for each must not become memory without end. */
+static void more_waiting_requests_than_there_can_be_are_refused(void **state)
+{
+	enum { WAITING = 2 * QUEUE_SIZE_MAX + 1, WAITING_SIZE = 13, NOTHING = 12 };
+	static const uint8_t none[WAITING * WAITING_SIZE];
+	struct fixture *f = *state;
+	struct device *device = &f->virtio->device;
+	struct state_writer out = {0};
+	struct state_reader in;
+
+	device_lock(device);
+	device->ops->save(device, &out);
+	/* No request waits, and the share knows neither files nor handles. */
+	assert_memory_equal(out.data.data + out.data.len - NOTHING, none, NOTHING);
+	out.data.len -= NOTHING;
+	state_put_u32(&out, WAITING);
+	state_put(&out, none, sizeof(none));
+	state_put_u64(&out, 0);
+	in = (struct state_reader){.next = (const uint8_t *)out.data.data,
+				   .end = (const uint8_t *)out.data.data + out.data.len,
+				   .version = 1};
+	assert_int_equal(device->ops->load(device, &in), -EINVAL);
+	device_unlock(device);
+	buf_release(&out.data);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -350,6 +376,7 @@ int main(void)
 		CASE(names_that_lead_elsewhere_are_refused),
 		CASE(lengths_that_are_wrong_harm_nobody),
 		CASE(links_that_lead_out_are_not_followed),
+		CASE(more_waiting_requests_than_there_can_be_are_refused),
 	};
 
 	memset(long_name, 'n', NAME_LONG);
