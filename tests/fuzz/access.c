@@ -490,24 +490,34 @@ static void perform(struct world *w, const struct access *a)
 	}
 }
 
+/* As the device's loop would, which for a disk is another thread's. */
+static void serve_one(struct world *w, struct virtio *virtio)
+{
+	bool own_loop = virtio_loop(virtio) != w->board.loop, wake = false, rung = false;
+
+	device_lock(&virtio->device);
+	for (unsigned int i = 0; i < virtio->queue_count && virtio_is_active(virtio); i++) {
+		struct queue *queue = &virtio->queues[i];
+
+		if (queue_available(queue) && own_loop) {
+			virtio_ring(virtio, i);
+			rung = true;
+		} else if (queue->ready && virtio->ops->notify && !own_loop) {
+			virtio->ops->notify(virtio, i);
+		}
+		wake |= virtio->ops->wake && queue_available(queue);
+	}
+	device_unlock(&virtio->device);
+	if (wake)
+		virtio->ops->wake(virtio);
+	if (rung)
+		world_let_disks_look(w);
+}
+
 static void serve(struct world *w)
 {
-	for (unsigned int i = 0; i < w->virtio_count; i++) {
-		struct virtio *virtio = w->virtio[i];
-		bool wake = false;
-
-		device_lock(&virtio->device);
-		for (unsigned int j = 0; j < virtio->queue_count && virtio_is_active(virtio); j++) {
-			struct queue *queue = &virtio->queues[j];
-
-			if (queue->ready && virtio->ops->notify)
-				virtio->ops->notify(virtio, j);
-			wake |= virtio->ops->wake && queue_available(queue);
-		}
-		device_unlock(&virtio->device);
-		if (wake)
-			virtio->ops->wake(virtio);
-	}
+	for (unsigned int i = 0; i < w->virtio_count; i++)
+		serve_one(w, w->virtio[i]);
 }
 
 void world_perform(struct world *w, const struct access *a)

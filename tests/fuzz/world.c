@@ -276,6 +276,17 @@ static void on_end(struct loop *loop, struct loop_source *source, int fd, uint32
 	loop_stop(loop, 0);
 }
 
+static void on_look(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
+		    void *data)
+{
+	struct world *w = data;
+	uint64_t count;
+
+	(void)loop, (void)source, (void)events;
+	if (read(fd, &count, sizeof(count)) == sizeof(count))
+		sem_post(&w->looked);
+}
+
 static void *disk_thread(void *data)
 {
 	struct world *w = data;
@@ -290,8 +301,11 @@ static void start_disks(struct world *w)
 	struct loop_source *source;
 
 	w->end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->end < 0 ||
+	w->look = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sem_init(&w->looked, 0, 0);
+	if (w->end < 0 || w->look < 0 ||
 	    loop_add_io(w->board.disk_loop, w->end, EPOLLIN, on_end, NULL, &source) < 0 ||
+	    loop_add_io(w->board.disk_loop, w->look, EPOLLIN, on_look, w, &source) < 0 ||
 	    pthread_create(&w->disk_thread, NULL, disk_thread, w) != 0)
 		abort();
 }
@@ -303,6 +317,15 @@ static void stop_disks(struct world *w)
 	if (write(w->end, &one, sizeof(one)) != sizeof(one))
 		abort();
 	pthread_join(w->disk_thread, NULL);
+}
+
+void world_let_disks_look(struct world *w)
+{
+	const uint64_t one = 1;
+
+	if (write(w->look, &one, sizeof(one)) != sizeof(one))
+		abort();
+	sem_wait(&w->looked);
 }
 
 void world_build(struct world *w)
@@ -333,6 +356,7 @@ void world_release(struct world *w)
 	loop_destroy(w->board.loop);
 	loop_destroy(w->board.disk_loop);
 	fd_close(&w->end);
+	fd_close(&w->look);
 	timer_queue_release(&w->board.timers);
 	bus_release(&w->board.ports);
 	bus_release(&w->board.mmio);

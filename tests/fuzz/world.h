@@ -6,6 +6,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 
 #include "vmm/chip/chips.h"
@@ -43,9 +44,11 @@ struct world {
 	struct virtio *virtio[VIRTIO_MAX];
 	pthread_t disk_thread; /* runs board.disk_loop, as a machine's does */
 	int end;               /* tells it to return */
-	int broker;            /* of the socket device */
-	int wire;              /* the other side of the network card's tap, or -1 */
-	struct input input;    /* which nobody types at */
+	int look;              /* tells it to post `looked` */
+	sem_t looked;
+	int broker;         /* of the socket device */
+	int wire;           /* the other side of the network card's tap, or -1 */
+	struct input input; /* which nobody types at */
 	uint16_t pushed[VIRTIO_MAX][QUEUES_MAX]; /* descriptors or chains, so far */
 	unsigned int next_peer;
 	int peers[PEERS_MAX]; /* the host's ends of its connections */
@@ -57,5 +60,7 @@ void world_build(struct world *w);
 void world_release(struct world *w);
 /* Devices and memory as after power on. */
 void world_reset(struct world *w);
+/* Returns when the thread of the disks has looked at what was rung before. */
+void world_let_disks_look(struct world *w);
 /* One access, after which the virtio devices look at their queues. */
 void world_perform(struct world *w, const struct access *a);
