@@ -240,10 +240,10 @@ s.bind("vm.sock")
 s.listen()
 os.dup2(s.fileno(), 9, inheritable=True)
 os.execv(sys.argv[1], sys.argv[1:])' "$(type -P "$BERTH")" vmm run --memory 16m --debug-exit --accel soft \
-		--kernel "$guests/ticks" --control fd:9 < /dev/null > letters 3>&- &
+		--kernel "$guests/ticks" --control fd:9 --paused < /dev/null > letters 3>&- &
 	vm=$!
-	wait_for c letters
-	[ "$(control status | get state)" = running ]
+	wait_for . <(until control status; do sleep 0.05; done 2> /dev/null)
+	[ "$(control status | get state)" = paused ]
 	control stop
 	wait "$vm"
 	vm=

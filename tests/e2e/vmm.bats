@@ -361,10 +361,12 @@ make_echo() {
 	[ "$output" = "hello from the guest" ]
 }
 
-# The sum of what is the machine's alone, in KiB, without the guest's memory and generated code.
+# The sum of what is the machine's alone, in KiB, without the guest's memory and the code cache: generated code, and
+# decoded code, for which alone it is said whether it may lie in huge pages.
 private_memory() {
-	awk '/^[0-9a-f]+-/ { counted = !/berth-guest|berth-soft-code/ }
-		/^Private_/ && counted { sum += $2 } END { print sum }' "/proc/$1/smaps"
+	awk '/^[0-9a-f]+-/ { counted = !/berth-guest|berth-soft-code/; here = 0 }
+		/^Private_/ { here += $2 }
+		/^VmFlags:/ && counted && !/ (hg|nh)( |$)/ { sum += here } END { print sum }' "/proc/$1/smaps"
 }
 
 @test "the machine has at most 5 MiB of memory of its own" {
