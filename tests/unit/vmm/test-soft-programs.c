@@ -105,6 +105,18 @@ PROGRAM(long_resume, 64, /* RF, as IRET sets it, lets the instruction with a bre
 	"lea rax, [rip + 1f]; mov dr0, rax; mov ecx, 1; mov dr7, rcx; mov rcx, rsp; push 0x10\n"
 	"push rcx; pushfq; bts dword ptr [rsp], 16; push 8; push rax; iretq\n"
 	"1: mov eax, 42; ud2");
+PROGRAM(long_resume_repeated, 64, /* and stays set until the last repetition is done */
+	"lea rax, [rip + 1f]; mov dr0, rax; mov ecx, 1; mov dr7, rcx; mov rcx, rsp; push 0x10\n"
+	"push rcx; pushfq; bts dword ptr [rsp], 16; push 8; push rax; mov ecx, 5\n"
+	"mov edi, 0x10000000; iretq; 1: rep stosb; mov eax, 42; ud2");
+PROGRAM(long_breakpoint_held_back, 64, /* by a load of SS: one right behind it is passed over */
+	"lea rax, [rip + 1f]; mov dr0, rax; mov eax, 1; mov dr7, rax; mov bx, ss; mov ss, bx\n"
+	"1: mov eax, 42; ud2");
+PROGRAM(long_step_over_lss, 64, /* which holds nothing back */
+	"mov dword ptr [0x10000000], 0xa800; mov word ptr [0x10000004], 0x10; pushfq\n"
+	"or dword ptr [rsp], 0x100; mov eax, 42; popfq; lss esp, [0x10000000]; mov eax, 43; ud2");
+PROGRAM(long_step_into_interrupt, 64, /* is no step: INT clears TF */
+	"pushfq; or dword ptr [rsp], 0x100; popfq; int 0x21");
 PROGRAM(long_null_loses_rpl, 64,
 	"mov ax, 3; mov fs, ax; lea rdx, [rip + 1f]; push 0x23; push 0x10001000; pushfq\n"
 	"push 0x2b; push rdx; iretq; 1: mov eax, fs; ud2");
@@ -210,6 +222,10 @@ static const struct program programs[] = {
 	TRAPS(long_watch_held_back, GUEST_LONG_KERNEL, 42, NEED_HARDWARE),
 	TRAPS(long_step_held_back, GUEST_LONG_KERNEL, 42, NEED_HARDWARE),
 	RUNS(long_resume, GUEST_LONG_KERNEL, 42, 0),
+	RUNS(long_resume_repeated, GUEST_LONG_KERNEL, 42, NEED_HARDWARE),
+	RUNS(long_breakpoint_held_back, GUEST_LONG_KERNEL, 42, NEED_HARDWARE),
+	TRAPS(long_step_over_lss, GUEST_LONG_KERNEL, 42, NEED_HARDWARE),
+	FAULTS(long_step_into_interrupt, GUEST_LONG_KERNEL, 0x21, 0, NEED_HARDWARE),
 	RUNS(long_null_loses_rpl, GUEST_LONG_KERNEL, 0, 0),
 	TRAPS(long_breakpoint_bits, GUEST_LONG_KERNEL, 42, 0),
 	RUNS(long_hypercall, GUEST_LONG_KERNEL, (uint64_t)-1000, NEED_HARDWARE),

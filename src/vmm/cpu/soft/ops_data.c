@@ -178,7 +178,7 @@ static const struct op *do_load_far(struct soft *c, const struct op *op)
 	offset = soft_read(c, address, op->size);
 	segment_load(c, op->condition, (uint16_t)soft_read(c, address + op->size, 2));
 	reg_set(c, op->dst, op->size, offset);
-	return after_segment_load(c, op, op->condition);
+	return run_leave(c, op_next_rip(c, op)); /* LSS has the stack complete: nothing waits */
 }
 
 static const struct op *do_pushf(struct soft *c, const struct op *op)

@@ -60,6 +60,19 @@ static bool may_run(const struct soft *c)
 
 typedef uint64_t (*string_fn)(struct soft *c, const struct op *op, uint64_t left);
 
+/* Whether somebody else's turn has come. That the instruction is to be the only one is no reason. */
+static bool is_interrupted(const struct soft *c)
+{
+	return atomic_load_explicit(&c->requests, memory_order_relaxed) & ~(uint32_t)REQUEST_ONE;
+}
+
+/* Between two repetitions: the instruction is begun again, which is no reason for its breakpoint. */
+static const struct op *interrupted(struct soft *c, const struct op *op)
+{
+	c->flags |= FLAG_RF;
+	return run_leave(c, op_rip(c, op));
+}
+
 /* Repeats until RCX is 0. Requests end the block: the instruction is then begun again. */
 static const struct op *repeat(struct soft *c, const struct op *op, string_fn some)
 {
@@ -69,9 +82,8 @@ static const struct op *repeat(struct soft *c, const struct op *op, string_fn so
 	} else {
 		while (counter(c, op) != 0) {
 			count_down(c, op, some(c, op, counter(c, op)));
-			if (counter(c, op) != 0 &&
-			    atomic_load_explicit(&c->requests, memory_order_relaxed))
-				return run_leave(c, op_rip(c, op));
+			if (counter(c, op) != 0 && is_interrupted(c))
+				return interrupted(c, op);
 		}
 	}
 	NEXT(c, op);
@@ -255,11 +267,10 @@ static const struct op *repeat_compare(struct soft *c, const struct op *op,
 		count_down(c, op, 1);
 		if (((c->status & 0x4000) != 0) != wanted)
 			break;
-		if (counter(c, op) != 0 && ++done % 64 == 0 &&
-		    atomic_load_explicit(&c->requests, memory_order_relaxed))
-			return run_leave(c, op_rip(c, op));
+		if (counter(c, op) != 0 && ++done % 64 == 0 && is_interrupted(c))
+			return interrupted(c, op);
 		if (counter(c, op) != 0 && c->requests & REQUEST_STEP)
-			return run_leave(c, op_rip(c, op));
+			return interrupted(c, op);
 	}
 	NEXT(c, op);
 }

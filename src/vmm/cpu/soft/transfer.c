@@ -370,13 +370,28 @@ static const struct op *do_iret(struct soft *c, const struct op *op)
 	return go_back(c, &b);
 }
 
+/* INT, SYSCALL and SYSRET are single steps if TF is set at their end, whatever it was at their beginning:
+ * so the step that the user has asked for comes when the kernel returns. */
+static void step_at_end(struct soft *c, uint64_t flags_before)
+{
+	bool before = flags_before & FLAG_TF, after = c->flags & FLAG_TF;
+
+	if (after && !before) {
+		c->debug.pending |= DR6_BS;
+		soft_request(c, REQUEST_TRAP);
+	}
+	if (before && !after)
+		c->debug_shadow = true;
+}
+
 static const struct op *software_interrupt(struct soft *c, const struct op *op, unsigned int vector)
 {
-	uint64_t rip = op_rip(c, op), next = op_next_rip(c, op);
+	uint64_t rip = op_rip(c, op), next = op_next_rip(c, op), flags = c->flags;
 
 	c->op = NULL;
 	c->rip = next;
 	soft_deliver_software(c, vector, rip);
+	step_at_end(c, flags);
 	return NULL;
 }
 
@@ -428,20 +443,6 @@ static void flat_stack(struct soft *c, uint16_t selector, unsigned int cpl)
 		.access =
 			CPU_ACCESS_P | CPU_ACCESS_S | 0x3 | cpl << 5 | CPU_ACCESS_G | CPU_ACCESS_DB,
 	};
-}
-
-/* SYSCALL and SYSRET are single steps if TF is set at their end, whatever it was at their beginning: so
- * the step that the user has asked for comes when the kernel returns. */
-static void step_at_end(struct soft *c, uint64_t flags_before)
-{
-	bool before = flags_before & FLAG_TF, after = c->flags & FLAG_TF;
-
-	if (after && !before) {
-		c->debug.pending |= DR6_BS;
-		soft_request(c, REQUEST_TRAP);
-	}
-	if (before && !after)
-		c->debug_shadow = true;
 }
 
 static const struct op *do_syscall(struct soft *c, const struct op *op)
