@@ -24,6 +24,9 @@ enum { IDLE_MS = 300 };
 void soft_request(struct soft *c, uint32_t bits)
 {
 	atomic_fetch_or(&c->requests, bits);
+	/* Who falls asleep says so first, and then does not if there are other requests than it has seen. */
+	if (!atomic_load(&c->sleeps))
+		return;
 	syscall(SYS_futex, &c->requests, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
@@ -32,18 +35,26 @@ static uint32_t take_request(struct soft *c, uint32_t bits)
 	return atomic_fetch_and(&c->requests, ~bits) & bits;
 }
 
-static void sleep_until_request(struct soft *c)
+static void sleep_on(struct soft *c, uint32_t seen)
 {
 	const struct timespec idle = {.tv_nsec = IDLE_MS * 1000000L};
-	uint32_t seen = atomic_load(&c->requests);
 
-	if (seen & ~(uint32_t)(REQUEST_STEP | REQUEST_TRAP))
-		return;
 	if (syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, &idle, NULL, 0) == 0 ||
 	    errno != ETIMEDOUT)
 		return;
 	cache_trim(c);
 	syscall(SYS_futex, &c->requests, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void sleep_until_request(struct soft *c)
+{
+	uint32_t seen = atomic_load(&c->requests);
+
+	if (seen & ~(uint32_t)(REQUEST_STEP | REQUEST_TRAP))
+		return;
+	atomic_store(&c->sleeps, true);
+	sleep_on(c, seen);
+	atomic_store(&c->sleeps, false);
 }
 
 static void take_nmi(struct soft *c)

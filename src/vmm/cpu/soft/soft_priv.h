@@ -284,6 +284,7 @@ struct soft {
 	uint64_t regs[SOFT_REGS];
 	uint16_t status;  /* low byte: OF as 0 or 1; high byte: SF ZF AF PF CF as LAHF gives them */
 	uint8_t fpu_live; /* the host's x87 registers are the guest's */
+	_Atomic bool sleeps; /* until `requests` changes */
 	_Atomic uint32_t requests;
 	struct tlb_entry *tlb;
 	struct commit commit;
