@@ -20,6 +20,7 @@
 #include "engine/spec.h"
 #include "image/config.h"
 #include "image/store.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/runtime.h"
 
 /* <state>/oci, where the runtime keeps what it knows. */
@@ -69,6 +70,15 @@ static int prepare(struct engine *engine, const struct workload *workload, struc
 	return 0;
 }
 
+/* An ordinary user has control groups from systemd, if at all; without it there may be some beside our own. */
+static enum oci_cgroup_manager manager_for(const struct engine *engine, const json_t *spec)
+{
+	const json_t *given = json_object_get(json_object_get(spec, "linux"), "cgroupsPath");
+
+	return engine->rootless && given == NULL && cgroup_systemd_is_there() ? OCI_CGROUP_SYSTEMD
+									      : OCI_CGROUPFS;
+}
+
 static int start(struct engine *engine, const char *id, const struct plan *plan, const int stdio[3],
 		 struct isolation_child *ret, struct error *err)
 {
@@ -87,6 +97,7 @@ static int start(struct engine *engine, const char *id, const struct plan *plan,
 	options.spec = spec;
 	memcpy(options.stdio, stdio, sizeof(options.stdio));
 	options.root_mount_fd = plan->root_fd;
+	options.cgroup_manager = manager_for(engine, spec);
 	options.flags = OCI_CREATE_RUN | OCI_CREATE_SIBLING | OCI_CREATE_KEEP_TERMINAL |
 			(plan->flags & PLAN_REAPER ? OCI_CREATE_REAPER : 0);
 	rc = oci_create(&options, &child, err);

@@ -320,10 +320,14 @@ int spec_linux(const struct workload *workload, const json_t *capabilities, json
 		rc = seccomp(config, capabilities, o, err);
 	if (rc < 0)
 		return rc;
-	/* One level: nothing is left when the cgroup is removed. */
-	cgroup = str_format("%s/berth-%s", config->cgroup_parent ? config->cgroup_parent : "",
-			    workload->id);
-	json_set_string(o, "cgroupsPath", cgroup);
+	/* One level: nothing is left when the cgroup is removed. An ordinary user's is where the user may have one:
+	 * the runtime knows. */
+	if (config->cgroup_parent != NULL || !is_rootless(config)) {
+		cgroup = str_format("%s/berth-%s",
+				    config->cgroup_parent ? config->cgroup_parent : "",
+				    workload->id);
+		json_set_string(o, "cgroupsPath", cgroup);
+	}
 	set_part(o, "sysctl", sysctls(config));
 	if (!(config->flags & WORKLOAD_PRIVILEGED) && !strv_has(config->masked_paths_off, "ALL")) {
 		json_object_set_new(

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/sock.h"
 #include "base/str.h"
@@ -28,6 +29,7 @@
 #include "engine/lock.h"
 #include "engine/record.h"
 #include "engine/streams.h"
+#include "oci/cgroup_systemd.h"
 #include "oci/runtime.h"
 
 /* A monitor that waits for its order. */
@@ -43,6 +45,18 @@ static void monitor_release(struct monitor_process *p)
 	fd_close(&p->channel_fd);
 }
 #define own_monitor __attribute__((cleanup(monitor_release)))
+
+/* An ordinary user's login has groups that are not the user's, and the kernel lets nobody move a process from there
+ * into those of the user's systemd but that: so the monitor is moved, and whatever it starts is there. It also stays
+ * when the login ends. */
+static void leave_groups_of_login(const struct engine *engine, const char *id, pid_t monitor)
+{
+	own_mem char *unit = str_format("berth-monitor-%.12s-%d.scope", id, (int)monitor);
+	struct error err = {0};
+
+	if (engine->rootless && cgroup_systemd_adopt(unit, monitor, &err) < 0)
+		log_debug("the monitor stays in our control group: %s", err.text);
+}
 
 static int start_monitor(struct engine *engine, const char *id, int lock_fd,
 			 struct monitor_process *ret, struct error *err)
@@ -71,7 +85,10 @@ static int start_monitor(struct engine *engine, const char *id, int lock_fd,
 	theirs = pair[1];
 	keep[0] = lock_fd;
 	keep[1] = theirs;
-	return proc_spawn(&spawn, &ret->pid, &ret->pidfd, err);
+	rc = proc_spawn(&spawn, &ret->pid, &ret->pidfd, err);
+	if (rc == 0)
+		leave_groups_of_login(engine, id, ret->pid);
+	return rc;
 }
 
 /* Hands the prepared start over and waits until the monitor has the lock alone. */

@@ -25,6 +25,14 @@ static enum bus_kind whose(void)
 	return geteuid() == 0 && userns_is_initial() ? BUS_SYSTEM : BUS_USER;
 }
 
+bool cgroup_systemd_is_there(void)
+{
+	own_bus struct bus *bus = NULL;
+	struct error err = {0};
+
+	return bus_open(whose(), &bus, &err) == 0;
+}
+
 /* --- names -------------------------------------------------------------------------------------- */
 
 /* "a-b.slice" is below "a.slice": "/a.slice/a-b.slice". NULL for what is no name of a slice. */
@@ -153,19 +161,25 @@ static void put_string(struct buf *b, const char *name, const char *value)
 	bus_put_string(b, value);
 }
 
+static void put_process(struct buf *b, pid_t pid)
+{
+	size_t pids;
+
+	bus_put_property(b, "PIDs", "au");
+	pids = bus_begin_array(b, 4);
+	bus_put_u32(b, (uint32_t)pid);
+	bus_end_array(b, pids, 4);
+}
+
 static int put_properties(struct buf *b, const struct cgroup *cg, const struct config *c,
 			  struct error *err)
 {
 	const size_t begin = bus_begin_array(b, 8);
-	size_t pids;
 	int rc;
 
 	put_string(b, "Description", "container of berth");
 	put_string(b, "Slice", cg->slice);
-	bus_put_property(b, "PIDs", "au");
-	pids = bus_begin_array(b, 4);
-	bus_put_u32(b, (uint32_t)cg->anchor);
-	bus_end_array(b, pids, 4);
+	put_process(b, cg->anchor);
 	put_bool(b, "Delegate", true);
 	put_bool(b, "DefaultDependencies", false);
 	put_bool(b, "MemoryAccounting", true);
@@ -228,6 +242,27 @@ int cgroup_systemd_start(struct cgroup *cg, const struct config *c, struct error
 		return rc;
 	rc = start_unit(bus, cg, c, err);
 	return rc < 0 ? fail(err, rc, "create the scope %s", cg->unit) : 0;
+}
+
+int cgroup_systemd_adopt(const char *unit, pid_t pid, struct error *err)
+{
+	own_bus struct bus *bus = NULL;
+	own_buf struct buf body = {0};
+	size_t begin;
+	int rc = bus_open(whose(), &bus, err);
+
+	if (rc < 0)
+		return rc;
+	bus_put_string(&body, unit);
+	bus_put_string(&body, "fail");
+	begin = bus_begin_array(&body, 8);
+	put_string(&body, "Description", "monitor of berth");
+	put_string(&body, "CollectMode", "inactive-or-failed");
+	put_process(&body, pid);
+	bus_end_array(&body, begin, 8);
+	bus_end_array(&body, bus_begin_array(&body, 8), 8);
+	rc = call_and_wait(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &body, err);
+	return rc < 0 ? fail(err, rc, "create the scope %s", unit) : 0;
 }
 
 int cgroup_systemd_attach(const struct cgroup *cg, const char *below, pid_t pid, struct error *err)

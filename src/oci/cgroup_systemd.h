@@ -11,11 +11,15 @@
 #include "oci/cgroup.h"
 #include "oci/config.h"
 
+/* True if systemd, the user's for whoever is not root, answers. */
+bool cgroup_systemd_is_there(void);
 /* Sets unit, slice and relative from linux.cgroupsPath, which has the form "slice:prefix:name". */
 int cgroup_systemd_names(struct cgroup *cg, const char *cgroups_path, const char *id,
 			 struct error *err) must_check;
 /* Creates the scope with the anchor in it; its directories exist on return. */
 int cgroup_systemd_start(struct cgroup *cg, const struct config *c, struct error *err) must_check;
+/* Gives a process a scope of its own, which ends with it: so it is in the manager's part of the hierarchy. */
+int cgroup_systemd_adopt(const char *unit, pid_t pid, struct error *err) must_check;
 /* Moves a process into the scope, or a directory below it ("", "/a/b"). */
 int cgroup_systemd_attach(const struct cgroup *cg, const char *below, pid_t pid,
 			  struct error *err) must_check;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Ordinary users: with subordinate ids, without, and as root of a user namespace of their own making. Nothing
-# is delegated to them: no control groups, no file system but overlayfs and tmpfs.
+# is delegated to them, but for the last test: no control groups, no file system but overlayfs and tmpfs.
 load helpers
 load registries
 
@@ -200,4 +200,45 @@ gone"
 No problems found."
 		test ! -e "$TEST_DIR/run/berth/userns"
 	done
+}
+
+# In a machine with systemd and cgroup v2, what is asked for by a user after a login, in a scope of theirs, and in a part
+# of the hierarchy that was given to them.
+@test "limits, pause and stats where control groups are delegated" {
+	cat >"$TEST_DIR/inside" <<-'END'
+		set -e
+		mkfs.ext4 -q -O ^has_journal /dev/vda
+		mkdir -p /run/conform /sys/fs/cgroup/given/own
+		mount /dev/vda /run/conform
+		mkdir /run/conform/run
+		cp "$BERTH" /run/berth
+		chown 6000:6000 /run/conform /run/conform/run
+		chown -R 6000 /sys/fs/cgroup/given
+		loginctl enable-linger conform
+		systemctl start user@6000.service
+		user() { setpriv --reuid 6000 --regid 6000 --clear-groups env -i HOME=/run/conform PATH=/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/6000 "$@"; }
+		login() { user /run/berth "$@"; }
+		scope() { user systemd-run --user --scope --quiet /run/berth "$@"; }
+		given() { (echo "$BASHPID" >/sys/fs/cgroup/given/own/cgroup.procs; user env XDG_RUNTIME_DIR=/run/conform/run /run/berth "$@"); }
+		login bootstrap --quiet busybox >/dev/null
+		for way in login scope given; do
+			$way run -d --name a --memory 64m --pids-limit 50 --cpus 0.5 busybox sleep 1000 >/dev/null
+			group=/sys/fs/cgroup$(sed s/0::// "/proc/$($way inspect -f '{{.State.Pid}}' a)/cgroup")
+			echo "$way: $(cat "$group/memory.max" "$group/pids.max" "$group/cpu.max" | tr '\n' ' ')"
+			$way pause a >/dev/null
+			echo "$way: $($way inspect -f '{{.State.Status}}' a) $(cat "$group/cgroup.freeze")"
+			$way unpause a >/dev/null
+			echo "$way: $($way stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' a | sed 's/.* .iB/USED/; s,^[^/]*,,')"
+			echo "$way: $($way exec a echo inside)"
+			$way stop -t 0 a >/dev/null
+			$way start a >/dev/null
+			$way rm -f a >/dev/null
+			[ ! -e "$group" ]
+		done
+	END
+	run_split env INIT=systemd "$BATS_TEST_DIRNAME/../conform/in-vm" bash "$TEST_DIR/inside"
+	expect "$(tr -d '\r' <<<"$output" | grep -E '^(login|scope|given):')" "$(for way in login scope given; do
+		printf "$way: %s\n" '67108864 50 50000 100000 ' 'paused 1' '/ 64MiB 1' inside
+	done)" || { echo "$output" "$stderr"; return 1; }
+	expect "$status" 0
 }
