@@ -111,7 +111,10 @@ static int do_snapshot(struct machine *machine, const struct json_at *request,
 			      "a machine with UEFI firmware cannot be saved: its variables and its "
 			      "chipset are not part of a snapshot");
 	machine_pause(machine);
-	rc = snapshot_save(machine, fds->fds, err);
+	/* What it has asked for is not in its state: a copy would go on behind it. */
+	rc = machine->power == BOARD_ON
+		     ? snapshot_save(machine, fds->fds, err)
+		     : refuse(err, -EAGAIN, "the guest resets or ends at this very moment");
 	if (rc == 0 && stop)
 		machine_end(machine, 0);
 	else if (!was_paused)
