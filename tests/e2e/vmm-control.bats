@@ -9,6 +9,7 @@ setup_file() {
 	export guests="$BATS_FILE_TMPDIR"
 	build_guest hello
 	build_guest ticks
+	build_guest again
 	build_messages
 	find_kvm
 }
@@ -367,6 +368,39 @@ goes_on_or_waits() {
 		[ "$(cmp -l saved/memory "$copy/memory" | wc -l)" -le 16 ]
 	done
 	[ "$(cmp -l first/memory second/memory | wc -l)" -ge 8 ]
+}
+
+# Some of these come while the guest's reset is under way: they are refused, or complete.
+@test "a guest that is about to reset does so in its copies, too" {
+	timeout 120 "$BERTH" vmm run --memory 2m --debug-exit --accel soft --kernel "$guests/again" \
+		--control vm.sock < /dev/null 3>&- &
+	vm=$!
+	wait_for . <(until control status; do sleep 0.05; done 2> /dev/null)
+	for i in $(seq 100); do
+		control snapshot "saved$i" 2> why || {
+			grep -q "at this very moment" why
+			continue
+		}
+		run timeout 20 "$BERTH" vmm run --no-reset --restore "saved$i" < /dev/null
+		[ "$status" -eq 124 ]
+		rm -r "saved$i"
+	done
+}
+
+@test "what a killed snapshot has left behind is taken over, what another writes is not" {
+	start_paused
+	mkdir saved.partial
+	echo old > saved.partial/state
+	run flock saved.partial "$BERTH" vmm control vm.sock snapshot saved
+	[ "$status" -eq 125 ]
+	[[ "$output" == *"another snapshot is being written to saved.partial"* ]]
+	[ "$(cat saved.partial/state)" = old ]
+	control snapshot --then stop saved
+	wait "$vm"
+	vm=
+	[ ! -e saved.partial ]
+	run timeout 60 "$BERTH" vmm run --restore saved < /dev/null
+	[ "$status" -eq 43 ]
 }
 
 @test "snapshots that cannot be made or used are refused, and nothing is left" {

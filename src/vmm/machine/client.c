@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -141,6 +142,29 @@ static int write_snapshot(int fd, int dir, const char *then, bool durable, struc
 	return rc;
 }
 
+/* Who writes there holds a lock, which ends with its process: what nobody has locked was left behind by one that was
+ * killed, and is taken over. Returns the directory. */
+static int make_partial(const char *partial, struct error *err)
+{
+	const bool is_new = mkdir(partial, 0700) == 0;
+	own_fd int dir = -1;
+	struct stat st, named;
+
+	if (!is_new && errno != EEXIST)
+		return fail(err, -errno, "create %s", partial);
+	dir = open(partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return fail(err, -errno, "open %s", partial);
+	/* It may also have been completed, and have another name by now. */
+	if (flock(dir, LOCK_EX | LOCK_NB) < 0 || fstat(dir, &st) < 0 ||
+	    lstat(partial, &named) < 0 || st.st_ino != named.st_ino)
+		return refuse(err, -EBUSY, "another snapshot is being written to %s", partial);
+	for (unsigned int i = 0; !is_new && i < SNAPSHOT_FILES; i++)
+		if (unlinkat(dir, snapshot_names[i], 0) < 0 && errno != ENOENT)
+			return fail(err, -errno, "remove %s/%s", partial, snapshot_names[i]);
+	return take(dir);
+}
+
 int control_snapshot(int fd, const char *path, const char *then, bool durable, struct error *err)
 {
 	own_mem char *partial = str_format("%s.partial", path);
@@ -150,11 +174,10 @@ int control_snapshot(int fd, const char *path, const char *then, bool durable, s
 
 	if (lstat(path, &st) == 0)
 		return refuse(err, -EEXIST, "%s exists already", path);
-	if (mkdir(partial, 0700) < 0)
-		return fail(err, -errno, "create %s", partial);
-	dir = open(partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = dir < 0 ? fail(err, -errno, "open %s", partial)
-		     : write_snapshot(fd, dir, then, durable, err);
+	dir = make_partial(partial, err);
+	if (dir < 0)
+		return dir;
+	rc = write_snapshot(fd, dir, then, durable, err);
 	if (rc == 0 && rename(partial, path) < 0)
 		rc = fail(err, -errno, "create %s", path);
 	if (rc < 0 && tree_remove(AT_FDCWD, partial, NULL) < 0)
