@@ -2,12 +2,7 @@
  * division, `p` a misaligned SSE operand, `u` an undefined instruction, `x` and `s` x87 and SSE arithmetic with
  * unmasked exceptions. Each handler prints its letter and goes on behind the instruction. How it returns is the
  * subject only of `u`, which takes IRET. Ends with 1 if all that were asked for came. */
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	$stack, %esp
 	cld
 	mov	16(%ebx), %esi		/* the command line */

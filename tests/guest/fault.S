@@ -1,10 +1,5 @@
 /* Says that it has started, then faults with no interrupt table: a triple fault, which resets. */
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	$text, %esi
 1:	lodsb
 	test	%al, %al

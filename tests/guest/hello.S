@@ -1,10 +1,5 @@
 /* A multiboot kernel that says hello on the serial line and ends with code 21 * 2 + 1. */
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	cmp	$0x2badb002, %eax
 	jne	fail
 	cmpw	$0x9fc0, 0x40e		/* where low memory ends, as a BIOS notes it */

@@ -1,12 +1,7 @@
 /* A kernel of 128 KiB whose bytes must all be there: it adds them up. Prints its command line; ends with 1
  * if the sum is right. Linked to low addresses by the test. */
 	.set SIZE, 0x20000
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	16(%ebx), %esi		/* the command line */
 	mov	$0x3f8, %edx
 1:	lodsb

@@ -7,12 +7,7 @@
 	.set LOW, 0x306000
 	.set HIGH, LOW + 0x2000
 	.set MAPPED, 0x40000000
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	$stack, %esp
 	cld
 	mov	$0x83, %eax		/* present, writable, large */

@@ -1,11 +1,6 @@
 /* Resets the machine once, by the keyboard controller; the CMOS memory outlives that. Ends with code
  * 1 * 2 + 1 the second time. */
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	$0x60, %al		/* a byte of CMOS memory that nobody uses */
 	outb	%al, $0x70
 	inb	$0x71, %al

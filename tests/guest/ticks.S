@@ -1,12 +1,7 @@
 /* A multiboot kernel that lives by its timer: the interval timer interrupts it a hundred times a second;
  * at every tenth interrupt it writes the next letter of the alphabet on a line of its own, and behind z
  * it ends with code 21 * 2 + 1. The letter is in memory, the count of interrupts in a register. */
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	cli
 	mov	$stack, %esp
 	lgdt	gdt_pointer

@@ -1,12 +1,7 @@
 /* Waits until the virtio console's configuration tells of 100 columns. Ends with their number, or with 127
  * if there is no such device. */
 	.set ECAM, 0xc0000000
-	.code32
-	.section .text
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
-	.globl _start
-_start:
+#include "multiboot.inc"
 	mov	$ECAM, %ebx
 1:	cmpl	$0x10431af4, (%ebx)	/* modern virtio, device 3 */
 	je	2f
