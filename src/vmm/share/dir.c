@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READ_MAX = 32 << 10 };
+enum { READ_MIN = 512, READ_MAX = 32 << 10 };
 
 /* What the kernel gives. */
 struct entry {
@@ -75,13 +75,24 @@ static int put_entry_plus(struct share_call *call, const struct entry *entry, ui
 	return 0;
 }
 
+/* How many bytes of the host's entries to ask for: hardly more than fit into the answer, where an entry is never
+ * smaller, and with `plus` four times as large or more. */
+static size_t worth_reading(const struct share_call *call, uint64_t limit, bool plus)
+{
+	uint64_t room = limit > call->reply_size ? limit - call->reply_size : 0;
+	uint64_t size = plus ? room / 4 : room;
+
+	return size < READ_MIN ? READ_MIN : size < READ_MAX ? size : READ_MAX;
+}
+
 /* Fills the answer with entries from the handle's position on; the handle is locked. */
 static int fill(struct share_call *call, struct share_handle *handle, uint64_t limit, bool plus)
 {
 	uint8_t *buffer = call->thread->scratch;
 
 	for (;;) {
-		ssize_t n = getdents64(handle->fd, buffer, READ_MAX), at = 0;
+		size_t size = worth_reading(call, limit, plus);
+		ssize_t n = getdents64(handle->fd, buffer, size), at = 0;
 
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
