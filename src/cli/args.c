@@ -459,12 +459,14 @@ int args_parse(const char *name, const struct command *root, int argc, char *con
 {
 	struct words words = {.argv = argv, .argc = argc, .next = 1};
 	struct args *args = level_new(root, NULL, name);
+	bool help = false; /* "help image ls" is "image ls --help" */
 
 	for (;;) {
 		const struct command_entry *entry;
-		int rc = parse_level(args, &words, err);
+		int rc = help ? 0 : parse_level(args, &words, err);
 
 		*ret = args;
+		args->wants_help |= help && args->command->entries == NULL;
 		if (rc < 0 || args->wants_help)
 			return rc;
 		if (args->command->entries == NULL)
@@ -472,10 +474,14 @@ int args_parse(const char *name, const struct command *root, int argc, char *con
 		/* A group without a word more: its caller shows the help. */
 		if (words.next >= words.argc)
 			return 0;
-		entry = find_entry(args->command, words.argv[words.next]);
-		if (entry == NULL)
-			return unknown_command(args, words.argv[words.next], err);
+		name = words.argv[words.next];
+		entry = find_entry(args->command, name);
+		if (entry == NULL && (help || strcmp(name, "help") != 0))
+			return unknown_command(args, name, err);
 		words.next++;
+		help = help || entry == NULL;
+		if (entry == NULL)
+			continue;
 		args = level_new(entry->command, args, entry->name);
 	}
 }

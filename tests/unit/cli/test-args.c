@@ -230,8 +230,12 @@ static void isolated_group_has_its_own(void **state)
 
 static void help_wins_over_everything_behind_it(void **state)
 {
-	static const char *const lines[] = {"berth image ls --help --nonsense", "berth image ls -h",
-					    "berth rename --help", "berth run --help"};
+	static const char *const lines[] = {"berth image ls --help --nonsense",
+					    "berth image ls -h",
+					    "berth rename --help",
+					    "berth run --help",
+					    "berth help image ls",
+					    "berth help run x"};
 
 	(void)state;
 	for (size_t i = 0; i < array_size(lines); i++) {
