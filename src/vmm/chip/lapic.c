@@ -109,8 +109,10 @@ void lapic_init(struct lapic *lapic, uint32_t id, const struct lapic_events *eve
 
 void lapic_reset(struct lapic *lapic, bool init)
 {
+	uint32_t id = init ? get(lapic, REG_ID) : lapic->id << 24;
+
 	memset(lapic->registers, 0, sizeof(lapic->registers));
-	*reg(lapic, REG_ID) = lapic->id << 24;
+	*reg(lapic, REG_ID) = id;
 	*reg(lapic, REG_DFR) = UINT32_MAX;
 	*reg(lapic, REG_SVR) = 0xff;
 	for (uint32_t lvt = REG_LVT_TIMER; lvt <= REG_LVT_ERROR; lvt += 16)

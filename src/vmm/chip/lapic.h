@@ -69,7 +69,7 @@ struct lapic {
 };
 
 void lapic_init(struct lapic *lapic, uint32_t id, const struct lapic_events *events);
-/* Power on, or INIT (which keeps the APIC's id and base). */
+/* Power on, or INIT, which keeps the ID register and the base (11.4.7.3). */
 void lapic_reset(struct lapic *lapic, bool init);
 
 /* The register page of xAPIC mode; offsets below 0x1000, 32-bit accesses. */

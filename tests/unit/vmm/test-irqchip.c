@@ -172,6 +172,19 @@ static void startup_sequence_reaches_the_other_cpu(void **state)
 	assert_int_equal(f->requests[1][CPU_REQUEST_INIT], 0);
 }
 
+static void init_keeps_the_id_that_was_written(void **state)
+{
+	struct fixture *f = *state;
+
+	irqchip_apic_write(f->chip, 2, 0x20, 7u << 24);
+	irqchip_apic_write(f->chip, 0, 0x310, 7u << 24);
+	irqchip_apic_write(f->chip, 0, 0x300, 0x4500); /* INIT, assert */
+	assert_int_equal(irqchip_apic_read(f->chip, 2, 0x20), 7u << 24);
+	irqchip_apic_write(f->chip, 0, 0x300, 0x4600 | 0x9a);
+	assert_int_equal(f->requests[2][CPU_REQUEST_INIT], 1);
+	assert_int_equal(f->requests[2][CPU_REQUEST_STARTUP], 1);
+}
+
 static void shorthand_excludes_the_sender(void **state)
 {
 	struct fixture *f = *state;
@@ -313,12 +326,19 @@ static void state_survives_saving(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(edge_arrives_once_at_its_cpu),  TEST(level_comes_again_until_it_falls),
-		TEST(masked_edge_is_kept),           TEST(higher_priority_interrupts_lower),
-		TEST(task_priority_holds_back),      TEST(startup_sequence_reaches_the_other_cpu),
-		TEST(shorthand_excludes_the_sender), TEST(nothing_is_behind_the_registers),
-		TEST(x2apic_is_entered_and_used),    TEST(tsc_deadline_fires_once),
-		TEST(periodic_timer_comes_again),    TEST(pic_interrupts_the_first_cpu),
+		TEST(edge_arrives_once_at_its_cpu),
+		TEST(level_comes_again_until_it_falls),
+		TEST(masked_edge_is_kept),
+		TEST(higher_priority_interrupts_lower),
+		TEST(task_priority_holds_back),
+		TEST(startup_sequence_reaches_the_other_cpu),
+		TEST(init_keeps_the_id_that_was_written),
+		TEST(shorthand_excludes_the_sender),
+		TEST(nothing_is_behind_the_registers),
+		TEST(x2apic_is_entered_and_used),
+		TEST(tsc_deadline_fires_once),
+		TEST(periodic_timer_comes_again),
+		TEST(pic_interrupts_the_first_cpu),
 		TEST(state_survives_saving),
 	};
 
