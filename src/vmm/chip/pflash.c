@@ -88,6 +88,7 @@ static void program(struct pflash *self, uint64_t offset, unsigned int size, uin
 	for (unsigned int i = 0; i < size; i++)
 		self->data[offset + i] &= (uint8_t)(value >> 8 * i);
 	note_change(self, offset);
+	note_change(self, offset + size - 1); /* it may be in the next block */
 }
 
 static void erase(struct pflash *self, uint64_t offset)

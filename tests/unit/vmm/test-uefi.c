@@ -262,6 +262,24 @@ static void bits_are_cleared_and_only_erasing_sets_them(void **state)
 	driver_board_release(&b);
 }
 
+static void a_write_over_two_blocks_is_kept(void **state)
+{
+	struct driver_board b;
+	struct pflash *chip = NULL;
+	int fd = file_of(0xff), copy = dup(fd);
+
+	(void)state;
+	driver_board_init(&b);
+	assert_int_equal(pflash_create(&b.board, CHIP, CHIP_SIZE, fd, true, &chip), 0);
+	put(&b, PFLASH_BLOCK - 2, 0x40);
+	bus_write(&b.board.mmio, CHIP + PFLASH_BLOCK - 2, 4, 0x44332211);
+	pflash_device(chip)->ops->destroy(pflash_device(chip));
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(byte_of(copy, PFLASH_BLOCK - 2 + i), 0x11 * (i + 1));
+	close(copy);
+	driver_board_release(&b);
+}
+
 static void what_is_not_to_be_kept_is_not_written(void **state)
 {
 	struct driver_board b;
@@ -329,6 +347,7 @@ int main(void)
 		cmocka_unit_test(the_tables_are_sound_wherever_they_are_put),
 		cmocka_unit_test(the_chip_is_told_from_memory_and_rom),
 		cmocka_unit_test(bits_are_cleared_and_only_erasing_sets_them),
+		cmocka_unit_test(a_write_over_two_blocks_is_kept),
 		cmocka_unit_test(what_is_not_to_be_kept_is_not_written),
 		cmocka_unit_test(the_configuration_window_is_where_it_is_put),
 	};
