@@ -127,6 +127,28 @@ static void two_nmis_at_once_are_both_served(void **data)
 	assert_false(state.events.nmi_pending);
 }
 
+/* The stack that the gate of vector 2 names lies behind the task state's end. */
+static void a_fault_tells_whether_the_program_asked_for_it(void **data)
+{
+	static const uint8_t software[] = {0xcd, 0x02}, loop[] = {0xeb, 0xfe};
+	enum { GATE_IST = 4, IST7 = 0x54, TS = 10 };
+	struct guest *g = *data;
+	struct guest_fault fault;
+	struct cpu_state state;
+
+	for (unsigned int external = 0; external < 2; external++) {
+		start(g, external ? loop : software, 2, &state);
+		g->memory[state.idt.base + 2 * 16 + GATE_IST] = 7;
+		state.tr.limit = IST7 - 1;
+		assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
+		if (external)
+			g->vm->accel->request(g->vcpu, CPU_REQUEST_NMI, 0);
+		assert_true(guest_run_to_fault(g, &state, &fault));
+		assert_int_equal(fault.vector, TS);
+		assert_int_equal(fault.error, state.tr.selector | external);
+	}
+}
+
 static void *nmi_soon(void *data)
 {
 	struct guest *g = data;
@@ -414,6 +436,7 @@ int main(void)
 		TEST(a_halted_cpu_sleeps_until_the_kick),
 		TEST(an_nmi_wakes_a_halted_cpu),
 		TEST(two_nmis_at_once_are_both_served),
+		TEST(a_fault_tells_whether_the_program_asked_for_it),
 		TEST(an_nmi_reaches_a_loop_of_interrupt_shadows),
 		TEST(code_that_a_device_writes_is_decoded_again),
 		TEST(the_dirty_log_names_written_pages),

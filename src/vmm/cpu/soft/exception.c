@@ -8,6 +8,13 @@
 
 enum { NOT_DELIVERING = -1 };
 
+/* Those whose error code names a segment or a gate, and in bit 0 (EXT) whether the program is without
+ * fault (6.13). */
+static bool names_selector(enum soft_vector vector)
+{
+	return vector >= VECTOR_TS && vector <= VECTOR_GP;
+}
+
 _Noreturn void soft_throw(struct soft *c, enum soft_vector vector, uint32_t error)
 {
 	if (c->op)
@@ -21,7 +28,8 @@ _Noreturn void soft_throw(struct soft *c, enum soft_vector vector, uint32_t erro
 	c->debug.pending = 0;
 	c->fault_vector = (int)vector;
 	c->fault_kind = EVENT_FAULT;
-	c->fault_error = error;
+	c->fault_error = error | (c->external && names_selector(vector));
+	c->external = false;
 	soft_select_tlb(c);
 	_longjmp(c->jump_out, 1);
 }
@@ -69,7 +77,6 @@ static void deliver_real(struct soft *c, unsigned int vector)
 struct gate {
 	uint64_t low, high;
 	uint32_t error; /* that names this gate */
-	bool external;
 };
 
 static unsigned int gate_type(const struct gate *g)
@@ -81,10 +88,9 @@ static struct gate read_gate(struct soft *c, unsigned int vector, enum soft_even
 {
 	bool long_mode = c->efer & EFER_LMA;
 	unsigned int size = long_mode ? 16 : 8;
-	struct gate g = {.external = event != EVENT_SOFTWARE};
+	struct gate g = {.error = vector * 8 + 2};
 	unsigned int type;
 
-	g.error = vector * 8 + 2 + g.external;
 	if (vector * size + size - 1 > c->idt.limit)
 		soft_throw(c, VECTOR_GP, g.error);
 	g.low = soft_read_system(c, c->idt.base + vector * size, 8);
@@ -101,13 +107,13 @@ static struct gate read_gate(struct soft *c, unsigned int vector, enum soft_even
 	return g;
 }
 
-static struct descriptor gate_target(struct soft *c, const struct gate *g, uint16_t selector)
+static struct descriptor gate_target(struct soft *c, uint16_t selector)
 {
-	uint32_t error = (selector & 0xfffcu) + g->external;
+	uint32_t error = selector & 0xfffcu;
 	struct descriptor d;
 
 	if (!(selector & 0xfffc))
-		soft_throw(c, VECTOR_GP, g->external);
+		soft_throw(c, VECTOR_GP, 0);
 	if (!segment_read(c, selector, &d) || !descriptor_is_code(&d) ||
 	    descriptor_dpl(&d) > c->cpl)
 		soft_throw(c, VECTOR_GP, error);
@@ -148,7 +154,7 @@ static void deliver_long(struct soft *c, unsigned int vector, enum soft_event ev
 {
 	struct gate g = read_gate(c, vector, event);
 	uint16_t selector = (uint16_t)(g.low >> 16);
-	struct descriptor d = gate_target(c, &g, selector);
+	struct descriptor d = gate_target(c, selector);
 	unsigned int cpl = descriptor_is_conforming(&d) ? c->cpl : descriptor_dpl(&d);
 	unsigned int ist = g.low >> 32 & 7;
 	struct frame f = {.sp = c->regs[CPU_RSP], .mask = ~0ull, .size = 8, .user = cpl == 3};
@@ -208,7 +214,7 @@ static void deliver_protected(struct soft *c, unsigned int vector, enum soft_eve
 {
 	struct gate g = read_gate(c, vector, event);
 	uint16_t selector = (uint16_t)(g.low >> 16), ss = 0;
-	struct descriptor d = gate_target(c, &g, selector), stack = {0};
+	struct descriptor d = gate_target(c, selector), stack = {0};
 	unsigned int cpl = descriptor_is_conforming(&d) ? c->cpl : descriptor_dpl(&d);
 	bool inward = cpl < c->cpl, wide = gate_type(&g) & 8, vm86 = is_vm86(c);
 	struct frame f = {.sp = c->regs[CPU_RSP],
@@ -251,12 +257,14 @@ static void deliver_protected(struct soft *c, unsigned int vector, enum soft_eve
 void soft_deliver(struct soft *c, unsigned int vector, enum soft_event event, uint32_t error)
 {
 	c->op = NULL;
+	c->external = event != EVENT_SOFTWARE;
 	if (!(c->cr0 & CR0_PE))
 		deliver_real(c, vector);
 	else if (c->efer & EFER_LMA)
 		deliver_long(c, vector, event, error);
 	else
 		deliver_protected(c, vector, event, error);
+	c->external = false;
 }
 
 void soft_deliver_software(struct soft *c, unsigned int vector, uint64_t rip)

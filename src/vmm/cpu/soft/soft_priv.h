@@ -329,6 +329,7 @@ struct soft {
 	int fault_vector, fault_kind;
 	uint64_t fault_address;
 	bool restarts; /* INT n is entering its handler: a fault on the way belongs to `restart_rip` */
+	bool external; /* what is being delivered does not come from an instruction of the program's */
 	uint64_t restart_rip;
 	uint32_t fault_error;
 
