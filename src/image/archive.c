@@ -181,7 +181,7 @@ static int read_extended(struct archive *a, char type, uint64_t offset, uint64_t
 	own_mem char *text = NULL;
 	ssize_t n;
 
-	if (size > PAX_MAX)
+	if (size > (type == 'x' ? PAX_MAX : ARCHIVE_NAME_MAX))
 		return bad(err, "an extended header is too large");
 	text = mem_new(size + 1);
 	n = fd_read_full_at(a->fd, text, size, (off_t)offset);
@@ -209,9 +209,14 @@ static int add_member(struct archive *a, const unsigned char *h, uint64_t offset
 {
 	const char *link = (const char *)h + 157;
 	char type = (char)h[156];
+	own_mem char *name = NULL;
 	struct member *m;
 
 	if (type != '0' && type != '\0' && type != '7' && type != '1' && type != '2')
+		return 0;
+	name = p->name ? take(p->name) : header_name(h);
+	/* The archive's own directory is neither a file nor a link. */
+	if (name[0] == '\0')
 		return 0;
 	if (a->count == ARCHIVE_MEMBERS_MAX)
 		return refuse(err, -EFBIG, "the archive has more than %d files",
@@ -219,7 +224,7 @@ static int add_member(struct archive *a, const unsigned char *h, uint64_t offset
 	a->members = mem_grow(a->members, a->count, &a->capacity, sizeof(*a->members));
 	m = &a->members[a->count++];
 	*m = (struct member){.offset = offset, .size = size, .symbolic = type == '2'};
-	m->name = p->name ? take(p->name) : header_name(h);
+	m->name = take(name);
 	if (type == '1' || type == '2')
 		m->link = p->link ? take(p->link) : str_copy_n(link, strnlen(link, 100));
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fixture.h"
+#include "tar/write.h"
 
 /* cmocka has a macro fail(): after the headers that have a function of that name. */
 #include <setjmp.h>
@@ -476,6 +478,59 @@ static void garbage_is_no_archive(void **state)
 	}
 }
 
+static int put_bytes(const void *bytes, size_t len, void *data, struct error *err)
+{
+	(void)err;
+	return fd_write_full(*(int *)data, bytes, len);
+}
+
+/* Loads an archive of this entry and a manifest.json that asks for a file without a name. */
+static void load_hostile(struct fixture *f, const struct tar_entry *entry, struct error *err)
+{
+	static const char manifest[] = "[{\"Config\":\"\",\"Layers\":[]}]";
+	const struct tar_entry list = {.type = TAR_FILE,
+				       .path = "manifest.json",
+				       .mode = 0644,
+				       .size = sizeof(manifest) - 1};
+	own_fd int fd = memfd_create("archive", MFD_CLOEXEC);
+	struct tar_writer w = {.fn = put_bytes, .data = &fd};
+	struct image_load options = {0};
+
+	assert_int_equal(tar_write_entry(&w, entry, NULL), 0);
+	assert_int_equal(tar_write_entry(&w, &list, NULL), 0);
+	assert_int_equal(tar_write_data(&w, manifest, sizeof(manifest) - 1, NULL), 0);
+	assert_int_equal(tar_write_end(&w, NULL), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_true(image_load(f->store, fd, &options, err) < 0);
+}
+
+static void a_link_without_a_name_is_no_file(void **state)
+{
+	const struct tar_entry link = {.type = TAR_SYMLINK, .path = "./", .link = "a"};
+	struct error err = {0};
+
+	load_hostile(*state, &link, &err);
+	assert_non_null(strstr(err.text, "is missing"));
+}
+
+static void a_name_beyond_the_limit_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	own_mem char *path = str_format("%s/long.tar", f->path);
+	own_mem char *command = str_format(
+		"cd %s && touch x && tar --format=gnu --transform \"s,x,$(printf %%05000d 0),\" "
+		"-cf long.tar x && rm x",
+		f->path);
+	struct image_load options = {0};
+	struct error err = {0};
+	own_fd int fd = -1;
+
+	assert_int_equal(system(command), 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(image_load(f->store, fd, &options, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "too large"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -497,6 +552,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_truncated_archive_leaves_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(a_wrong_layer_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(garbage_is_no_archive, begin, end),
+		cmocka_unit_test_setup_teardown(a_link_without_a_name_is_no_file, begin, end),
+		cmocka_unit_test_setup_teardown(a_name_beyond_the_limit_is_refused, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
