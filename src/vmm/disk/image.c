@@ -87,6 +87,14 @@ static int name_backing(const char *path, const char *backing, char **ret, struc
 	return 0;
 }
 
+static int check_size(uint64_t size_bytes, struct error *err)
+{
+	if (size_bytes <= DISK_SIZE_MAX)
+		return 0;
+	return refuse(err, -EFBIG, "a disk can have at most %llu TiB",
+		      (unsigned long long)(DISK_SIZE_MAX >> 40));
+}
+
 static int create_qcow2(int fd, const char *path, const struct disk_image_new *image, uint64_t size,
 			struct error *err)
 {
@@ -100,6 +108,8 @@ static int create_qcow2(int fd, const char *path, const struct disk_image_new *i
 	rc = disk_open(image->backing, image->backing_format,
 		       DISK_READ_ONLY | DISK_BACKING_ANYWHERE, &backing, err);
 	if (rc == 0)
+		rc = check_size(backing->size_bytes, err);
+	if (rc == 0)
 		rc = name_backing(path, image->backing, &name, err);
 	if (rc < 0)
 		return rc;
@@ -110,11 +120,10 @@ int disk_image_create(const char *path, const struct disk_image_new *image, stru
 {
 	uint64_t size = (image->size_bytes + SECTOR - 1) / SECTOR * SECTOR;
 	own_draft struct draft draft = {.fd = -1};
-	int rc;
+	int rc = check_size(image->size_bytes, err);
 
-	if (image->size_bytes > DISK_SIZE_MAX)
-		return refuse(err, -EFBIG, "a disk can have at most %llu TiB",
-			      (unsigned long long)(DISK_SIZE_MAX >> 40));
+	if (rc < 0)
+		return rc;
 	if (image->backing && image->format != DISK_FORMAT_QCOW2)
 		return hint(err,
 			    refuse(err, -EINVAL, "only a qcow2 disk can be based on another one"),
@@ -135,12 +144,10 @@ int disk_image_grow(const char *path, enum disk_format format, uint64_t size_byt
 	own_disk struct disk *disk = NULL;
 	uint64_t size = (size_bytes + SECTOR - 1) / SECTOR * SECTOR;
 	struct stat st;
-	int rc;
+	int rc = check_size(size_bytes, err);
 
-	if (size_bytes > DISK_SIZE_MAX)
-		return refuse(err, -EFBIG, "a disk can have at most %llu TiB",
-			      (unsigned long long)(DISK_SIZE_MAX >> 40));
-	rc = disk_open(path, format, DISK_BACKING_ANYWHERE, &disk, err);
+	if (rc == 0)
+		rc = disk_open(path, format, DISK_BACKING_ANYWHERE, &disk, err);
 	if (rc < 0)
 		return rc;
 	if (size < disk->size_bytes)
@@ -213,6 +220,8 @@ int disk_image_copy(const char *from, const char *to, const struct disk_image_co
 	int rc = disk_open(from, options->from_format, DISK_READ_ONLY | options->flags, &source,
 			   err);
 
+	if (rc == 0)
+		rc = check_size(source->size_bytes, err);
 	if (rc == 0)
 		rc = draft_begin(to, &draft, err);
 	if (rc < 0)

@@ -416,6 +416,22 @@ static void refuses_what_it_cannot_do(void **state)
 	disk_close(disk);
 }
 
+/* A file can say that it is larger than any disk can be. */
+static void refuses_to_follow_a_size_beyond_all_disks(void **state)
+{
+	own_mem char *huge = in_dir("huge"), *path = in_dir("disk");
+	const struct disk_image_new image = {.format = DISK_FORMAT_QCOW2, .backing = huge};
+	const struct disk_image_copy copy = {.format = DISK_FORMAT_QCOW2};
+	struct error err = {0};
+
+	(void)state;
+	shell("rm -f *; truncate -s 1E huge");
+	assert_int_equal(disk_image_create(path, &image, &err), -EFBIG);
+	assert_int_equal(disk_image_copy(huge, path, &copy, &err), -EFBIG);
+	assert_non_null(strstr(err.text, "at most 1024 TiB"));
+	shell("rm huge");
+}
+
 static void a_backing_file_elsewhere_needs_consent(void **state)
 {
 	(void)state;
@@ -549,6 +565,7 @@ int main(void)
 		cmocka_unit_test(many_parts_are_read_at_once),
 		cmocka_unit_test(a_disk_grows_over_its_l1),
 		cmocka_unit_test(refuses_what_it_cannot_do),
+		cmocka_unit_test(refuses_to_follow_a_size_beyond_all_disks),
 		cmocka_unit_test(a_backing_file_elsewhere_needs_consent),
 		cmocka_unit_test(a_raw_disk_cannot_become_another_format),
 		cmocka_unit_test(damage_is_found_and_not_spread),
