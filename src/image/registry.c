@@ -1,4 +1,4 @@
-/* registry: see registry.h. Authorization is in registry_auth.c, sending in registry_push.c. */
+/* registry: see registry.h. Authorization is in registry_auth.c, what writes in registry_push.c. */
 #include "image/registry.h"
 
 #include <arpa/inet.h>
@@ -280,6 +280,28 @@ int registry_manifest(struct registry *r, const char *which, char **ret_text, si
 	*ret_type = str_copy_n(response.content_type ? response.content_type : "",
 			       strcspn(response.content_type ? response.content_type : "", "; "));
 	*ret_digest = is;
+	return 0;
+}
+
+int registry_put_plain(struct registry *r, const char *which, const char *type, const void *text,
+		       size_t len, struct http_response *response, struct error *err)
+{
+	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
+	own_mem char *type_header = str_format("Content-Type: %s", type);
+	char *headers[] = {type_header, NULL};
+	struct http_request q = {
+		.method = "PUT", .headers = headers, .body = text, .body_size = len};
+	struct digest is, said;
+	int rc = registry_send(r, &q, NULL, path, response, err);
+
+	if (rc == 0 && response->status != 201)
+		rc = registry_status(r, response, path, err);
+	if (rc < 0 || response->digest == NULL || digest_parse(response->digest, &said, NULL) < 0)
+		return rc;
+	is = digest_of_like(&said, text, len);
+	if (!digest_eq(&is, &said))
+		return refuse(err, -EBADMSG, "%s has stored the manifest as %s instead of %s",
+			      r->host, said.text, is.text);
 	return 0;
 }
 

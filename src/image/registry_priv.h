@@ -44,6 +44,10 @@ void registry_pass_warning(struct registry *registry, const char *header);
 /* Turns an unexpected status into an error: -ENOENT, -EACCES, -EPROTO ... */
 int registry_status(struct registry *registry, const struct http_response *response,
 		    const char *what, struct error *err);
+/* Puts a manifest, without a look at what it refers to. `response` is the caller's to release. */
+int registry_put_plain(struct registry *registry, const char *which, const char *type,
+		       const void *text, size_t len, struct http_response *response,
+		       struct error *err) must_check;
 /* registry_upload() for what is too large for one piece. */
 int registry_upload_file(struct registry *registry, const struct digest *digest, int fd,
 			 uint64_t size, uint64_t *sent, struct error *err) must_check;

@@ -134,33 +134,11 @@ void registry_also(struct registry *r, const char *repository)
 	strv_push(&r->also, repository);
 }
 
-static int put_manifest(struct registry *r, const char *which, const char *type, const void *text,
-			size_t len, struct http_response *response, struct error *err)
-{
-	own_mem char *path = str_format("%s/manifests/%s", r->repository, which);
-	own_mem char *type_header = str_format("Content-Type: %s", type);
-	char *headers[] = {type_header, NULL};
-	struct http_request q = {
-		.method = "PUT", .headers = headers, .body = text, .body_size = len};
-	struct digest is, said;
-	int rc = registry_send(r, &q, NULL, path, response, err);
-
-	if (rc == 0 && response->status != 201)
-		rc = registry_status(r, response, path, err);
-	if (rc < 0 || response->digest == NULL || digest_parse(response->digest, &said, NULL) < 0)
-		return rc;
-	is = digest_of_like(&said, text, len);
-	if (!digest_eq(&is, &said))
-		return refuse(err, -EBADMSG, "%s has stored the manifest as %s instead of %s",
-			      r->host, said.text, is.text);
-	return 0;
-}
-
 int registry_put_manifest(struct registry *r, const char *which, const char *type, const void *text,
 			  size_t len, struct error *err)
 {
 	own_http_response struct http_response response = {0};
-	int rc = put_manifest(r, which, type, text, len, &response, err);
+	int rc = registry_put_plain(r, which, type, text, len, &response, err);
 	struct digest digest;
 
 	/* A registry that has understood the subject says so. */
@@ -202,7 +180,7 @@ int registry_put_referrer(struct registry *r, const struct digest *subject, cons
 {
 	const char *which = json_string_value(json_object_get(descriptor, "digest"));
 	own_http_response struct http_response response = {0};
-	int rc = put_manifest(r, which, type, text, len, &response, err);
+	int rc = registry_put_plain(r, which, type, text, len, &response, err);
 
 	/* A registry that has understood the subject says so. */
 	if (rc < 0 || response.subject != NULL)

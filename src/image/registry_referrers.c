@@ -70,13 +70,14 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 	return 0;
 }
 
-/* Puts the list under the subject's tag. */
+/* Puts the list under the subject's tag. It refers to nothing itself. */
 static int put_list(struct registry *r, const struct digest *subject, json_t *list,
 		    struct error *err)
 {
 	own_mem char *tag = referrers_tag(subject, NULL), *text = referrers_format(list);
+	own_http_response struct http_response response = {0};
 
-	return registry_put_manifest(r, tag, MEDIA_OCI_INDEX, text, strlen(text), err);
+	return registry_put_plain(r, tag, MEDIA_OCI_INDEX, text, strlen(text), &response, err);
 }
 
 int registry_note_referrer(struct registry *r, const struct digest *subject, json_t *descriptor,
