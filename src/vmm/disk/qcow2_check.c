@@ -42,9 +42,9 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct checking *c, cons
 static void refer(struct checking *c, uint64_t offset, uint64_t bytes, const char *what)
 {
 	uint64_t first = offset / c->q->cluster_size;
-	uint64_t last = (offset + (bytes ? bytes : 1) - 1) / c->q->cluster_size;
+	uint64_t last = (offset + bytes - 1) / c->q->cluster_size;
 
-	for (uint64_t i = first; i <= last; i++) {
+	for (uint64_t i = first; bytes > 0 && i <= last; i++) {
 		if (i >= c->clusters) {
 			wrong(c, "%s at byte %llu lies behind the end of the file", what,
 			      (unsigned long long)offset);
@@ -78,6 +78,9 @@ static int check_maps(struct checking *c)
 
 		if (q->l1[i] == 0)
 			continue;
+		/* Where it points is looked at all the same: what lies there is not to be given away. */
+		if (q->l1[i] & ~(QCOW2_COPIED | QCOW2_OFFSET_MASK))
+			wrong(c, "entry %u of the L1 table has reserved bits", i);
 		if (offset % q->cluster_size || offset < q->cluster_size) {
 			wrong(c, "entry %u of the L1 table is impossible", i);
 			continue;

@@ -123,7 +123,7 @@ static void set_l1(struct qcow2 *q, uint64_t i, uint64_t entry)
 		q->l1_dirty_to = (uint32_t)i + 1;
 }
 
-/* A new L2 table: empty, or a copy of one that a snapshot has too. */
+/* A new, empty L2 table. */
 static int make_l2(struct qcow2 *q, uint64_t guest, struct qcow2_table **ret)
 {
 	uint64_t i = guest / q->cluster_size / l2_entries(q), offset;

@@ -98,6 +98,16 @@ static int write_reftable_entry(struct qcow2 *q, uint64_t i)
 				(off_t)(q->header.reftable_offset + i * sizeof(value)));
 }
 
+/* The tables themselves say what is free; this catches an image whose counts are wrong before one is
+ * overwritten (Q4). */
+static int check_free(struct qcow2 *q, uint64_t first, uint64_t clusters)
+{
+	for (uint64_t i = 0; i < clusters; i++)
+		if (qcow2_is_metadata(q, (first + i) * q->cluster_size))
+			return qcow2_damaged(q, "a table is counted as free space");
+	return 0;
+}
+
 /* Makes the block that counts the free cluster `cluster`, in that very cluster. */
 static int make_block(struct qcow2 *q, uint64_t cluster)
 {
@@ -195,6 +205,9 @@ static int grow_reftable(struct qcow2 *q, uint64_t cluster)
 	if (l.table * q->cluster_size > QCOW2_REFTABLE_BYTES_MAX ||
 	    (l.first + l.blocks + l.table) * q->cluster_size > QCOW2_HOST_MAX)
 		return -EFBIG;
+	rc = check_free(q, l.first, l.blocks + l.table);
+	if (rc < 0)
+		return rc;
 	entries = mem_new_array(l.entries, sizeof(*entries));
 	memcpy(entries, q->reftable, q->reftable_entries * sizeof(*entries));
 	for (uint64_t i = 0; i < l.blocks; i++)
@@ -288,7 +301,9 @@ static int find_free(struct qcow2 *q, uint64_t clusters, uint64_t *ret)
 			if (!first_seen)
 				q->free_hint = at;
 			first_seen = true;
-			rc = provide_block(q, at);
+			rc = check_free(q, at, 1);
+			if (rc == 0)
+				rc = provide_block(q, at);
 		}
 		if (rc < 0)
 			return rc;
@@ -313,11 +328,6 @@ int qcow2_alloc(struct qcow2 *q, uint64_t clusters, uint64_t *ret)
 		rc = qcow2_refcount_change(q, first + i, 1);
 	if (rc < 0)
 		return rc;
-	/* The tables themselves say what is free; this catches an image whose counts are wrong before
-	 * it is overwritten (Q4). */
-	for (uint64_t i = 0; i < clusters; i++)
-		if (qcow2_is_metadata(q, (first + i) * q->cluster_size))
-			return qcow2_damaged(q, "a table is counted as free space");
 	if (first == q->free_hint)
 		q->free_hint = first + clusters;
 	if (first + clusters > q->end_cluster)

@@ -492,6 +492,57 @@ static void damage_is_found_and_not_spread(void **state)
 	expect_refusal("disk", 0, "marked as damaged");
 }
 
+/* Without its block of counts all is free, and the new block would lie over the table that is to name it. */
+static void a_table_without_a_count_is_not_overwritten(void **state)
+{
+	static const uint8_t zero[8];
+	own_mem uint8_t *table = mem_new(1 << 16), *expected = mem_new(1 << 16);
+	own_mem char *path = in_dir("disk");
+	uint8_t sector[SECTOR] = {1};
+	struct iovec part = {sector, SECTOR};
+	struct disk *disk;
+	int fd;
+
+	(void)state;
+	shell("rm -f *; qemu-img create -f qcow2 disk 1M");
+	put("disk", 1 << 16, zero, sizeof(zero));
+	disk = open_disk("disk", 0);
+	assert_int_equal(disk->ops->write(disk, &part, 1, 0), -EIO);
+	disk_close(disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fd_read_full_at(fd, table, 1 << 16, 1 << 16), 1 << 16);
+	close(fd);
+	assert_memory_equal(table, expected, 1 << 16);
+}
+
+/* What reading takes for damage a check does, too; what the entry names is still in use. */
+static void reserved_bits_of_l1_are_found(void **state)
+{
+	own_mem char *path = in_dir("disk");
+	struct disk_image_check found;
+	struct error err = {0};
+
+	(void)state;
+	shell("rm -f *; qemu-img create -f qcow2 disk 1M && qemu-io -c 'write 0 64k' disk");
+	put("disk", (3 << 16) + 7, "\x01", 1);
+	assert_int_equal(disk_image_check(path, DISK_FORMAT_AUTO, false, &found, &err), 0);
+	assert_int_equal(found.errors, 1);
+	assert_int_equal(found.leaks, 0);
+	assert_non_null(strstr(found.first, "reserved bits"));
+}
+
+static void an_empty_disk_is_sound(void **state)
+{
+	const struct disk_image_new image = {.format = DISK_FORMAT_QCOW2};
+	own_mem char *path = in_dir("disk");
+	struct error err = {0};
+
+	(void)state;
+	shell("rm -f *");
+	assert_int_equal(disk_image_create(path, &image, &err), 0);
+	check_by_us("disk");
+}
+
 static void leaks_and_low_counts_are_mended(void **state)
 {
 	static const uint8_t zero[2], one[] = {0, 1};
@@ -569,6 +620,9 @@ int main(void)
 		cmocka_unit_test(a_backing_file_elsewhere_needs_consent),
 		cmocka_unit_test(a_raw_disk_cannot_become_another_format),
 		cmocka_unit_test(damage_is_found_and_not_spread),
+		cmocka_unit_test(a_table_without_a_count_is_not_overwritten),
+		cmocka_unit_test(reserved_bits_of_l1_are_found),
+		cmocka_unit_test(an_empty_disk_is_sound),
 		cmocka_unit_test(leaks_and_low_counts_are_mended),
 		cmocka_unit_test(an_unknown_feature_is_named_by_its_number),
 		cmocka_unit_test(huge_counts_are_mended),
