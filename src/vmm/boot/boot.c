@@ -94,11 +94,13 @@ static int map_optional(int fd, const char *name, struct boot_image *ret, struct
 	return fd < 0 ? 0 : map_file(fd, name, ret, err);
 }
 
-/* At the end of low memory, out of the kernel's way. Multiboot and the zero page have 32 bits. Linux
- * unpacks archives that follow each other, each aligned, one after the other. */
+/* At the end of low memory, out of the way of the kernel and of what it is told. Multiboot and the zero page
+ * have 32 bits. Linux unpacks archives that follow each other, each aligned, one after the other. */
 static int load_initrd(struct boot_plan *plan, struct error *err)
 {
 	const struct boot_source *source = plan->source;
+	const gpa_t begin = plan->kernel_end > MIB ? plan->kernel_end : MIB;
+	const gpa_t end = plan->initrd_max + 1;
 	own_mapping struct boot_image modules = {0}, image = {0};
 	size_t first, size;
 	gpa_t at;
@@ -112,8 +114,8 @@ static int load_initrd(struct boot_plan *plan, struct error *err)
 	size = first + image.size;
 	if (size == 0)
 		return 0;
-	at = (plan->memory->low_size - size) & ~(MEMORY_PAGE_SIZE - 1);
-	if (size > plan->memory->low_size || at < plan->kernel_end)
+	at = (end - size) & ~(MEMORY_PAGE_SIZE - 1);
+	if (size > end || at < begin)
 		return hint(err,
 			    refuse(err, -E2BIG,
 				   "the initrd %s (%zu MiB) does not fit into the guest's memory",
@@ -231,7 +233,8 @@ int boot_unpack(const void *data, size_t size, const char *name, uint8_t **ret, 
 int boot_load(const struct memory *memory, const struct boot_source *source, struct boot_entry *ret,
 	      struct error *err)
 {
-	struct boot_plan plan = {.memory = memory, .source = source};
+	struct boot_plan plan = {
+		.memory = memory, .source = source, .initrd_max = memory->low_size - 1};
 	own_mapping struct boot_image file = {0};
 	own_mem uint8_t *unpacked = NULL;
 	struct boot_image kernel;

@@ -37,7 +37,8 @@ struct boot_plan {
 	const struct boot_source *source;
 	unsigned int range_count;
 	struct boot_range ranges[BOOT_RANGES_MAX];
-	gpa_t low; /* 0 or BOOT_LOW_OTHER */
+	gpa_t low;        /* 0 or BOOT_LOW_OTHER */
+	gpa_t initrd_max; /* the last address that it may occupy */
 	gpa_t initrd;
 	uint64_t initrd_size;
 	gpa_t kernel_end;     /* the first address behind the kernel */
@@ -62,7 +63,7 @@ int boot_elf_pvh_entry(const struct boot_image *image, uint32_t *ret_entry);
 int boot_bzimage_unpack(const struct boot_image *image, uint8_t **ret, size_t *ret_size,
 			struct error *err) must_check;
 /* Copies the protected-mode code of a bzImage to where it wants to be and fills in plan->setup and
- * plan->kernel_end. -EINVAL: it cannot do without a BIOS; -E2BIG. */
+ * plan->kernel_end; lowers plan->initrd_max. -EINVAL: it cannot do without a BIOS; -E2BIG. */
 int boot_bzimage_load(struct boot_plan *plan, const struct boot_image *image, uint32_t *ret_entry,
 		      struct error *err) must_check;
 

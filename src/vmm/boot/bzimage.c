@@ -30,6 +30,7 @@ enum {
 	SETUP_VERSION = 0x206,
 	SETUP_LOADFLAGS = 0x211,
 	SETUP_CODE32_START = 0x214,
+	SETUP_INITRD_MAX = 0x22c,
 	SETUP_PAYLOAD_OFFSET = 0x248,
 	SETUP_PAYLOAD_LENGTH = 0x24c,
 	SETUP_END = 0x250,
@@ -38,6 +39,7 @@ enum {
 	SETUP_END_2_10 = 0x264,
 	LOADED_HIGH = 1,
 	LOAD_ADDRESS = 0x100000,
+	INITRD_MAX_DEFAULT = 0x37ffffff, /* before protocol 2.03 */
 	LZ4_LEGACY_MAGIC = 0x184c2102,
 	LZ4_LEGACY_BLOCK = 8 << 20,
 };
@@ -199,6 +201,8 @@ int boot_bzimage_load(struct boot_plan *plan, const struct boot_image *image, ui
 		      struct error *err)
 {
 	uint64_t offset = code_offset(image->data), at = LOAD_ADDRESS, size;
+	uint64_t initrd_max = protocol(image) >= 0x203 ? get_le32(image->data + SETUP_INITRD_MAX)
+						       : INITRD_MAX_DEFAULT;
 	uint8_t *to;
 
 	if (!(image->data[SETUP_LOADFLAGS] & LOADED_HIGH) ||
@@ -226,6 +230,8 @@ int boot_bzimage_load(struct boot_plan *plan, const struct boot_image *image, ui
 	memcpy(to, image->data + offset, image->size - offset);
 	plan->setup = image->data;
 	plan->kernel_end = at + size;
+	if (initrd_max < plan->initrd_max)
+		plan->initrd_max = initrd_max;
 	*ret_entry = (uint32_t)at;
 	return 0;
 }
