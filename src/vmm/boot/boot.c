@@ -179,6 +179,10 @@ static int load_elf(struct boot_plan *plan, const struct boot_image *image, stru
 		return rc;
 	/* Multiboot first: Xen has a PVH note, too, for when it runs on another Xen. */
 	if (is_multiboot(image)) {
+		if (elf.entry > UINT32_MAX)
+			return refuse(err, -EINVAL,
+				      "%s begins at 0x%llx, which a multiboot kernel cannot",
+				      image->name, (unsigned long long)elf.entry);
 		*ret = (struct boot_entry){.mode = BOOT_PROTECTED,
 					   .rip = elf.entry,
 					   .rax = MULTIBOOT_BOOT_MAGIC,

@@ -111,11 +111,22 @@ static void an_initrd_lies_where_the_kernel_can_reach_it(void **state)
 	assert_int_equal(load(memory, bzimage(MIB), MIB, &err), -E2BIG);
 }
 
+static void a_multiboot_kernel_begins_below_4_gib(void **state)
+{
+	own_memory struct memory *memory = memory_of(2 * MIB);
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(load(memory, multiboot_kernel(MIB, 1ull << 32), 4096, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "begins at 0x100000000"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_initrd_stays_out_of_the_first_mebibyte),
 		cmocka_unit_test(an_initrd_lies_where_the_kernel_can_reach_it),
+		cmocka_unit_test(a_multiboot_kernel_begins_below_4_gib),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
