@@ -11,6 +11,8 @@
 
 #include "base/mem.h"
 
+enum { TERMINAL_MAX = 1 << 20 }; /* more than the kernel keeps of what nobody has read */
+
 static void close_both(struct pump *p)
 {
 	loop_remove(p->from_source);
@@ -65,12 +67,14 @@ static int write_out(struct pump *p)
 /* 1: something came; 0: nothing now; negative: the end. */
 static int read_in(struct pump *p, bool *hung_up)
 {
+	const size_t size = p->ending && p->last < PUMP_BUFFER ? p->last : PUMP_BUFFER;
 	ssize_t n;
 
 	do
-		n = read(p->from, p->buffer, PUMP_BUFFER);
+		n = read(p->from, p->buffer, size);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
+		p->last -= p->ending ? (size_t)n : 0;
 		p->at = 0;
 		p->len = (size_t)n;
 		return 1;
@@ -137,8 +141,12 @@ int pump_start(struct pump *p, struct loop *loop, int from, int to, unsigned int
 
 void pump_end(struct pump *p)
 {
+	int size;
+
 	if (p->ended)
 		return;
+	size = fcntl(p->from, F_GETPIPE_SZ);
+	p->last = size > 0 ? (size_t)size : TERMINAL_MAX;
 	p->ending = true;
 	carry(p);
 }

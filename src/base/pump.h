@@ -21,7 +21,8 @@ struct pump {
 	struct loop_source *from_source, *to_source;
 	int from, to;
 	unsigned int flags; /* enum pump_flags */
-	bool ending;        /* what is there now is all that counts */
+	bool ending;        /* what is there now is all that counts, */
+	size_t last;        /* and is no more than this */
 	bool ended;
 	size_t at, len;
 	char *buffer;
@@ -32,7 +33,8 @@ struct pump {
  * pump_end. */
 int pump_start(struct pump *pump, struct loop *loop, int from, int to, unsigned int flags,
 	       void (*done)(struct pump *pump, void *data), void *data) must_check;
-/* Its process has ended: carry on until nothing is there. */
+/* Its process has ended: carry on until nothing is there that it has written. Others may hold the descriptor,
+ * and write on without end. */
 void pump_end(struct pump *pump);
 /* Stops at once; `done` is not called. Any state, also one never started (zeroed with -1, -1). */
 void pump_release(struct pump *pump);
