@@ -56,25 +56,35 @@ static int raw_read(struct disk *disk, struct iovec *parts, unsigned int count, 
 	return disk_transfer(raw_of(disk)->fd, true, parts, count, offset);
 }
 
-/* True if the first four bytes written are those that another format begins with. */
-static bool looks_like_an_image(const struct iovec *parts, unsigned int count)
-{
-	static const uint8_t magic[] = {'Q', 'F', 'I', 0xfb};
-	uint8_t head[sizeof(magic)] = {0};
-	size_t have = 0;
+enum { HEAD = 4 };
 
-	for (unsigned int i = 0; i < count && have < sizeof(head); i++)
-		for (size_t j = 0; j < parts[i].iov_len && have < sizeof(head); j++)
+/* The disk's first sectors, unless they begin as another format does. The guest may change its memory at
+ * any time: what was looked at is what is written. */
+static int write_begin(int fd, struct iovec *parts, unsigned int count)
+{
+	static const uint8_t magic[HEAD] = {'Q', 'F', 'I', 0xfb};
+	uint8_t head[HEAD] = {0};
+	struct iovec all[1 + DISK_PARTS_MAX] = {{head, HEAD}};
+	unsigned int have = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		for (size_t j = 0; j < parts[i].iov_len && have < HEAD; j++)
 			head[have++] = ((const uint8_t *)parts[i].iov_base)[j];
-	return memcmp(head, magic, sizeof(magic)) == 0;
+	if (have == 0) /* sectors are written whole, or none is */
+		return 0;
+	if (memcmp(head, magic, HEAD) == 0)
+		return -EPERM;
+	disk_advance(&parts, &count, HEAD);
+	memcpy(all + 1, parts, count * sizeof(*parts));
+	return disk_transfer(fd, false, all, 1 + count, 0);
 }
 
 static int raw_write(struct disk *disk, struct iovec *parts, unsigned int count, uint64_t offset)
 {
-	/* Sectors are written whole. */
-	if (raw_of(disk)->guarded && offset == 0 && looks_like_an_image(parts, count))
-		return -EPERM;
-	return disk_transfer(raw_of(disk)->fd, false, parts, count, offset);
+	struct raw *self = raw_of(disk);
+
+	return self->guarded && offset == 0 ? write_begin(self->fd, parts, count)
+					    : disk_transfer(self->fd, false, parts, count, offset);
 }
 
 static int raw_flush(struct disk *disk)

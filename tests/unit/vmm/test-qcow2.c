@@ -293,12 +293,16 @@ static void new_images_please_qemu(void **state)
 }
 
 static unsigned int reads;
+/* What is to change before a vector is written. */
+static uint8_t *changing;
 
 /* NOLINTBEGIN: the names are the linker's */
 ssize_t __real_pread64(int fd, void *data, size_t size, off_t offset);
 ssize_t __real_preadv64(int fd, const struct iovec *parts, int count, off_t offset);
 ssize_t __wrap_pread64(int fd, void *data, size_t size, off_t offset);
 ssize_t __wrap_preadv64(int fd, const struct iovec *parts, int count, off_t offset);
+ssize_t __real_pwritev64(int fd, const struct iovec *parts, int count, off_t offset);
+ssize_t __wrap_pwritev64(int fd, const struct iovec *parts, int count, off_t offset);
 
 ssize_t __wrap_pread64(int fd, void *data, size_t size, off_t offset)
 {
@@ -310,6 +314,13 @@ ssize_t __wrap_preadv64(int fd, const struct iovec *parts, int count, off_t offs
 {
 	reads++;
 	return __real_preadv64(fd, parts, count, offset);
+}
+
+ssize_t __wrap_pwritev64(int fd, const struct iovec *parts, int count, off_t offset)
+{
+	if (changing)
+		memcpy(changing, "QFI\xfb", 4);
+	return __real_pwritev64(fd, parts, count, offset);
 }
 /* NOLINTEND */
 
@@ -453,7 +464,7 @@ static void a_backing_file_elsewhere_needs_consent(void **state)
 
 static void a_raw_disk_cannot_become_another_format(void **state)
 {
-	uint8_t sector[SECTOR] = {'Q', 'F', 'I', 0xfb};
+	uint8_t sector[SECTOR] = {'Q', 'F', 'I', 0xfb}, got[SECTOR];
 	struct iovec parts[2] = {{sector, 3}, {sector + 3, SECTOR - 3}};
 	struct disk *disk;
 
@@ -466,6 +477,16 @@ static void a_raw_disk_cannot_become_another_format(void **state)
 	sector[0] = 0;
 	parts[0] = (struct iovec){sector, SECTOR};
 	assert_int_equal(disk->ops->write(disk, parts, 1, 0), 0);
+	/* A guest that changes its mind when it has been looked at. */
+	parts[0] = (struct iovec){sector, 3};
+	parts[1] = (struct iovec){sector + 3, SECTOR - 3};
+	sector[4] = 5;
+	changing = sector;
+	assert_int_equal(disk->ops->write(disk, parts, 2, 0), 0);
+	changing = NULL;
+	assert_int_equal(disk->ops->write(disk, parts, 0, 0), 0);
+	read_shadow("disk", got, SECTOR);
+	assert_memory_equal(got, "\0FI\xfb\5", 5);
 	disk_close(disk);
 }
 
