@@ -164,7 +164,7 @@ static int add_cgroup_roots(struct criu_request *r, pid_t pid, struct error *err
 	if (rc < 0)
 		return rc;
 	lines = strv_split(text, '\n');
-	for (size_t i = 0; lines[i] != NULL; i++) {
+	for (size_t i = 0; lines != NULL && lines[i] != NULL; i++) {
 		char *controllers = strchr(lines[i], ':');
 		char *path = controllers ? strchr(controllers + 1, ':') : NULL;
 		own_strv char **names = NULL;
@@ -439,6 +439,9 @@ static int make(struct restore *x, struct error *err)
 /* What could not be removed stays named by the record for oci_delete. */
 static void undo(struct restore *x)
 {
+	/* By itself too: it may be in no cgroup of ours. */
+	if (x->child.pidfd >= 0)
+		(void)!proc_signal(x->child.pidfd, SIGKILL);
 	resctrl_leave(json_object_get(x->container->record, "resctrl"));
 	if (cgroup_remove(x->cgroup, NULL) == 0)
 		(void)!container_remove(x->container, NULL);
