@@ -286,13 +286,13 @@ static int duplicate(int fd)
 
 static int connect_terminal(struct process *p, struct stdio *io, int console)
 {
-	int in = duplicate(console), out = duplicate(console), stream = duplicate(io->stream[0]);
-	int rc;
+	int in = duplicate(console), stream = duplicate(io->stream[0]), rc;
+	own_fd int out = duplicate(console);
 
 	p->console_fd = console;
 	rc = pump_start(&p->input, p->agent->loop, stream, in, 0, NULL, NULL);
 	if (rc == 0)
-		rc = pump_start(&p->output[0], p->agent->loop, out, take(io->stream[0]),
+		rc = pump_start(&p->output[0], p->agent->loop, take(out), take(io->stream[0]),
 				PUMP_TERMINAL | PUMP_SHUTDOWN, output_done, p);
 	return rc;
 }

@@ -25,6 +25,8 @@ void credentials_release(struct credentials *c)
 {
 	if (c->secret != NULL)
 		explicit_bzero(c->secret, strlen(c->secret));
+	if (c->identity_token != NULL)
+		explicit_bzero(c->identity_token, strlen(c->identity_token));
 	free(c->user);
 	free(c->secret);
 	free(c->identity_token);

@@ -83,13 +83,16 @@ static int compare_with_store(struct image_store *store, const struct reference 
 	own_image struct image *image = NULL;
 	own_mem struct digest *known = NULL;
 	char name[REFERENCE_TEXT_MAX];
+	struct error why = {0};
 	size_t count;
 	int rc;
 
 	reference_format(reference, name);
-	rc = image_find(store, name, &image, NULL);
+	rc = image_find(store, name, &image, &why);
 	if (rc == -ENOENT)
 		return 0;
+	if (rc < 0 && err != NULL)
+		*err = why;
 	if (rc == 0)
 		rc = trust_known_digests(store, reference, image, &known, &count, err);
 	if (rc < 0)
