@@ -212,25 +212,30 @@ static int find_document(struct copying *c, struct document *d, const json_t *js
 	return 0;
 }
 
+/* A manifest and what belongs to it, once; and once more for each tag, which goes over as well. */
 static int find(struct copying *c, const char *which, const char *tag, int depth, struct error *err)
 {
 	own_json json_t *json = NULL;
 	struct document d = {0};
 	struct digest digest;
+	bool known;
 	int rc;
 
+	if (tag == NULL && find_known(c, which) != NULL)
+		return 0;
 	if (depth > DEPTH_MAX)
 		return refuse(err, -ELOOP, "manifests lead to manifests without end");
 	rc = depot_manifest(c->from, which, &d.text, &d.len, &d.type, &d.digest, err);
 	if (rc == 0)
 		rc = json_parse(d.text, d.len, "the manifest", &json, err);
 	digest = d.digest;
-	if (rc == 0 && find_known(c, digest.text) == NULL) {
+	known = rc == 0 && find_known(c, digest.text) != NULL;
+	if (rc == 0 && (!known || tag != NULL)) {
 		d.tag = str_copy(tag);
 		rc = find_document(c, &d, json, depth, err);
-		if (rc == 0 && (c->options->flags & IMAGE_COPY_REFERRERS))
-			rc = find_referrers(c, &digest, depth + 1, err);
 	}
+	if (rc == 0 && !known && (c->options->flags & IMAGE_COPY_REFERRERS))
+		rc = find_referrers(c, &digest, depth + 1, err);
 	free(d.text);
 	free(d.type);
 	free(d.tag);

@@ -355,6 +355,17 @@ attach() {
 	expect "$(raw "$other/a:sha256-${digest#sha256:}.sig")" "$(raw "$REGISTRY/a:sha256-${digest#sha256:}.sig")"
 }
 
+@test "copy --referrers takes along what is found both as a referrer and by cosign's tag, under both" {
+	zot new referrers
+	registry_begin
+	digest=$(berth push -q busybox "$new/a:1")
+	note=$(attach "$new/a" "$digest" text/note)
+	berth copy -q "$new/a@sha256:$note" "$new/a:sha256-${digest#sha256:}.sig"
+	berth copy -q --referrers "$new/a:1" "$REGISTRY/b:1"
+	expect "$(berth image referrers "$REGISTRY/b:1" --format '{{.Digest}}')" "sha256:$note"
+	expect "$(raw "$REGISTRY/b:sha256-${digest#sha256:}.sig" | sha256sum)" "$note  -"
+}
+
 @test "pull and push --all-tags" {
 	registry_begin
 	for tag in 1 2 three; do berth tag busybox "$REGISTRY/many:$tag"; done
