@@ -127,25 +127,43 @@ static void two_nmis_at_once_are_both_served(void **data)
 	assert_false(state.events.nmi_pending);
 }
 
-/* The stack that the gate of vector 2 names lies behind the task state's end. */
+/* The gate of vector 2 names a stack behind the task state's end, a stack that cannot be, a handler that
+ * cannot be. */
 static void a_fault_tells_whether_the_program_asked_for_it(void **data)
 {
+	enum { GATE_IST = 4, GATE_HIGH = 8, IST7 = 0x54, TSS_END = 0x67, TSS_SELECTOR = 0x30 };
+	static const struct {
+		uint32_t tss_limit;
+		uint64_t stack;
+		uint32_t handler_high;
+		unsigned int vector;
+		uint32_t error;
+	} cases[] = {
+		{IST7 - 1, 0xa000, 0, 10, TSS_SELECTOR},
+		{TSS_END, 0x1000000000000, 0, 12, 0},
+		{TSS_END, 0xa000, 0x10000, 13, 0},
+	};
 	static const uint8_t software[] = {0xcd, 0x02}, loop[] = {0xeb, 0xfe};
-	enum { GATE_IST = 4, IST7 = 0x54, TS = 10 };
 	struct guest *g = *data;
 	struct guest_fault fault;
 	struct cpu_state state;
 
-	for (unsigned int external = 0; external < 2; external++) {
+	for (unsigned int i = 0; i < 2 * array_size(cases); i++) {
+		unsigned int which = i / 2, external = i % 2;
+		uint8_t *gate;
+
 		start(g, external ? loop : software, 2, &state);
-		g->memory[state.idt.base + 2 * 16 + GATE_IST] = 7;
-		state.tr.limit = IST7 - 1;
+		gate = g->memory + state.idt.base + 2 * 16;
+		gate[GATE_IST] = 7;
+		memcpy(gate + GATE_HIGH, &cases[which].handler_high, 4);
+		memcpy(g->memory + state.tr.base + IST7, &cases[which].stack, 8);
+		state.tr.limit = cases[which].tss_limit;
 		assert_int_equal(g->vm->accel->set_state(g->vcpu, &state), 0);
 		if (external)
 			g->vm->accel->request(g->vcpu, CPU_REQUEST_NMI, 0);
 		assert_true(guest_run_to_fault(g, &state, &fault));
-		assert_int_equal(fault.vector, TS);
-		assert_int_equal(fault.error, state.tr.selector | external);
+		assert_int_equal(fault.vector, cases[which].vector);
+		assert_int_equal(fault.error, cases[which].error | external);
 	}
 }
 

@@ -76,7 +76,7 @@ static inline void stack_check_canonical(struct soft *c)
 {
 	uint64_t rsp = c->regs[CPU_RSP];
 
-	if (is_long64(c) && (int64_t)(rsp << 16) >> 16 != (int64_t)rsp)
+	if (is_long64(c) && !is_canonical(rsp))
 		soft_throw(c, VECTOR_SS, 0);
 }
 

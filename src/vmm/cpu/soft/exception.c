@@ -139,6 +139,8 @@ static void frame_push(struct soft *c, struct frame *f, uint64_t value)
 	address = f->base + (f->sp & f->mask);
 	if (!(c->efer & EFER_LMA))
 		address = (uint32_t)address;
+	else if (!is_canonical(address))
+		soft_throw(c, VECTOR_SS, 0);
 	if (f->user)
 		soft_write(c, address, f->size, value);
 	else
@@ -158,8 +160,11 @@ static void deliver_long(struct soft *c, unsigned int vector, enum soft_event ev
 	unsigned int cpl = descriptor_is_conforming(&d) ? c->cpl : descriptor_dpl(&d);
 	unsigned int ist = g.low >> 32 & 7;
 	struct frame f = {.sp = c->regs[CPU_RSP], .mask = ~0ull, .size = 8, .user = cpl == 3};
+	uint64_t rip = (g.low & 0xffff) | (g.low >> 32 & 0xffff0000) | g.high << 32;
 	bool inward = cpl < c->cpl;
 
+	if (!is_canonical(rip))
+		soft_throw(c, VECTOR_GP, 0);
 	if (ist)
 		f.sp = segment_tss_rsp(c, 3 + ist); /* IST1 lies 4 entries behind RSP0 */
 	else if (inward)
@@ -177,7 +182,7 @@ static void deliver_long(struct soft *c, unsigned int vector, enum soft_event ev
 			.selector = (uint16_t)cpl, .access = CPU_ACCESS_UNUSABLE | cpl << 5};
 	}
 	c->regs[CPU_RSP] = f.sp;
-	c->rip = (g.low & 0xffff) | (g.low >> 32 & 0xffff0000) | g.high << 32;
+	c->rip = rip;
 	soft_set_flags(c, 0,
 		       FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM |
 			       (gate_type(&g) == TYPE_INTERRUPT_GATE ? FLAG_IF : 0));

@@ -301,8 +301,7 @@ void soft_check_address(struct soft *c, uint64_t address, unsigned int size)
 
 	if (!is_long64(c) && !(c->efer & EFER_LMA))
 		return;
-	if ((int64_t)(address << 16) >> 16 != (int64_t)address ||
-	    (int64_t)(last << 16) >> 16 != (int64_t)last)
+	if (!is_canonical(address) || !is_canonical(last))
 		soft_throw(c, c->op && c->op->segment == CPU_SS ? VECTOR_SS : VECTOR_GP, 0);
 }
 
@@ -507,7 +506,7 @@ gpa_t soft_fetch_gpa(struct soft *c, uint64_t address)
 
 	if (e->exec == (address & ~0xfffull))
 		return gpa_of_host(c->vm, (const uint8_t *)(uintptr_t)(address + e->addend));
-	if ((int64_t)(address << 16) >> 16 != (int64_t)address)
+	if (!is_canonical(address))
 		soft_throw(c, VECTOR_GP, 0);
 	if (!soft_walk(c, address, ACCESS_EXEC, c->tlb_index, &t, &error))
 		soft_throw_page_fault(c, address, error);

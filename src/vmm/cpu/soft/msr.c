@@ -100,11 +100,6 @@ static const struct plain *find(uint32_t index)
 	return NULL;
 }
 
-static bool is_canonical(uint64_t value)
-{
-	return (int64_t)(value << 16) >> 16 == (int64_t)value;
-}
-
 static bool is_machines(uint32_t index)
 {
 	return index == MSR_TSC_DEADLINE || (index >= MSR_X2APIC_FIRST && index <= MSR_X2APIC_LAST);

@@ -58,7 +58,7 @@ static const op_fn jcc[16] = {do_jo, do_jno, do_jb, do_jnb, do_jz, do_jnz, do_jb
 /* A branch to where no code can be faults itself, before it has changed anything. */
 static inline uint64_t checked(struct soft *c, uint64_t to)
 {
-	if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to))
+	if (unlikely(!is_canonical(to)))
 		soft_throw(c, VECTOR_GP, 0);
 	return to;
 }
@@ -66,7 +66,7 @@ static inline uint64_t checked(struct soft *c, uint64_t to)
 /* A call looks at its stack before that. */
 static inline uint64_t checked_call(struct soft *c, uint64_t to)
 {
-	if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to))
+	if (unlikely(!is_canonical(to)))
 		soft_probe(c, c->regs[CPU_RSP] - 8, 8, ACCESS_WRITE);
 	return checked(c, to);
 }

@@ -308,7 +308,7 @@ static const struct op *do_load_table(struct soft *c, const struct op *op)
 	table.base = soft_read(c, address + 2, width);
 	if (!is_long64(c) && op->size == 2)
 		table.base &= 0xffffff;
-	if ((int64_t)(table.base << 16) >> 16 != (int64_t)table.base)
+	if (!is_canonical(table.base))
 		soft_throw(c, VECTOR_GP, 0);
 	*(op->condition ? &c->idt : &c->gdt) = table;
 	NEXT(c, op);
@@ -460,7 +460,7 @@ static const struct op *do_invpcid(struct soft *c, const struct op *op)
 	pcid = soft_read(c, address, 8);
 	linear = soft_read(c, address + 8, 8);
 	if (type > 3 || pcid >> 12 || (type < 2 && pcid && !(c->cr4 & CR4_PCIDE)) ||
-	    (type == 0 && is_long64(c) && (int64_t)(linear << 16) >> 16 != (int64_t)linear))
+	    (type == 0 && is_long64(c) && !is_canonical(linear)))
 		soft_throw(c, VECTOR_GP, 0);
 	switch (type) {
 	case 0:
@@ -499,7 +499,7 @@ static const struct op *do_segment_base(struct soft *c, const struct op *op)
 	if (op->imm) {
 		uint64_t base = reg_get(c, op->dst, op->size);
 
-		if ((int64_t)(base << 16) >> 16 != (int64_t)base)
+		if (!is_canonical(base))
 			soft_throw(c, VECTOR_GP, 0);
 		c->segments[name].base = c->segment_base[name] = base;
 	} else {

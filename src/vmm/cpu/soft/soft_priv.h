@@ -413,6 +413,12 @@ static inline uint64_t op_next_rip(const struct soft *c, const struct op *op)
 	return (c->regs[SOFT_RIP] + op->offset + op->length) & rip_mask(c);
 }
 
+/* Bits 63 to 48 are as bit 47. */
+static inline bool is_canonical(uint64_t address)
+{
+	return (int64_t)(address << 16) >> 16 == (int64_t)address;
+}
+
 static inline bool is_long64(const struct soft *c)
 {
 	return c->key & MODE_64;

@@ -9,7 +9,7 @@
 
 static void check_canonical(struct soft *c, uint64_t rip)
 {
-	if ((int64_t)(rip << 16) >> 16 != (int64_t)rip)
+	if (!is_canonical(rip))
 		soft_throw(c, VECTOR_GP, 0);
 }
 
