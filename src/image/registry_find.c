@@ -10,8 +10,6 @@
 #include "base/str.h"
 #include "image/registry_priv.h"
 
-enum { PAGES_MAX = 1000 };
-
 struct sink {
 	struct buf text;
 };
@@ -76,6 +74,13 @@ int registry_document(struct registry *r, const char *path, json_t **ret, char *
 
 /* --- lists of names -------------------------------------------------------------------------------- */
 
+int registry_endless(struct registry *r, struct error *err)
+{
+	return refuse(err, -EFBIG,
+		      "%s has more on its list than the %d entries or %d pages that are read",
+		      r->host, REGISTRY_LIST_MAX, REGISTRY_PAGES_MAX);
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -90,7 +95,7 @@ static int read_names(struct registry *r, const char *path, const char *key,
 	size_t count = 0;
 	int status = 200;
 
-	for (int i = 0; page != NULL && i < PAGES_MAX; i++) {
+	for (int i = 0; page != NULL; i++) {
 		own_json json_t *document = NULL;
 		own_mem char *next = NULL;
 		const json_t *names;
@@ -102,11 +107,15 @@ static int read_names(struct registry *r, const char *path, const char *key,
 		for (size_t k = 0; k < json_array_size(names); k++) {
 			const char *name = json_string_value(json_array_get(names, k));
 
-			if (name == NULL || ++count > REGISTRY_LIST_MAX)
+			if (name == NULL)
 				continue;
+			if (++count > REGISTRY_LIST_MAX)
+				return registry_endless(r, err);
 			if (fn(name, data) != 0)
 				return status;
 		}
+		if (i + 1 == REGISTRY_PAGES_MAX && next != NULL)
+			return registry_endless(r, err);
 		free(page);
 		page = take(next);
 	}

@@ -64,9 +64,11 @@ int registry_forget_subject(struct registry *registry, const struct digest *dige
 /* GETs a JSON document of at most REGISTRY_DOCUMENT_MAX bytes. `path` below /v2/ or, if it is that,
  * an absolute address. Returns the status; only with 200 there is a document. `next`, the address of the
  * next page, may be NULL. */
-enum { REGISTRY_DOCUMENT_MAX = 16 << 20 };
+enum { REGISTRY_DOCUMENT_MAX = 16 << 20, REGISTRY_PAGES_MAX = 1000 };
 int registry_document(struct registry *registry, const char *path, json_t **ret, char **next,
 		      struct error *err) must_check;
+/* The error for a list with more than REGISTRY_LIST_MAX entries or REGISTRY_PAGES_MAX pages: -EFBIG. */
+int registry_endless(struct registry *registry, struct error *err);
 /* Waits before another try. */
 void registry_wait(unsigned int tries_made, int retry_after_s);
 bool registry_may_retry(int rc);

@@ -14,8 +14,6 @@
 #include "image/referrers.h"
 #include "image/registry_priv.h"
 
-enum { PAGES_MAX = 1000 };
-
 static int get_tagged(void *from, const char *tag, char **ret_text, size_t *ret_len,
 		      struct error *err)
 {
@@ -45,7 +43,7 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 					escaped ? "?artifactType=" : "", escaped ? escaped : "");
 	own_json json_t *all = json_array();
 
-	for (int i = 0; page != NULL && i < PAGES_MAX; i++) {
+	for (int i = 0; page != NULL; i++) {
 		own_json json_t *document = NULL;
 		own_mem char *next = NULL;
 		int rc = registry_document(r, page, &document, &next, err);
@@ -63,6 +61,9 @@ int registry_referrers(struct registry *r, const struct digest *subject, const c
 		if (rc != 200)
 			return rc < 0 ? rc : refuse(err, -EPROTO, "%s answered %d", r->host, rc);
 		choose(all, json_object_get(document, "manifests"), artifact_type);
+		if (json_array_size(all) > REGISTRY_LIST_MAX ||
+		    (i + 1 == REGISTRY_PAGES_MAX && next != NULL))
+			return registry_endless(r, err);
 		free(page);
 		page = take(next);
 	}

@@ -202,6 +202,34 @@ tls_fails() {
 	expect "$status" 125
 }
 
+@test "a list without end is refused, and not taken for the whole" {
+	cat >"$TEST_DIR/endless.py" <<-'END'
+		import http.server, json, sys
+		class Handler(http.server.BaseHTTPRequestHandler):
+		    def log_message(self, *_): pass
+		    def do_GET(self):
+		        entry = {"mediaType": "m", "digest": "sha256:" + 64 * "0", "size": 1}
+		        body = {"tags": 30000 * ["x"], "repositories": 30000 * ["x"], "manifests": 30000 * [entry]}
+		        small = self.path == "/v2/" or "/manifests/" in self.path
+		        body = b"{}" if small else json.dumps(body).encode()
+		        self.send_response(404 if "search" in self.path else 200)
+		        self.send_header("Link", f'<{self.path}>; rel="next"')
+		        self.send_header("Content-Length", str(len(body)))
+		        self.end_headers()
+		        self.wfile.write(body)
+		http.server.HTTPServer(("localhost", int(sys.argv[1])), Handler).serve_forever()
+	END
+	python3 "$TEST_DIR/endless.py" "$PORT" 3>&- &
+	REGISTRY_PID=$!
+	eventually bash -c "exec 4<>/dev/tcp/localhost/$PORT"
+	for command in "search --list-tags $REGISTRY/a" "search $REGISTRY/none" "image referrers $REGISTRY/a:1"; do
+		# shellcheck disable=SC2086
+		run_split berth $command
+		expect "$status" 125
+		[[ "$stderr" == *"more on its list"* ]] || { echo "$command: $stderr"; return 1; }
+	done
+}
+
 @test "the next pull replaces a layer file that was cut off" {
 	registry_begin
 	berth push -q busybox "$REGISTRY/bb:1"
