@@ -93,7 +93,12 @@ const char *digest_text_hex(const char *text)
 
 const char *digest_algorithm_name(const struct digest *d)
 {
-	return algorithms[algorithm_of(d)].name;
+	return digest_name(algorithm_of(d));
+}
+
+const char *digest_name(enum digest_algorithm algorithm)
+{
+	return algorithms[algorithm].name;
 }
 
 struct digest_path digest_path(const struct digest *d)

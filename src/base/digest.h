@@ -14,7 +14,7 @@
 /* The hexadecimal digits of a sha256 and of the longest digest; its whole text and a NUL. */
 enum { DIGEST_HEX_LEN = 64, DIGEST_HEX_MAX = 128, DIGEST_TEXT_MAX = 136 };
 
-enum digest_algorithm { DIGEST_SHA256, DIGEST_SHA512 };
+enum digest_algorithm { DIGEST_SHA256, DIGEST_SHA512, DIGEST_ALGORITHMS };
 
 struct digest {
 	char text[DIGEST_TEXT_MAX]; /* "sha256:..." and a NUL; "" is none */
@@ -46,6 +46,8 @@ const char *digest_hex(const struct digest *d);
 const char *digest_text_hex(const char *text);
 /* "sha256" */
 const char *digest_algorithm_name(const struct digest *d);
+/* The same for those who go through all of them. */
+const char *digest_name(enum digest_algorithm algorithm);
 struct digest_path digest_path(const struct digest *d);
 
 /* A hash with the algorithm of `like`; sha256 if that is NULL or none. Whoever compares with a digest

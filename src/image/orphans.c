@@ -126,7 +126,7 @@ int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, v
 {
 	struct search search = {.store = store, .remove = remove, .fn = fn, .data = data};
 	own_fd int lock_fd = -1;
-	int rc;
+	int rc = 0;
 
 	/* Without the lock file nothing was ever added. */
 	if (faccessat(store->root_fd, "images.lock", F_OK, 0) < 0)
@@ -139,9 +139,8 @@ int image_orphans(struct image_store *store, bool remove, image_orphan_fn *fn, v
 		return lock_fd;
 	if (lock_fd < 0)
 		return fail(err, lock_fd, "lock the image store");
-	rc = search_blobs(&search, "sha256", err);
-	if (rc == 0)
-		rc = search_blobs(&search, "sha512", err);
+	for (enum digest_algorithm a = 0; rc == 0 && a < DIGEST_ALGORITHMS; a++)
+		rc = search_blobs(&search, digest_name(a), err);
 	if (rc == 0 && image_store_layers_fd(store, NULL) >= 0)
 		rc = layer_list(store->layers_fd, look_at_layer, &search, err);
 	if (rc == 0 && store->layers_fd >= 0)

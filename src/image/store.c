@@ -228,18 +228,17 @@ static const char *id_digits(const char *s)
 static int find_by_id(struct image_store *store, const char *name, struct image **ret,
 		      struct error *err)
 {
-	static const char *const algorithms[] = {"sha256:", "sha512:"};
 	const char *digits = id_digits(name);
 	own_image struct image *found = NULL;
 
-	for (size_t i = 0; digits != NULL && i < array_size(algorithms); i++) {
+	for (enum digest_algorithm a = 0; digits != NULL && a < DIGEST_ALGORITHMS; a++) {
 		char from[DIGEST_TEXT_MAX], to[DIGEST_TEXT_MAX + 1];
 		own_image struct image *image = NULL;
 		int rc;
 
-		if (digits != name && str_after(name, algorithms[i]) == NULL)
+		snprintf(from, sizeof(from), "%s:%s", digest_name(a), digits);
+		if (digits != name && !str_eq(name, from))
 			continue;
-		snprintf(from, sizeof(from), "%s%s", algorithms[i], digits);
 		snprintf(to, sizeof(to), "%sg", from);
 		rc = find_by(store, &image, err,
 			     "SELECT " IMAGE_COLUMNS " FROM image_image i "

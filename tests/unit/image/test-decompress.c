@@ -71,12 +71,9 @@ static void xz_of(const struct buf *plain, size_t each, uint32_t dictionary, str
 	}
 }
 
-static int unpack_archive(const struct buf *packed, size_t step, struct buf *out, struct error *err)
+/* Feeds the stream to `d` in pieces of `step` bytes. */
+static int feed(struct decompressor *d, const struct buf *packed, size_t step, struct error *err)
 {
-	own_decompressor struct decompressor *d = NULL;
-
-	decompressor_create(collect, out, &d);
-	decompressor_set_archive(d);
 	for (size_t at = 0; at < packed->len; at += step) {
 		size_t n = packed->len - at < step ? packed->len - at : step;
 		int rc = decompressor_add(d, packed->data + at, n, err);
@@ -85,6 +82,15 @@ static int unpack_archive(const struct buf *packed, size_t step, struct buf *out
 			return rc;
 	}
 	return decompressor_finish(d, err);
+}
+
+static int unpack_archive(const struct buf *packed, size_t step, struct buf *out, struct error *err)
+{
+	own_decompressor struct decompressor *d = NULL;
+
+	decompressor_create(collect, out, &d);
+	decompressor_set_archive(d);
+	return feed(d, packed, step, err);
 }
 
 static int unpack_with(enum gunzip_engine engine, const struct buf *packed, size_t step,
@@ -94,17 +100,10 @@ static int unpack_with(enum gunzip_engine engine, const struct buf *packed, size
 
 	decompressor_create(collect, out, &d);
 	decompressor_set_gunzip(d, engine);
-	for (size_t at = 0; at < packed->len; at += step) {
-		size_t n = packed->len - at < step ? packed->len - at : step;
-		int rc = decompressor_add(d, packed->data + at, n, err);
-
-		if (rc < 0)
-			return rc;
-	}
-	return decompressor_finish(d, err);
+	return feed(d, packed, step, err);
 }
 
-/* Feeds the stream in pieces of `step` bytes, to either library for gzip: they must agree. */
+/* To either library for gzip: they must agree. */
 static int unpack(const struct buf *packed, size_t step, struct buf *out, struct error *err)
 {
 	own_buf struct buf other = {0};
