@@ -14,6 +14,7 @@
 int output_open(const char *path, struct output *ret, struct error *err)
 {
 	struct stat st;
+	int rc;
 
 	*ret = (struct output){.fd = 1, .path = path};
 	if (path == NULL || str_eq(path, "-")) {
@@ -30,9 +31,9 @@ int output_open(const char *path, struct output *ret, struct error *err)
 	ret->fd = open(ret->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (ret->fd >= 0)
 		return 0;
-	fail(err, -errno, "create %s", ret->part);
+	rc = fail(err, -errno, "create %s", ret->part);
 	free(take(ret->part));
-	return -EIO;
+	return rc;
 }
 
 int output_close(struct output *output, int rc, struct error *err)

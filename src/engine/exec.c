@@ -148,19 +148,28 @@ static int follow_exec(int channel_fd, const struct workload_exec *exec, struct 
 	return streams_run(&streams, err);
 }
 
+/* One that runs and is not paused. */
+static int find_awake(struct engine *engine, const char *ref, struct workload *ret,
+		      struct error *err)
+{
+	int rc = find_running(engine, ref, ret, err);
+
+	if (rc == 0 && ret->status == WORKLOAD_PAUSED)
+		rc = hint(err, refuse(err, -EBUSY, "\"%s\" is paused", ref),
+			  "unpause it first (berth unpause %s)", ref);
+	return rc;
+}
+
 int workload_exec(struct engine *engine, const char *ref, const struct workload_exec *exec,
 		  struct error *err)
 {
 	own_workload struct workload w = {0};
 	own_json json_t *process = NULL;
 	own_fd int fd = -1;
-	int rc = find_running(engine, ref, &w, err);
+	int rc = find_awake(engine, ref, &w, err);
 
 	if (rc == 0)
 		rc = isolation_check_inside(&w, err);
-	if (rc == 0 && w.status == WORKLOAD_PAUSED)
-		rc = hint(err, refuse(err, -EBUSY, "\"%s\" is paused", ref),
-			  "unpause it first (berth unpause %s)", ref);
 	if (rc == 0)
 		rc = make_process(engine, &w, exec, &process, err);
 	if (rc == 0)
@@ -178,11 +187,8 @@ int workload_attach(struct engine *engine, const char *ref, const struct workloa
 	own_workload struct workload w = {0};
 	own_fd int fd = -1;
 	struct streams streams = {.name = ref, .stdio = stdio, .started = true};
-	int rc = find_running(engine, ref, &w, err);
+	int rc = find_awake(engine, ref, &w, err);
 
-	if (rc == 0 && w.status == WORKLOAD_PAUSED)
-		rc = hint(err, refuse(err, -EBUSY, "\"%s\" is paused", ref),
-			  "unpause it first (berth unpause %s)", ref);
 	if (rc == 0)
 		rc = fd = streams_connect(engine, &w, err);
 	if (rc >= 0)

@@ -160,7 +160,7 @@ static int follow(struct start *s, struct monitor_process *monitor, struct error
 	return rc < 0 ? rc : on_started(s, err);
 }
 
-/* Everything up to the hand-over. On failure all is undone. */
+/* Everything up to the hand-over. On failure all before that is undone; what comes with it is recovery's. */
 static int begin(struct start *s, struct monitor_process *monitor, int *lock_fd, struct error *err)
 {
 	own_plan struct plan plan = PLAN_EMPTY;

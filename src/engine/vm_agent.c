@@ -105,9 +105,8 @@ static int finish_dial(int fd, int64_t deadline_ns, struct error *err)
 	struct vm_dial dial = {.fd = fd};
 	int rc;
 
-	while ((rc = vm_agent_answered(&dial, err)) == 0 && rc >= 0)
-		if ((rc = await(fd, deadline_ns)) < 0)
-			break;
+	while ((rc = vm_agent_answered(&dial, err)) == 0 && (rc = await(fd, deadline_ns)) == 0)
+		;
 	frame_in_release(&dial.in);
 	return rc < 0 ? rc : 0;
 }
