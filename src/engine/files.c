@@ -47,7 +47,7 @@ static const struct isolation *isolation_in(const struct hold *hold)
 static void hold_end(struct hold *hold)
 {
 	if (hold->guard.fd >= 0) {
-		guard_end(&hold->guard);
+		guard_end(hold->engine, &hold->workload, &hold->guard);
 		sigprocmask(SIG_SETMASK, &hold->signals, NULL);
 	}
 	if (hold->lock_fd >= 0)

@@ -97,11 +97,11 @@ int guard_begin(struct engine *engine, const struct workload *workload, struct g
 	}
 	guard.fd = fds[1];
 	if (fd_read_full(guard.fd, &why, sizeof(why)) != sizeof(why)) {
-		guard_end(&guard);
+		guard_end(engine, workload, &guard);
 		return refuse(err, -EIO, "the process that was to pause it has ended");
 	}
 	if (why.code < 0) {
-		guard_end(&guard);
+		guard_end(engine, workload, &guard);
 		if (err)
 			*err = why;
 		return why.code;
@@ -110,10 +110,17 @@ int guard_begin(struct engine *engine, const struct workload *workload, struct g
 	return 0;
 }
 
-void guard_end(struct guard *guard)
+void guard_end(struct engine *engine, const struct workload *workload, struct guard *guard)
 {
+	struct error err = {0};
+	int status = 0;
+
 	if (guard->fd < 0)
 		return;
 	fd_close(&guard->fd);
-	waitpid(guard->pid, NULL, 0);
+	while (waitpid(guard->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (status != 0 && is_paused(engine, workload) && guard_thaw(engine, workload, &err) < 0)
+		log_warn("\"%s\" stays paused (berth unpause %s): %s", workload->name,
+			 workload->name, err.text);
 }

@@ -5,7 +5,7 @@
  *
  *     rc = guard_begin(engine, &workload, &guard, err);      it is paused
  *     ...
- *     guard_end(&guard);                                     it runs
+ *     guard_end(engine, &workload, &guard);                  it runs
  */
 #pragma once
 
@@ -30,5 +30,6 @@ int guard_thaw(struct engine *engine, const struct workload *workload,
 /* Pauses a workload that is running. -EBUSY: it is paused. On failure it is not, and there is no guard. */
 int guard_begin(struct engine *engine, const struct workload *workload, struct guard *ret,
 		struct error *err) must_check;
-/* Lets the workload go on, unless it has ended or somebody else has done so. Nothing if there is no guard. */
-void guard_end(struct guard *guard);
+/* Lets the workload go on, unless it has ended or somebody else has done so; by ourselves if the guard was killed.
+ * Nothing if there is no guard. */
+void guard_end(struct engine *engine, const struct workload *workload, struct guard *guard);

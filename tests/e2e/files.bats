@@ -129,6 +129,25 @@ os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("01000002000400000
 	berth unpause a
 }
 
+@test "a commit whose guard is killed lets the container go on itself" {
+	local pid guard
+	berth run -d --name a busybox sh -c 'head -c 30000000 /dev/urandom >/data; : >/ready; sleep 1000' >/dev/null
+	PATIENCE=300 eventually berth exec a test -e /ready
+	berth_job commit a new:1 >/dev/null 3>&- &
+	pid=$!
+	is_paused() { [ "$(state_of a)" = paused ]; }
+	eventually is_paused
+	kill -STOP "$pid"
+	# The first that it made.
+	guard=$(cut -d ' ' -f 1 "/proc/$pid/task/$pid/children")
+	kill -KILL "$guard"
+	kill -CONT "$pid"
+	# It fails if that was before the guard could say that the container is paused.
+	wait "$pid" || true
+	expect "$(state_of a)" running
+	berth exec a true
+}
+
 @test "export, killed or to a closed pipe, leaves all as it was" {
 	berth run -d --name a busybox sleep 1000 >/dev/null
 	berth export a | head -c 1000 >/dev/null || true
