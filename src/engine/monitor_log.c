@@ -13,11 +13,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/own.h"
 #include "engine/monitor_priv.h"
 
 enum { LINE_BUFFER = 8 << 10, LINE_TAIL = 128, ESCAPE_MAX = 6 };
@@ -35,15 +35,21 @@ void log_file_init(struct log *log, int dir_fd, const struct order *order)
 
 static bool open_file(struct log *log)
 {
-	struct stat st;
+	own_fd int fd = -1;
+	char last;
 
 	if (log->fd >= 0)
 		return true;
-	log->fd = openat(log->dir_fd, "output.log",
-			 O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (log->fd < 0 || fstat(log->fd, &st) < 0)
+	fd = openat(log->dir_fd, "output.log", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+		    0600);
+	if (fd < 0)
 		return false;
-	log->size = st.st_size;
+	/* A line that a full disk or a kill has cut is left out by readers: but not the next one with it. */
+	if (lseek(fd, -1, SEEK_END) >= 0 && read(fd, &last, 1) == 1 && last != '\n' &&
+	    fd_write_full(fd, "\n", 1) < 0)
+		return false;
+	log->size = lseek(fd, 0, SEEK_END);
+	log->fd = take(fd);
 	return true;
 }
 
@@ -85,8 +91,12 @@ static void flush(struct lines *l)
 		return;
 	if (log->max_size > 0 && log->fd >= 0 && log->size + (int64_t)l->len > log->max_size)
 		rotate(log);
-	if (open_file(log) && fd_write_full(log->fd, l->data, l->len) == 0)
-		log->size += (int64_t)l->len;
+	if (open_file(log)) {
+		if (fd_write_full(log->fd, l->data, l->len) == 0)
+			log->size += (int64_t)l->len;
+		else
+			fd_close(&log->fd);
+	}
 	l->len = 0;
 }
 

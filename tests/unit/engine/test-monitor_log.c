@@ -1,8 +1,10 @@
 /* Tests of the log file: its form, characters that are cut, rotation. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -181,6 +183,35 @@ static void full_files_are_rotated(void **state)
 	end(&f);
 }
 
+/* As on a disk that is full for a while. */
+static void a_line_that_is_cut_takes_no_other_with_it(void **state)
+{
+	struct rlimit before, small;
+	own_mem char *text = NULL;
+	own_json json_t *last = NULL;
+	struct fixture f;
+	size_t len;
+
+	(void)state;
+	begin(&f, 0, 1);
+	log_file_add(&f.log, 1, "before\n", 7);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){.rlim_cur = 100, .rlim_max = before.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	log_file_add(&f.log, 1, "cut\n", 4);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	log_file_add(&f.log, 1, "after\n", 6);
+	assert_int_equal(file_read(f.log.dir_fd, "output.log", 1 << 20, &text, &len, NULL), 0);
+	assert_int_equal(f.log.size, len);
+	assert_int_equal(text[len - 1], '\n');
+	text[len - 1] = '\0';
+	last = json_loads(strrchr(text, '\n') + 1, 0, NULL);
+	assert_non_null(last);
+	assert_string_equal(json_string_value(json_object_get(last, "log")), "after\n");
+	end(&f);
+}
+
 static void without_a_log_there_is_no_file(void **state)
 {
 	struct order order = {.log = WORKLOAD_LOG_NONE};
@@ -202,6 +233,7 @@ int main(void)
 		cmocka_unit_test(characters_may_be_cut_anywhere),
 		cmocka_unit_test(long_lines_are_split_and_complete),
 		cmocka_unit_test(full_files_are_rotated),
+		cmocka_unit_test(a_line_that_is_cut_takes_no_other_with_it),
 		cmocka_unit_test(without_a_log_there_is_no_file),
 	};
 
