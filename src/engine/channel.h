@@ -32,7 +32,7 @@ enum channel_type {
 	CHANNEL_EXEC,       /* arg: attach flags, arg2: enum channel_exec_flags; one descriptor: the
 			     * process as JSON */
 	CHANNEL_WAIT,       /* arg: 1: the next exit, also if it will be restarted */
-	CHANNEL_SIGNAL,     /* arg: the signal */
+	CHANNEL_SIGNAL,     /* arg: the signal; without an answer on an attached connection */
 	CHANNEL_STOP, /* arg: the signal, arg2: milliseconds until SIGKILL, UINT32_MAX: never */
 	/* on an attached connection, to the monitor */
 	CHANNEL_STDIN,     /* payload */

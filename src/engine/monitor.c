@@ -190,6 +190,10 @@ int monitor_signal(struct monitor *m, int signal)
 {
 	const struct isolation *wall = isolation_of(m->handover.order.isolation);
 
+	if (m->phase == PHASE_STARTING) {
+		m->signal_pending = signal;
+		return 0;
+	}
 	if (m->phase != PHASE_RUNNING || m->main->pid <= 0)
 		return -ESRCH;
 	if (signal == SIGKILL || signal == m->handover.order.stop_signal)
@@ -279,6 +283,8 @@ static void look_at(struct session *s)
 
 static void started(struct monitor *m, const struct helper_result *result)
 {
+	const int pending = m->signal_pending;
+
 	m->live.pid = result->pid;
 	m->live.started_ns = clock_now_ns();
 	m->live.paused = 0;
@@ -290,25 +296,29 @@ static void started(struct monitor *m, const struct helper_result *result)
 		    channel_send_head(c->fd, CHANNEL_STARTED, (uint32_t)result->pid, 0, false) < 0)
 			client_remove(c);
 	}
+	m->signal_pending = 0;
 	if (m->stop_requested)
 		monitor_request_stop(m, m->stop_signal_pending, m->stop_timeout_pending);
+	if (pending != 0 && monitor_signal(m, pending) < 0)
+		return; /* it has ended meanwhile */
 }
 
-/* Gives a session its process. False: it could not have its terminal. */
-static int adopt(struct session *s, const struct helper_result *result, int console_fd)
+/* Gives it its process, or notes that it could not have its terminal. */
+static void session_adopt(struct session *s, struct helper_result *result, int console_fd)
 {
 	int rc = console_fd >= 0 ? session_terminal(s, console_fd) : 0;
 
-	if (rc == 0)
+	if (rc < 0)
+		result->rc = fail(&result->err, rc, "watch its terminal");
+	else
 		s->pid = result->pid;
-	return rc;
 }
 
 static void main_done(struct monitor *m, struct helper_result *result, int console_fd)
 {
 	fd_close(&m->handover.root_fd);
 	if (result->rc == 0)
-		result->rc = adopt(m->main, result, console_fd);
+		session_adopt(m->main, result, console_fd);
 	if (result->rc < 0) {
 		start_failed(m, &result->err);
 		return;
@@ -321,7 +331,7 @@ static void exec_done(struct monitor *m, struct session *s, struct helper_result
 		      int console_fd)
 {
 	if (result->rc == 0)
-		result->rc = adopt(s, result, console_fd);
+		session_adopt(s, result, console_fd);
 	for (struct client *c = m->clients, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->session != s)

@@ -204,6 +204,7 @@ static void exec(struct client *c, const struct packet *request, int text_fd)
 static void handle(struct client *c, const struct packet *p, size_t len, int fd)
 {
 	struct monitor *m = c->monitor;
+	int rc;
 
 	switch ((enum channel_type)p->type) {
 	case CHANNEL_ATTACH:
@@ -216,7 +217,11 @@ static void handle(struct client *c, const struct packet *p, size_t len, int fd)
 		c->waits = p->arg == 1 ? CLIENT_WAITS_EXIT : CLIENT_WAITS_END;
 		return;
 	case CHANNEL_SIGNAL:
-		if (monitor_signal(m, (int)p->arg) < 0)
+		rc = monitor_signal(m, (int)p->arg);
+		/* Who waits for its end is told of that, and of nothing else. */
+		if (c->waits != CLIENT_WAITS_NOT)
+			return;
+		if (rc < 0)
 			refuse_client(c, -ESRCH, "container not running");
 		else
 			answer_ok(c);

@@ -178,7 +178,8 @@ struct monitor {
 	struct live live;
 	enum monitor_phase phase;
 	bool stop_requested;     /* by the user: not to be restarted */
-	int stop_signal_pending; /* asked for while it was being started */
+	int signal_pending;      /* sent while it was being started */
+	int stop_signal_pending; /* asked for meanwhile, too */
 	uint32_t stop_timeout_pending;
 	bool start_failed;
 	struct error start_error;
@@ -200,7 +201,7 @@ void monitor_session_ended(struct session *s);
 /* Collects every child that has ended: those of sessions, and, while no helper runs, all others. */
 void monitor_reap(struct monitor *m);
 void monitor_request_stop(struct monitor *m, int signal, uint32_t timeout_ms);
-/* -ESRCH if it does not run. */
+/* One that is being started gets it as soon as it runs. -ESRCH if it does not run. */
 int monitor_signal(struct monitor *m, int signal) must_check;
 /* Gives the pages of the program back that are not needed to wait (monitor_small.c). */
 void monitor_drop_pages(struct memory_ranges *ranges);

@@ -107,6 +107,43 @@ x"
 	expect "$status" 125
 }
 
+# Who ran it has not read it all yet when the container ends, and its own end is not this signal's to make.
+@test "a signal that comes behind the end of a container hides neither output nor exit code" {
+	local pid init status=0
+	[ "$BERTH_ISOLATION" != vm ] || skip "a machine's end is not to be seen before its output is read"
+	berth_job run --name t busybox sh -c 'trap "exit 7" USR1; yes & wait' >"$TEST_DIR/out" 3>&- &
+	pid=$!
+	eventually test -s "$TEST_DIR/out"
+	kill -STOP "$pid"
+	init=$(berth inspect -f '{{.State.Pid}}' t)
+	has_filled_up() { [ "$(berth logs t | wc -c)" = "$(sleep 0.2; berth logs t | wc -c)" ]; }
+	eventually has_filled_up
+	berth kill -s USR1 t >/dev/null
+	eventually test ! -e "/proc/$init"
+	kill -INT "$pid"
+	kill -CONT "$pid"
+	wait "$pid" || status=$?
+	expect "$status" 7
+	expect "$(wc -c <"$TEST_DIR/out")" "$(berth logs t | wc -c)"
+}
+
+@test "a signal that comes while a container is being started reaches it" {
+	local pid monitor status=0
+	[ "$BERTH_ISOLATION" != vm ] || skip "the first process of a machine ignores what it has no handler for yet"
+	# Not the first process of a namespace, for the same reason.
+	berth_job run --name t --pid host busybox sleep 1000 3>&- &
+	pid=$!
+	has_monitor() { read -r monitor _ <<<"$(cat "/proc/$pid/task/$pid/children")"; grep -q monitor "/proc/$monitor/cmdline"; }
+	while ! has_monitor 2>/dev/null; do :; done
+	kill -STOP "$monitor"
+	passes_signals_on() { (( 0x$(awk '/^SigBlk/ { print $2 }' "/proc/$pid/status") & 2 )); }
+	eventually passes_signals_on
+	kill -INT "$pid"
+	kill -CONT "$monitor"
+	wait "$pid" || status=$?
+	expect "$status" 130
+}
+
 @test "attach passes stdin on to a container with -i" {
 	berth run -d -i --name t busybox sh -c 'read line; echo "got $line"' >/dev/null
 	expect "$(echo hello | timeout 60 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" attach t)" "got hello"
