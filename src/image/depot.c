@@ -341,11 +341,13 @@ static int put_file(struct depot *d, const void *data, size_t len, const struct 
 static int put_in_index(struct depot *d, const struct digest *digest, const char *type, size_t len,
 			const char *tag, struct error *err)
 {
-	own_fd int lock = file_lock(d->dir_fd, ".berth-lock", FILE_LOCK_EXCLUSIVE, true);
 	own_json json_t *list = NULL, *index = json_object();
-	json_t *entry = json_object();
-	int rc = lock < 0 ? fail(err, lock, "lock %s", d->dir) : read_index(d, &list, err);
+	json_t *entry;
+	int rc = read_index(d, &list, err);
 
+	if (rc < 0)
+		return rc;
+	entry = json_object();
 	json_set_string(entry, "mediaType", type);
 	json_set_string(entry, "digest", digest->text);
 	json_object_set_new(entry, "size", json_integer((json_int_t)len));
@@ -364,11 +366,7 @@ static int put_in_index(struct depot *d, const struct digest *digest, const char
 	json_object_set_new(index, "schemaVersion", json_integer(2));
 	json_set_string(index, "mediaType", MEDIA_OCI_INDEX);
 	json_object_set(index, "manifests", list);
-	if (rc == 0)
-		rc = json_write_file(d->dir_fd, "index.json", index, 0644, err);
-	if (lock >= 0)
-		unlinkat(d->dir_fd, ".berth-lock", 0);
-	return rc;
+	return json_write_file(d->dir_fd, "index.json", index, 0644, err);
 }
 
 /* In a directory, what refers to a manifest stands in the index with its subject's tag, as registries
@@ -388,6 +386,23 @@ static int put_referrer(struct depot *d, const struct depot_manifest *m, struct 
 	digest = digest_of(text, strlen(text));
 	rc = put_file(d, text, strlen(text), &digest, err);
 	return rc < 0 ? rc : put_in_index(d, &digest, MEDIA_OCI_INDEX, strlen(text), tag, err);
+}
+
+/* Both lists are read, changed and written: by one at a time. */
+static int put_in_directory(struct depot *d, const struct depot_manifest *m, struct error *err)
+{
+	own_fd int lock = file_lock(d->dir_fd, ".berth-lock", FILE_LOCK_EXCLUSIVE, true);
+	int rc;
+
+	if (lock < 0)
+		return fail(err, lock, "lock %s", d->dir);
+	rc = put_file(d, m->text, m->len, &m->digest, err);
+	if (rc == 0 && m->subject != NULL)
+		rc = put_referrer(d, m, err);
+	if (rc == 0 && m->name != NULL)
+		rc = put_in_index(d, &m->digest, m->type, m->len, m->name, err);
+	unlinkat(d->dir_fd, ".berth-lock", 0);
+	return rc;
 }
 
 /* --- both ------------------------------------------------------------------------------------------ */
@@ -531,14 +546,5 @@ static int put_in_registry(struct registry *r, const struct depot_manifest *m, s
 
 int depot_put_manifest(struct depot *d, const struct depot_manifest *m, struct error *err)
 {
-	int rc;
-
-	if (d->registry != NULL)
-		return put_in_registry(d->registry, m, err);
-	rc = put_file(d, m->text, m->len, &m->digest, err);
-	if (rc == 0 && m->subject != NULL)
-		rc = put_referrer(d, m, err);
-	return rc < 0 || m->name == NULL
-		       ? rc
-		       : put_in_index(d, &m->digest, m->type, m->len, m->name, err);
+	return d->registry ? put_in_registry(d->registry, m, err) : put_in_directory(d, m, err);
 }

@@ -366,6 +366,23 @@ attach() {
 	expect "$(raw "$REGISTRY/b:sha256-${digest#sha256:}.sig" | sha256sum)" "$note  -"
 }
 
+@test "copies into one directory at the same time lose nothing of each other, referrers included" {
+	local copies=()
+	zot new referrers
+	for i in 1 2 3 4 5 6; do
+		digest=$(berth push -q busybox "$new/a$i:1")
+		attach "$new/a$i" "$digest" "text/$i" >>"$TEST_DIR/notes"
+	done
+	for i in 1 2 3 4 5 6; do
+		berth copy -q --referrers "$new/a$i:1" "oci:$TEST_DIR/layout:$i" 3>&- &
+		copies+=($!)
+	done
+	for pid in "${copies[@]}"; do wait "$pid"; done
+	berth copy -q --referrers "oci:$TEST_DIR/layout:1" "$new/all:1"
+	expect "$(berth image referrers "$new/all:1" --format '{{.Digest}}' | sort)" "$(sed 's/^/sha256:/' "$TEST_DIR/notes" | sort)"
+	expect "$(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$TEST_DIR/layout/index.json" | grep -c '^[1-6]$')" 6
+}
+
 @test "pull and push --all-tags" {
 	registry_begin
 	for tag in 1 2 three; do berth tag busybox "$REGISTRY/many:$tag"; done
