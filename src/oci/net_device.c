@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -146,6 +147,9 @@ static int add_addresses(int sock, unsigned int index, const struct buf *request
 		memcpy(&r, requests->data + at, sizeof(r));
 		((struct ifaddrmsg *)NLMSG_DATA(&r.header))->ifa_index = index;
 		rc = perform(sock, &r);
+		/* The kernel keeps some of them meanwhile. */
+		if (rc == -EEXIST)
+			rc = 0;
 	}
 	return rc;
 }
@@ -174,8 +178,8 @@ static int move(int sock, unsigned int index, const char *name, int ns_fd)
 	return perform(sock, &r);
 }
 
-/* The interface's number in the namespace of the socket. */
-static int find(int sock, const char *name, unsigned int *ret)
+/* The interface's number and flags in the namespace of the socket. */
+static int find(int sock, const char *name, struct ifinfomsg *ret)
 {
 	own_mem char *answer = mem_new(ANSWER_MAX);
 	struct ifinfomsg link = {0};
@@ -195,27 +199,50 @@ static int find(int sock, const char *name, unsigned int *ret)
 		return -EBADMSG;
 	if (h->nlmsg_type == NLMSG_ERROR)
 		return ((struct nlmsgerr *)NLMSG_DATA(h))->error;
-	*ret = (unsigned int)((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
+	*ret = *(struct ifinfomsg *)NLMSG_DATA(h);
 	return 0;
+}
+
+/* One that stays is as it was: without being up it has lost its IPv6 addresses. */
+static void put_back(int sock, const struct ifinfomsg *was, const struct buf *addresses)
+{
+	const unsigned int index = (unsigned int)was->ifi_index;
+	int rc = was->ifi_flags & IFF_UP ? set_up(sock, index, true) : 0;
+
+	if (rc == 0)
+		rc = add_addresses(sock, index, addresses);
+	if (rc < 0)
+		log_warn("the interface %u stays without what it had: %s", index, strerror(-rc));
 }
 
 static int move_one(const struct config_net_device *d, int here, int there, int ns_fd,
 		    struct error *err)
 {
 	own_buf struct buf addresses = {0};
+	struct ifinfomsg link;
 	unsigned int index;
-	int rc = find(here, d->host_name, &index);
+	int rc;
 
+	/* The kernel would notice only when it is there. */
+	if (find(there, d->name, &link) == 0)
+		return refuse(err, -EEXIST, "the container has an interface \"%s\" already",
+			      d->name);
+	rc = find(here, d->host_name, &link);
 	if (rc == -ENODEV)
 		return refuse(err, rc, "the host has no such interface");
 	if (rc < 0)
 		return fail(err, rc, "find the interface");
+	index = (unsigned int)link.ifi_index;
 	if ((rc = keep_addresses(here, index, &addresses)) < 0)
 		return fail(err, rc, "list its addresses");
-	if ((rc = set_up(here, index, false)) < 0 || (rc = move(here, index, d->name, ns_fd)) < 0)
+	if ((rc = set_up(here, index, false)) < 0 || (rc = move(here, index, d->name, ns_fd)) < 0) {
+		put_back(here, &link, &addresses);
 		return fail(err, rc, "move it as \"%s\"", d->name);
-	if ((rc = find(there, d->name, &index)) < 0 ||
-	    (rc = add_addresses(there, index, &addresses)) < 0 ||
+	}
+	if ((rc = find(there, d->name, &link)) < 0)
+		return fail(err, rc, "find it as \"%s\"", d->name);
+	index = (unsigned int)link.ifi_index;
+	if ((rc = add_addresses(there, index, &addresses)) < 0 ||
 	    (rc = set_up(there, index, true)) < 0)
 		return fail(err, rc, "set it up as \"%s\"", d->name);
 	return 0;

@@ -59,6 +59,24 @@ class NetDevices(RuntimeTest):
                 self.assertIn("netDevices", result.stderr)
                 self.assertIn(word, result.stderr)
 
+    def test_interface_that_cannot_be_moved_is_as_it_was(self):
+        # The one name is taken in the container, the other interface belongs to its namespace.
+        for host, name in (("host0", "lo"), ("lo", "inside0")):
+            with self.subTest(host):
+                self.linux["netDevices"] = {host: {"name": name}}
+                self.write_config()
+                command = shlex.join(self.command("run", "--bundle", self.bundle, self.new_id()))
+                script = ("ip link set lo up; ip link add host0 type veth peer name peer0; ip link set peer0 up;"
+                          f"ip link set host0 up; ip addr add 192.0.2.7/24 dev {host};"
+                          f"ip addr add 2001:db8::7/64 dev {host};"
+                          f"! {command}; ip -o addr show {host}; ip -o link show {host}")
+                result = subprocess.run(["unshare", "-n", "sh", "-ec", script], stdin=subprocess.DEVNULL, timeout=30,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertIn("netDevices", result.stderr)
+                for word in ("192.0.2.7/24", "2001:db8::7/64", ",UP"):
+                    self.assertIn(word, result.stdout)
+
     def test_needs_a_network_namespace(self):
         self.linux["netDevices"] = {"host0": {}}
         self.no_namespace("network")
