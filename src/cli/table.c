@@ -40,13 +40,21 @@ void table_release(struct table *table)
 	table->lines = NULL;
 }
 
+/* True for a control character of the second set, U+0080 to U+009F, of which one begins escape sequences, too. */
+static bool is_second_control(const char *c)
+{
+	return (unsigned char)c[0] == 0xc2 && ((unsigned char)c[1] & 0xe0) == 0x80;
+}
+
 /* Appends a cell with what would act on a terminal replaced. */
 static void add_cell(struct buf *out, const char *cell, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		const unsigned char c = (unsigned char)cell[i];
+		const bool second = is_second_control(&cell[i]);
 
-		buf_add_char(out, c < 0x20 || c == 0x7f ? '?' : cell[i]);
+		buf_add_char(out, c < 0x20 || c == 0x7f || second ? '?' : cell[i]);
+		i += second;
 	}
 }
 

@@ -44,8 +44,10 @@ static void nothing_acts_on_the_terminal(void **state)
 
 	(void)state;
 	table_add(&table, "a\033[2Jb\r\n\177\tz");
+	table_add(&table, "\302\2332J\302\237\302\240\tz");
 	table_format(&table, &out);
-	assert_string_equal(out.data, "a?[2Jb???   z\n");
+	assert_string_equal(out.data, "a?[2Jb???   z\n"
+				      "?2J?\302\240       z\n");
 }
 
 static void many_columns_are_only_not_aligned(void **state)
