@@ -13,7 +13,8 @@
  *
  * A connection begins with one request (ATTACH, EXEC, WAIT, SIGNAL, STOP, RESIZE). Data then flows
  * under the socket's own flow control: a monitor that cannot get rid of a workload's output to a
- * command that started it in the foreground stops reading it, as a pipe would.
+ * command that started it in the foreground stops reading it, as a pipe would, until it is asked to
+ * stop the workload.
  */
 #pragma once
 

@@ -186,6 +186,12 @@ void monitor_session_ended(struct session *s)
 
 /* --- stopping --------------------------------------------------------------------------------------- */
 
+static void want_stop(struct monitor *m)
+{
+	m->stop_requested = true;
+	clients_hurry(m);
+}
+
 int monitor_signal(struct monitor *m, int signal)
 {
 	const struct isolation *wall = isolation_of(m->handover.order.isolation);
@@ -197,7 +203,7 @@ int monitor_signal(struct monitor *m, int signal)
 	if (m->phase != PHASE_RUNNING || m->main->pid <= 0)
 		return -ESRCH;
 	if (signal == SIGKILL || signal == m->handover.order.stop_signal)
-		m->stop_requested = true;
+		want_stop(m);
 	/* Our own child, not reaped yet: the number is its. */
 	if (wall->pass_signal != NULL)
 		return wall->pass_signal(m->main->pid, signal);
@@ -217,7 +223,7 @@ static void kill_time(struct loop *loop, struct loop_source *source, void *data)
 
 void monitor_request_stop(struct monitor *m, int signal, uint32_t timeout_ms)
 {
-	m->stop_requested = true;
+	want_stop(m);
 	if (m->phase == PHASE_WAITING) {
 		loop_set_timer(m->restart_timer, -1);
 		finish(m);

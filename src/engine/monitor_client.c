@@ -61,6 +61,16 @@ static void out_of_patience(struct loop *loop, struct loop_source *source, void 
 	client_remove(data);
 }
 
+static void limit_patience(struct client *c)
+{
+	if (c->fd < 0 || c->pending == NULL || c->patience != NULL ||
+	    (c->foreground && !c->monitor->stop_requested))
+		return;
+	if (loop_add_timer(c->monitor->loop, CLIENT_PATIENCE_MS, out_of_patience, c, &c->patience) <
+	    0)
+		c->patience = NULL;
+}
+
 void client_output(struct client *c, struct packet *packet, size_t len)
 {
 	int rc = channel_send(c->fd, packet, len, false);
@@ -74,9 +84,13 @@ void client_output(struct client *c, struct packet *packet, size_t len)
 	c->pending = mem_copy(packet, PACKET_HEAD + len);
 	c->pending_len = len;
 	watch_for(c, EPOLLIN | EPOLLOUT);
-	if (!c->foreground && loop_add_timer(c->monitor->loop, CLIENT_PATIENCE_MS, out_of_patience,
-					     c, &c->patience) < 0)
-		c->patience = NULL;
+	limit_patience(c);
+}
+
+void clients_hurry(struct monitor *m)
+{
+	for (struct client *c = m->clients; c != NULL; c = c->next)
+		limit_patience(c);
 }
 
 static int send_exit(const struct client *c, int exit_code)

@@ -14,8 +14,9 @@
  * Invariants
  *   M1  nothing in the loop blocks: streams, connections and the log's pipes are non-blocking.
  *   M2  output is read from a process only when everybody it goes to has taken what came before; so at
- *       most one piece waits for each client. A client that only looks on (attach) and takes nothing
- *       for CLIENT_PATIENCE_MS is dropped instead of holding up the workload.
+ *       most one piece waits for each client. A client that only looks on (attach), or any once the
+ *       workload is asked to stop, is dropped if it takes nothing for CLIENT_PATIENCE_MS, instead of
+ *       holding up the workload.
  *   M3  the end of a process is told to its clients after all of its output.
  *   M4  the lock (descriptor 3) is held by nobody but the monitor and its children.
  */
@@ -82,6 +83,8 @@ void client_output(struct client *client, struct packet *packet, size_t len);
 void client_end(struct client *client, int exit_code, const struct error *why);
 /* Frees those that were removed. */
 void clients_sweep(struct monitor *m);
+/* To be called when the workload is asked to stop: M2. */
+void clients_hurry(struct monitor *m);
 /* Pauses or resumes the reading of input from clients of a session. */
 void clients_set_input(struct monitor *m, struct session *session, bool on);
 int clients_listen(struct monitor *m) must_check;

@@ -127,6 +127,19 @@ x"
 	expect "$(wc -c <"$TEST_DIR/out")" "$(berth logs t | wc -c)"
 }
 
+@test "a container ends although the command that runs it is stopped and reads nothing" {
+	local pid
+	berth_job run --name t busybox yes >"$TEST_DIR/out" 3>&- &
+	pid=$!
+	eventually test -s "$TEST_DIR/out"
+	kill -STOP "$pid"
+	status=0
+	timeout 90 "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" rm -f t || status=$?
+	kill -CONT "$pid"
+	wait "$pid" || true
+	expect "$status" 0
+}
+
 @test "a signal that comes while a container is being started reaches it" {
 	local pid monitor status=0
 	[ "$BERTH_ISOLATION" != vm ] || skip "the first process of a machine ignores what it has no handler for yet"
