@@ -26,8 +26,8 @@ teardown() {
 in_the_middle() {
 	local signal=$1 condition=$2 pid status=0
 	shift 2
-	# Not by a function, which would be another process.
-	"$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@" >"$TEST_DIR/out" 2>"$TEST_DIR/error" 3>&- &
+	# Not by a function, which would be another process; and whoever runs the tests may ignore signals (nohup).
+	env --default-signal="$signal" "$BERTH" --root "$TEST_DIR/root" --state "$TEST_DIR/state" "$@" >"$TEST_DIR/out" 2>"$TEST_DIR/error" 3>&- &
 	pid=$!
 	eventually bash -c "$condition"
 	kill "-$signal" "$pid"
