@@ -16,6 +16,8 @@ image:	.org 0x1f1
 	.byte	1		/* loaded high */
 	.org 0x214
 	.long	0x100000
+	.org 0x22c
+	.long	0x7fffffff	/* where the initial RAM disk may end */
 	.org 0x258
 	.quad	0x200000	/* where it wants to be */
 	.long	0x10000		/* and what it needs there */
