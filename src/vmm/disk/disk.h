@@ -83,6 +83,9 @@ int disk_open_stack(const int *fds, unsigned int count, struct disk **ret) must_
 
 /* Takes `done` bytes, no more than there are, off the front of a vector. */
 void disk_advance(struct iovec **parts, unsigned int *count, size_t done);
-/* Moves a whole vector, over short transfers. */
+/* Moves a vector, over short transfers, up to the end of the file; what is left stands in *parts and *count. */
+int disk_transfer_some(int fd, bool in, struct iovec **parts, unsigned int *count,
+		       uint64_t offset) must_check;
+/* Moves a whole vector. -EIO: the file ends within. */
 int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count,
 		  uint64_t offset) must_check;

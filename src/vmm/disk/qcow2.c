@@ -99,18 +99,10 @@ static void copy_from(const struct iovec *parts, unsigned int count, uint8_t *da
 static int read_host(const struct qcow2 *q, struct iovec *parts, unsigned int count,
 		     uint64_t offset)
 {
-	while (count > 0) {
-		ssize_t n = preadv(q->fd, parts, (int)count, (off_t)offset);
+	int rc = disk_transfer_some(q->fd, true, &parts, &count, offset);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		offset += (uint64_t)n;
-		disk_advance(&parts, &count, (size_t)n);
-	}
+	if (rc < 0)
+		return rc;
 	fill_zero(parts, count);
 	return 0;
 }

@@ -35,20 +35,27 @@ void disk_advance(struct iovec **parts, unsigned int *count, size_t done)
 	*parts = part;
 }
 
-int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count, uint64_t offset)
+int disk_transfer_some(int fd, bool in, struct iovec **parts, unsigned int *count, uint64_t offset)
 {
-	while (count > 0) {
-		ssize_t n = in ? preadv(fd, parts, (int)count, (off_t)offset)
-			       : pwritev(fd, parts, (int)count, (off_t)offset);
+	while (*count > 0) {
+		ssize_t n = in ? preadv(fd, *parts, (int)*count, (off_t)offset)
+			       : pwritev(fd, *parts, (int)*count, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
+			return n < 0 ? -errno : 0;
 		offset += (uint64_t)n;
-		disk_advance(&parts, &count, (size_t)n);
+		disk_advance(parts, count, (size_t)n);
 	}
 	return 0;
+}
+
+int disk_transfer(int fd, bool in, struct iovec *parts, unsigned int count, uint64_t offset)
+{
+	int rc = disk_transfer_some(fd, in, &parts, &count, offset);
+
+	return rc == 0 && count > 0 ? -EIO : rc;
 }
 
 static int raw_read(struct disk *disk, struct iovec *parts, unsigned int count, uint64_t offset)
