@@ -161,14 +161,19 @@ static void put_string(struct buf *b, const char *name, const char *value)
 	bus_put_string(b, value);
 }
 
+/* An array of one. */
+static void put_pids(struct buf *b, pid_t pid)
+{
+	const size_t begin = bus_begin_array(b, 4);
+
+	bus_put_u32(b, (uint32_t)pid);
+	bus_end_array(b, begin, 4);
+}
+
 static void put_process(struct buf *b, pid_t pid)
 {
-	size_t pids;
-
 	bus_put_property(b, "PIDs", "au");
-	pids = bus_begin_array(b, 4);
-	bus_put_u32(b, (uint32_t)pid);
-	bus_end_array(b, pids, 4);
+	put_pids(b, pid);
 }
 
 static int put_properties(struct buf *b, const struct cgroup *cg, const struct config *c,
@@ -203,6 +208,11 @@ static int call_and_wait(struct bus *bus, const char *member, const char *signat
 	return rc < 0 || job == NULL ? rc : bus_wait_job(bus, job, err);
 }
 
+static int start_transient(struct bus *bus, const struct buf *body, struct error *err)
+{
+	return call_and_wait(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", body, err);
+}
+
 static int reset_failed(struct bus *bus, const struct cgroup *cg, struct error *err)
 {
 	own_buf struct buf body = {0};
@@ -223,14 +233,13 @@ static int start_unit(struct bus *bus, const struct cgroup *cg, const struct con
 	if (rc < 0)
 		return rc;
 	bus_end_array(&body, bus_begin_array(&body, 8), 8);
-	rc = call_and_wait(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &body, err);
+	rc = start_transient(bus, &body, err);
 	if (rc != -EEXIST)
 		return rc;
 	/* One that failed before is still known. */
 	error_clear(err);
 	rc = reset_failed(bus, cg, err);
-	return rc < 0 ? rc
-		      : call_and_wait(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &body, err);
+	return rc < 0 ? rc : start_transient(bus, &body, err);
 }
 
 int cgroup_systemd_start(struct cgroup *cg, const struct config *c, struct error *err)
@@ -261,7 +270,7 @@ int cgroup_systemd_adopt(const char *unit, pid_t pid, struct error *err)
 	put_process(&body, pid);
 	bus_end_array(&body, begin, 8);
 	bus_end_array(&body, bus_begin_array(&body, 8), 8);
-	rc = call_and_wait(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &body, err);
+	rc = start_transient(bus, &body, err);
 	return rc < 0 ? fail(err, rc, "create the scope %s", unit) : 0;
 }
 
@@ -269,16 +278,13 @@ int cgroup_systemd_attach(const struct cgroup *cg, const char *below, pid_t pid,
 {
 	own_bus struct bus *bus = NULL;
 	own_buf struct buf body = {0};
-	size_t pids;
 	int rc = bus_open(whose(), &bus, err);
 
 	if (rc < 0)
 		return rc;
 	bus_put_string(&body, cg->unit);
 	bus_put_string(&body, below);
-	pids = bus_begin_array(&body, 4);
-	bus_put_u32(&body, (uint32_t)pid);
-	bus_end_array(&body, pids, 4);
+	put_pids(&body, pid);
 	rc = bus_call(bus, MANAGER, "AttachProcessesToUnit", "ssau", &body, NULL, err);
 	return rc < 0 ? fail(err, rc, "move a process into the scope %s", cg->unit) : 0;
 }
